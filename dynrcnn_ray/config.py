@@ -1,0 +1,293 @@
+"""The configuration of one training run: a tree of frozen dataclasses, read from and written to YAML.
+
+Everything that decides a run's result is part of its `trial_id`. What a run merely needs (paths, workers, how often
+it reports) is not, so the same run is never done twice.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import yaml
+from annotated_types import Ge, Gt, Interval, Len
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
+Positive = Annotated[int, Ge(1)]
+_FORBID_EXTRA = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run. Its text is one line: the field, the value, what is allowed."""
+
+
+@dataclass(frozen=True)
+class ShapesConfig:
+    """The generated data set: shapes on clutter, in COCO format. Used when `data.root` is empty."""
+
+    __pydantic_config__ = _FORBID_EXTRA
+
+    train_images: Positive = 2000
+    """Images in the training split."""
+    val_images: Positive = 300
+    """Images in the validation split."""
+    image_size: Annotated[int, Ge(32)] = 128
+    """Long side of an image, in pixels."""
+    seed: int = 0
+    """Seed of the generator. It is not the trial's seed: every trial sees the same images."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images are and how large they enter the network."""
+
+    __pydantic_config__ = _FORBID_EXTRA
+
+    root: str = ""
+    """Folder of a COCO-format data set. Empty: generate the shapes data set once and use it."""
+    train_split: str = "train"
+    """Training split: images in <root>/<split>/, annotations in <root>/annotations/instances_<split>.json."""
+    val_split: str = "val"
+    """Validation split, laid out in the same way."""
+    short_side: Annotated[int, Ge(32)] = 800
+    """Images are resized so that their short side has this many pixels ..."""
+    long_side: Annotated[int, Ge(32)] = 1333
+    """... unless the long side would then exceed this."""
+    flip_probability: Fraction = 0.5
+    """Chance of a horizontal flip in training."""
+    fingerprint: str = ""
+    """Identity of the annotations' content. Filled in before a run; leave it empty."""
+    shapes: ShapesConfig = field(default_factory=ShapesConfig)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The detector: backbone, region proposal network and RoI heads."""
+
+    __pydantic_config__ = _FORBID_EXTRA
+
+    backbone: Literal["tiny", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
+    """The ResNet below the feature pyramid."""
+    norm: Literal["frozen_batch_norm", "group_norm"] = "frozen_batch_norm"
+    """Frozen batch norm goes with pretrained weights; group norm trains from scratch on any batch split."""
+    weights: str = "imagenet"
+    """Backbone weights: `none`, `imagenet` (torchvision's, downloaded once) or the path of a state_dict file."""
+    trainable_layers: Annotated[int, Interval(ge=0, le=5)] = 3
+    """Backbone stages that train, counted from the top. 3 freezes the stem and layer1."""
+    fpn_channels: Positive = 256
+    """Channels of each pyramid level."""
+    head_channels: Positive = 1024
+    """Width of the box head's two fully connected layers (fc6, fc7)."""
+    anchor_sizes: Annotated[tuple[Positive, ...], Len(5, 5)] = (32, 64, 128, 256, 512)
+    """Anchor size of each of the five pyramid levels, in pixels of the resized image."""
+    rpn_samples: Positive = 256
+    """Anchors sampled per image for the RPN's loss."""
+    rpn_pre_nms_train: Positive = 2000
+    """Proposals per level kept before the RPN's NMS, in training."""
+    rpn_pre_nms_test: Positive = 1000
+    """Proposals per level kept before the RPN's NMS, in testing."""
+    rpn_post_nms: Positive = 1000
+    """Proposals per image after the RPN's NMS."""
+    rpn_nms_iou: OpenFraction = 0.85
+    """IoU of the RPN's NMS (Paper: Section 5.2)."""
+    rois_per_image: Positive = 512
+    """RoIs sampled per image for the RoI heads' loss."""
+    positive_fraction: OpenFraction = 0.25
+    """At most this share of the sampled RoIs is positive."""
+    score_threshold: Fraction = 0.05
+    """Detections below this score are dropped."""
+    nms_iou: OpenFraction = 0.5
+    """IoU of the final, per-class NMS."""
+    detections_per_image: Positive = 100
+    """At most this many detections per image."""
+
+
+@dataclass(frozen=True)
+class DynamicConfig:
+    """Dynamic training (Paper: Section 4, Algorithm 1)."""
+
+    __pydantic_config__ = _FORBID_EXTRA
+
+    dla: bool = True
+    """Dynamic Label Assignment: the IoU threshold follows the proposals (Paper: Eq. 3)."""
+    dsl: bool = True
+    """Dynamic SmoothL1 Loss: beta follows the regression errors (Paper: Eq. 5)."""
+    convention: Literal["paper", "mmdetection", "released"] = "paper"
+    """How the two statistics are taken; only `paper` does not depend on how a batch is split over workers."""
+    iou_top_k: Positive = 75
+    """K_I, per image of 512 sampled RoIs. A model that samples fewer RoIs scales it in proportion."""
+    beta_top_k: Positive = 10
+    """K_beta, per image of 512 sampled RoIs. Scaled in the same way."""
+    update_interval: Positive = 100
+    """C: steps between two updates of T_now and beta_now."""
+    initial_iou: OpenFraction = 0.4
+    """T_now before the first update, and its floor."""
+    initial_beta: Annotated[float, Gt(0)] = 1.0
+    """beta_now before the first update, and its ceiling."""
+    fixed_iou: OpenFraction = 0.5
+    """The IoU threshold while DLA is off."""
+    fixed_beta: Annotated[float, Gt(0)] = 1.0
+    """SmoothL1's beta while DSL is off."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimiser and schedule, stated for `reference_batch` images a step."""
+
+    __pydantic_config__ = _FORBID_EXTRA
+
+    steps: Positive = 90_000
+    """Steps at the reference batch. Another global batch scales them inversely."""
+    global_batch: Positive = 16
+    """Images per step over all workers."""
+    reference_batch: Positive = 16
+    """The global batch for which steps, warm-up and learning rate are stated."""
+    learning_rate: Annotated[float, Gt(0)] = 0.02
+    """Learning rate at the reference batch. Another global batch scales it linearly."""
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    """SGD's momentum."""
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    """Weight decay; biases have none, and twice the learning rate."""
+    warmup_steps: Annotated[int, Ge(0)] = 500
+    """Steps of linear warm-up at the reference batch."""
+    warmup_factor: Annotated[float, Interval(gt=0, le=1)] = 1 / 3
+    """The warm-up starts at this share of the learning rate."""
+    milestones: tuple[OpenFraction, ...] = (2 / 3, 8 / 9)
+    """Shares of the schedule after which the learning rate falls to a tenth. The paper's 60k and 80k of 90k."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Mixed precision of the forward pass. float16 needs CUDA."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run needs but what does not decide its result."""
+
+    __pydantic_config__ = _FORBID_EXTRA
+
+    num_workers: Positive = 1
+    """Training workers; the global batch is split evenly over them."""
+    cpus_per_worker: Positive = 1
+    """CPU cores, and so threads, of each worker."""
+    gpu: bool = False
+    """Give each worker one GPU."""
+    loader_workers: Annotated[int, Ge(0)] = 0
+    """Processes per worker that load images. 0: the worker loads them itself."""
+    log_every: Positive = 20
+    """Steps between two lines of progress and two rows of the recorded dynamics."""
+    checkpoint_every: Positive = 500
+    """Steps between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One training run."""
+
+    __pydantic_config__ = _FORBID_EXTRA
+
+    scale: str = "coco"
+    """Name of the scale that this configuration started from."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Seed of the initial weights, the data order, the flips and the RoI sampling."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    dynamic: DynamicConfig = field(default_factory=DynamicConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    @property
+    def trial_id(self) -> str:
+        """Short hash of the fields that decide the result: the same run has the same id everywhere.
+
+        The data count by `data.fingerprint`, not by where they are: fill it in first.
+        """
+        deciding = dataclasses.asdict(self)
+        del deciding["scale"], deciding["run"], deciding["data"]["root"], deciding["data"]["shapes"]
+        canonical = json.dumps(deciding, sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    @property
+    def batch_ratio(self) -> float:
+        """Global batch over reference batch: the factor of the learning rate, and the divisor of the schedule."""
+        return self.train.global_batch / self.train.reference_batch
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of this run, at its global batch."""
+        return max(1, round(self.train.steps / self.batch_ratio))
+
+    @property
+    def iou_top_k(self) -> int:
+        """K_I for the RoIs that this model samples."""
+        return self._per_sampled_rois(self.dynamic.iou_top_k)
+
+    @property
+    def beta_top_k(self) -> int:
+        """K_beta for the RoIs that this model samples."""
+        return self._per_sampled_rois(self.dynamic.beta_top_k)
+
+    def _per_sampled_rois(self, count_of_512: int) -> int:
+        return max(1, math.floor(count_of_512 * self.model.rois_per_image / 512 + 0.5))
+
+
+_ADAPTER = TypeAdapter(TrialConfig)
+
+
+def validate(config: TrialConfig) -> TrialConfig:
+    """Check types, ranges and what the fields demand of each other.
+
+    Raises:
+        ConfigError: naming the field, its value and what is allowed.
+    """
+    parsed = _parse(dataclasses.asdict(config))
+    if parsed.train.global_batch % parsed.run.num_workers:
+        raise ConfigError(
+            f"run.num_workers: {parsed.run.num_workers} does not divide train.global_batch = "
+            f"{parsed.train.global_batch}; choose a divisor"
+        )
+    if parsed.data.long_side < parsed.data.short_side:
+        raise ConfigError(
+            f"data.long_side: {parsed.data.long_side} is below data.short_side = {parsed.data.short_side}; "
+            "it must be at least as large"
+        )
+    if list(parsed.train.milestones) != sorted(set(parsed.train.milestones)):
+        raise ConfigError(f"train.milestones: {parsed.train.milestones} must rise from one to the next")
+    return parsed
+
+
+def to_yaml(config: TrialConfig) -> str:
+    """The whole configuration as YAML, in the order of its fields."""
+    return yaml.safe_dump(_ADAPTER.dump_python(config, mode="json"), sort_keys=False)
+
+
+def from_yaml(text: str) -> TrialConfig:
+    """Read a configuration that `to_yaml` wrote, or one by hand; fields left out keep their defaults.
+
+    Raises:
+        ConfigError: not YAML, an unknown field, a wrong type or a value out of range.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the configuration is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"the configuration must be a mapping of fields, not {type(tree).__name__}")
+    return validate(_parse(tree))
+
+
+def _parse(tree: dict[str, Any]) -> TrialConfig:
+    try:
+        return _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_one_line(detail) for detail in error.errors())) from None
+
+
+def _one_line(detail: Any) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "unexpected_keyword_argument":
+        return f"{path}: unknown field"
+    requirement = detail["msg"].replace("Input should be", "must be")
+    return f"{path}: {detail['input']!r} {requirement}"
