@@ -1,0 +1,281 @@
+"""Algorithm 1 of the paper: the IoU threshold and SmoothL1's beta follow the statistics of the proposals.
+
+Every step each worker measures its proposals (I_k and E_k) and records them on its device; nothing is copied to the
+host. Every C steps one all-reduce joins the records of all workers, and every worker computes the same T_now and
+beta_now from them. The state lives beside the model: it is in no `state_dict` of the detector.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dynrcnn_ray.boxes import Match, centre_errors, paired_iou
+from dynrcnn_ray.config import TrialConfig
+
+AllReduceSum = Callable[[Tensor], None]
+"""Sums a tensor over all workers, in place."""
+
+SMALLEST_BETA = 1e-15
+"""beta_now is never set to less: the loss divides by it."""
+
+
+def single_worker(tensor: Tensor) -> None:
+    """The all-reduce of one worker: the tensor already holds the sum."""
+
+
+@dataclass(frozen=True)
+class AssignedProposals:
+    """One image's proposals after assignment and sampling.
+
+    Attributes:
+        proposals: `[num_proposals, 4]`, xyxy pixels: the RPN's, then the image's ground truths.
+        gt_boxes: `[num_gt, 4]`.
+        match: each proposal's best ground truth; `None` for an image without ground truth.
+        sampled: `[num_sampled]`, indices of the proposals sampled for the loss.
+        labels: `[num_sampled]`, their classes; 0 is background.
+    """
+
+    proposals: Tensor
+    gt_boxes: Tensor
+    match: Match | None
+    sampled: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class ProposalStatistics:
+    """One step's measurements of one worker.
+
+    The convention `paper` gives one value an image, the other two give one value a worker.
+
+    Attributes:
+        ious: `[num_values]`, I_k.
+        errors: `[num_values]`, E_k.
+        valid: `[num_values]`, bool; false where no proposal was positive, so that there was nothing to measure.
+    """
+
+    ious: Tensor
+    errors: Tensor
+    valid: Tensor
+
+
+class DynamicTrainingState:
+    """T_now, beta_now and the sets S_I and S_E (Paper: Algorithm 1).
+
+    S_I and S_E are one buffer with a slot for each image of the global batch and each step of the interval. A worker
+    fills the slots of its own images and leaves the others zero, so that a sum over the workers is their union.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        *,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Start Algorithm 1 at `initial_iou` and `initial_beta` with empty S_I and S_E.
+
+        Args:
+            config: the trial; its `dynamic` section, its global batch and its RoIs per image count here.
+            device: where the model trains.
+            rank: this worker's number.
+            world_size: the number of workers; divides the global batch.
+        """
+        self.config = config.dynamic
+        self.iou_top_k = config.iou_top_k
+        self.beta_top_k = config.beta_top_k
+        self.step = 0
+        self.iou_now = torch.tensor(self.config.initial_iou, device=device)
+        self.beta_now = torch.tensor(self.config.initial_beta, device=device)
+        self.kept_iou_updates = torch.zeros((), dtype=torch.int64, device=device)
+        self.kept_beta_updates = torch.zeros((), dtype=torch.int64, device=device)
+        self._fixed_iou = torch.tensor(self.config.fixed_iou, device=device)
+        self._fixed_beta = torch.tensor(self.config.fixed_beta, device=device)
+        slots_per_worker = config.train.global_batch // world_size
+        self._own_slots = slice(rank * slots_per_worker, (rank + 1) * slots_per_worker)
+        self._records = torch.zeros(3, self.config.update_interval, config.train.global_batch, device=device)
+
+    @property
+    def iou_threshold(self) -> Tensor:
+        """The threshold in force: T_now with DLA, the fixed one without. Scalar, on the device."""
+        return self.iou_now if self.config.dla else self._fixed_iou
+
+    @property
+    def smooth_l1_beta(self) -> Tensor:
+        """The beta in force: beta_now with DSL, the fixed one without. Scalar, on the device."""
+        return self.beta_now if self.config.dsl else self._fixed_beta
+
+    def measure(self, images: Sequence[AssignedProposals], weights: tuple[float, ...]) -> ProposalStatistics:
+        """Take I_k and E_k of one step's images by the configured convention.
+
+        Args:
+            images: this worker's images.
+            weights: the box coder's weights, which normalise the errors.
+        """
+        measure = _MEASURES[self.config.convention]
+        return measure(images, weights, self.iou_threshold, self.iou_top_k, self.beta_top_k)
+
+    def record(self, statistics: ProposalStatistics) -> None:
+        """Add one step's values to S_I and S_E. At most as many values as this worker has images."""
+        count = statistics.ious.numel()
+        assert count <= self._own_slots.stop - self._own_slots.start, "more values than this worker has slots"
+        values = torch.stack([statistics.ious, statistics.errors, torch.ones_like(statistics.ious)])
+        first = self._own_slots.start
+        self._records[:, self.step % self.config.update_interval, first : first + count] = torch.where(
+            statistics.valid, values, 0
+        )
+
+    def end_step(self, all_reduce: AllReduceSum = single_worker) -> None:
+        """Count a training step; after every C-th, compute the next T_now and beta_now."""
+        self.step += 1
+        if self.step % self.config.update_interval == 0:
+            self._update(all_reduce)
+
+    def _update(self, all_reduce: AllReduceSum) -> None:
+        """T_now = max(initial, mean of S_I), beta_now = min(initial, median of S_E), then empty both."""
+        all_reduce(self._records)
+        ious, errors, valid = self._records.flatten(1)
+        count = valid.sum()
+        measured = count > 0
+
+        # float64, so that the mean does not depend on how many records there are.
+        mean_iou = (ious.double().sum() / count.clamp(min=1)).to(ious.dtype)
+        next_iou = mean_iou.clamp(min=self.config.initial_iou)
+        self.iou_now.copy_(torch.where(measured, next_iou, self.iou_now))
+        self.kept_iou_updates += ~measured
+
+        median_error = _median_of_valid(errors, valid > 0)
+        usable = measured & (median_error >= SMALLEST_BETA)
+        next_beta = median_error.clamp(max=self.config.initial_beta)
+        self.beta_now.copy_(torch.where(usable, next_beta, self.beta_now))
+        self.kept_beta_updates += ~usable
+
+        self._records.zero_()
+
+    def state_dict(self, all_reduce: AllReduceSum = single_worker) -> dict[str, Any]:
+        """Everything that a checkpoint needs, with the records of all workers. Every worker must call it."""
+        records = self._records.clone()
+        all_reduce(records)
+        return {
+            "step": self.step,
+            "iou_now": self.iou_now.clone(),
+            "beta_now": self.beta_now.clone(),
+            "kept_iou_updates": self.kept_iou_updates.clone(),
+            "kept_beta_updates": self.kept_beta_updates.clone(),
+            "records": records,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state, also one of another number of workers.
+
+        Raises:
+            ValueError: the state has another update interval or global batch.
+        """
+        if state["records"].shape != self._records.shape:
+            raise ValueError(
+                "dynamic training state: the checkpoint has (update interval, global batch) = "
+                f"{tuple(state['records'].shape[1:])}, this run has {tuple(self._records.shape[1:])}; "
+                "resume with the settings of the checkpoint"
+            )
+        self.step = int(state["step"])
+        for name in ("iou_now", "beta_now", "kept_iou_updates", "kept_beta_updates"):
+            getattr(self, name).copy_(state[name])
+        self._records.zero_()
+        self._records[:, :, self._own_slots] = state["records"][:, :, self._own_slots].to(self._records.device)
+
+
+def _measure_paper(
+    images: Sequence[AssignedProposals], weights: tuple[float, ...], threshold: Tensor, iou_top_k: int, beta_top_k: int
+) -> ProposalStatistics:
+    """Per image: the K_I-th largest IoU, and the K_beta-th smallest error of the positives."""
+    nothing = torch.full_like(threshold, torch.inf)
+    ious, errors = [], []
+    for image in images:
+        if image.match is None:
+            ious.append(nothing)
+            errors.append(nothing)
+        else:
+            targets = image.gt_boxes[image.match.gt_index]
+            positive = image.match.max_iou >= threshold
+            ious.append(_kth_largest(image.match.max_iou, iou_top_k))
+            errors.append(_kth_smallest(centre_errors(image.proposals, targets, weights), positive, beta_top_k))
+    error = torch.stack(errors)
+    return ProposalStatistics(ious=torch.stack(ious), errors=error, valid=error.isfinite())
+
+
+def _measure_mmdetection(
+    images: Sequence[AssignedProposals], weights: tuple[float, ...], threshold: Tensor, iou_top_k: int, beta_top_k: int
+) -> ProposalStatistics:
+    """Per worker: the images' mean K_I-th largest IoU, and an order statistic over all sampled positives' errors."""
+    ious, errors, positive = [], [], []
+    for image in images:
+        if image.match is not None:
+            sampled = image.sampled
+            ious.append(_kth_largest(image.match.max_iou, iou_top_k))
+            targets = image.gt_boxes[image.match.gt_index[sampled]]
+            errors.append(centre_errors(image.proposals[sampled], targets, weights))
+            positive.append(image.labels > 0)
+    if not ious:
+        return _nothing_measured(threshold)
+    error = _kth_smallest(torch.cat(errors), torch.cat(positive), beta_top_k * len(images))
+    return _one_value(torch.stack(ious).mean(), error, valid=error.isfinite())
+
+
+def _measure_released(
+    images: Sequence[AssignedProposals], weights: tuple[float, ...], threshold: Tensor, iou_top_k: int, beta_top_k: int
+) -> ProposalStatistics:
+    """Per worker: order statistics over all raw proposals, with the matches of the released code.
+
+    There a proposal below the threshold counts as matched to ground truth number 0: its index -1 was clamped.
+    """
+    ious, errors, positive = [], [], []
+    for image in images:
+        if image.match is not None:
+            positive.append(image.match.max_iou >= threshold)
+            matched_boxes = image.gt_boxes[torch.where(positive[-1], image.match.gt_index, 0)]
+            ious.append(paired_iou(image.proposals, matched_boxes))
+            errors.append(centre_errors(image.proposals, matched_boxes, weights))
+    if not ious:
+        return _nothing_measured(threshold)
+    every_error = torch.cat(errors)
+    iou = _kth_largest(torch.cat(ious), iou_top_k * len(images))
+    error = _kth_smallest(every_error, torch.ones_like(every_error, dtype=torch.bool), beta_top_k * len(images))
+    return _one_value(iou, error, valid=torch.cat(positive).any())
+
+
+_MEASURES = {"paper": _measure_paper, "mmdetection": _measure_mmdetection, "released": _measure_released}
+
+
+def _kth_largest(values: Tensor, k: int) -> Tensor:
+    """The k-th largest of `[n]` values, or the smallest if there are fewer. Scalar."""
+    return values.topk(min(k, values.numel())).values[-1]
+
+
+def _kth_smallest(values: Tensor, counted: Tensor, k: int) -> Tensor:
+    """The k-th smallest of the counted ones among `[n]` values, or their largest if they are fewer.
+
+    How many count is known on the device alone, so the place to read is computed there. Infinite if none counts.
+    """
+    smallest = torch.where(counted, values, torch.inf).topk(min(k, values.numel()), largest=False).values
+    place = counted.sum().clamp(min=1, max=smallest.numel()) - 1
+    return smallest.gather(0, place[None])[0]
+
+
+def _median_of_valid(values: Tensor, valid: Tensor) -> Tensor:
+    """The midpoint median of the valid ones among `[n]` values; infinite if there are none. Scalar."""
+    ordered = torch.where(valid, values, torch.inf).sort().values
+    last = valid.sum().clamp(min=1) - 1
+    return ordered.gather(0, torch.stack([last // 2, (last + 1) // 2])).mean()
+
+
+def _one_value(iou: Tensor, error: Tensor, *, valid: Tensor) -> ProposalStatistics:
+    return ProposalStatistics(ious=iou[None], errors=error[None], valid=valid[None])
+
+
+def _nothing_measured(like: Tensor) -> ProposalStatistics:
+    nothing = torch.zeros_like(like)
+    return _one_value(nothing, nothing, valid=nothing > 0)
