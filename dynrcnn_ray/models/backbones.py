@@ -1,0 +1,107 @@
+"""Backbones: ResNets and a tiny ResNet, each below a feature pyramid (FPN)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.resnet import BasicBlock
+from torchvision.ops import FrozenBatchNorm2d
+
+from dynrcnn_ray.config import ModelConfig
+
+_STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")
+
+
+class TinyResNet(nn.Module):
+    """A ResNet of one basic block a stage with 16 to 128 channels, for small images on a CPU.
+
+    Its stages have the names and strides (4, 8, 16, 32) of torchvision's ResNets.
+    """
+
+    def __init__(self, norm_layer: Callable[[int], nn.Module]) -> None:
+        """Build the network; `norm_layer` makes a normalisation of so many channels."""
+        super().__init__()
+        self.inplanes = 128
+        self.conv1 = nn.Conv2d(3, 16, kernel_size=3, stride=2, padding=1, bias=False)
+        self.bn1 = norm_layer(16)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.layer1 = _basic_block(16, 16, stride=1, norm_layer=norm_layer)
+        self.layer2 = _basic_block(16, 32, stride=2, norm_layer=norm_layer)
+        self.layer3 = _basic_block(32, 64, stride=2, norm_layer=norm_layer)
+        self.layer4 = _basic_block(64, 128, stride=2, norm_layer=norm_layer)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """From `[batch, 3, height, width]` to stride 32 and 128 channels."""
+        stem = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(stem))))
+
+
+def build_backbone(config: ModelConfig) -> BackboneWithFPN:
+    """The ResNet of `config.backbone` with its weights, its lower stages frozen, below a feature pyramid.
+
+    Raises:
+        ValueError: the weights cannot be loaded.
+    """
+    norm_layer = FrozenBatchNorm2d if config.norm == "frozen_batch_norm" else _group_norm
+    if config.backbone == "tiny":
+        body = TinyResNet(norm_layer)
+    else:
+        body = models.get_model(config.backbone, weights=None, norm_layer=norm_layer)
+        assert isinstance(body, models.ResNet)
+        del body.fc
+    if config.weights != "none":
+        _load_weights(body, config)
+    _freeze(body, config.trainable_layers)
+    channels = [body.inplanes // 8, body.inplanes // 4, body.inplanes // 2, body.inplanes]
+    return_layers = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
+    return BackboneWithFPN(body, return_layers, channels, config.fpn_channels)
+
+
+def _load_weights(body: nn.Module, config: ModelConfig) -> None:
+    if config.weights == "imagenet":
+        if config.backbone == "tiny":
+            raise ValueError(
+                "model.weights: 'imagenet' does not exist for the backbone 'tiny'; choose 'none' or a file"
+            )
+        state = models.get_model_weights(config.backbone)["IMAGENET1K_V1"].get_state_dict(progress=False)
+    else:
+        if not Path(config.weights).is_file():
+            raise ValueError(f"model.weights: {config.weights!r} is no file; allowed: none, imagenet or a file's path")
+        state = torch.load(config.weights, map_location="cpu", weights_only=True)
+    weights = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    try:
+        body.load_state_dict(weights)
+    except RuntimeError as error:
+        first_lines = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"model.weights: {config.weights!r} does not fit {config.backbone} with {config.norm}: {first_lines}"
+        ) from None
+
+
+def _freeze(body: nn.Module, trainable_layers: int) -> None:
+    """Leave only the uppermost stages to train. With 5 the stem trains too, its norm included."""
+    trainable = _STAGES if trainable_layers == 5 else _STAGES[:trainable_layers]
+    for name, parameter in body.named_parameters():
+        parameter.requires_grad_(name.startswith(trainable))
+
+
+def _group_norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(min(32, channels // 4), channels)
+
+
+def _basic_block(
+    in_channels: int, out_channels: int, *, stride: int, norm_layer: Callable[[int], nn.Module]
+) -> nn.Sequential:
+    downsample = None
+    if stride != 1 or in_channels != out_channels:
+        downsample = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False), norm_layer(out_channels)
+        )
+    return nn.Sequential(BasicBlock(in_channels, out_channels, stride, downsample, norm_layer=norm_layer))
