@@ -1,0 +1,95 @@
+"""Which images each training step sees: a function of the seed and the step alone.
+
+So a resumed run replays nothing, and workers agree on the order without talking: each takes its slice.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from dynrcnn_ray.data.coco import Sample
+
+_ORDER_STREAM = 0
+_FLIP_STREAM = 1
+
+
+class TrainSampler(Sampler[list[Sample]]):
+    """Batches of one rank, for a fixed number of steps.
+
+    Rank `r` of `world_size` gets the `r`-th equal slice of the global batch, so the split over workers does not change
+    what a step learns from.
+    """
+
+    def __init__(
+        self,
+        sizes: NDArray[np.int64],
+        *,
+        global_batch: int,
+        total_steps: int,
+        seed: int,
+        flip_probability: float,
+        start_step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Set up the order.
+
+        Args:
+            sizes: Width and height of each image, `[num_images, 2]`.
+            global_batch: Images per step over all ranks; a multiple of `world_size`.
+            total_steps: The step after the last one.
+            seed: Seed of the order and of the flips.
+            flip_probability: Chance of a horizontal flip.
+            start_step: The first step to yield, after a resume.
+            rank: This worker's rank.
+            world_size: Number of workers.
+        """
+        assert global_batch % world_size == 0, f"{world_size} ranks do not divide a global batch of {global_batch}"
+        self._landscape = sizes[:, 0] > sizes[:, 1]
+        self._batch_size = global_batch
+        self._total_steps = total_steps
+        self._seed = seed
+        self._flip_probability = flip_probability
+        self._start_step = start_step
+        self._rank = rank
+        self._world_size = world_size
+        self._steps_per_epoch = max(1, len(sizes) // global_batch)
+        self._cached_epoch = -1
+        self._cached_batches = np.empty((0, global_batch), dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Steps that are left."""
+        return max(0, self._total_steps - self._start_step)
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        """Yield this rank's share of every step that is left."""
+        share = self._batch_size // self._world_size
+        for step in range(self._start_step, self._total_steps):
+            yield self.global_batch(step)[self._rank * share : (self._rank + 1) * share]
+
+    def global_batch(self, step: int) -> list[Sample]:
+        """The images and flips of a step over all ranks, in rank order."""
+        epoch, batch = divmod(step, self._steps_per_epoch)
+        if epoch != self._cached_epoch:
+            self._cached_epoch, self._cached_batches = epoch, self._epoch_batches(epoch)
+        flips = np.random.default_rng([self._seed, _FLIP_STREAM, step]).random(self._batch_size)
+        images = self._cached_batches[batch]
+        return [
+            Sample(image, flip)
+            for image, flip in zip(images.tolist(), (flips < self._flip_probability).tolist(), strict=True)
+        ]
+
+    def _epoch_batches(self, epoch: int) -> NDArray[np.int64]:
+        """All global batches of an epoch, `[steps_per_epoch, global_batch]`: batches of one orientation pad little."""
+        rng = np.random.default_rng([self._seed, _ORDER_STREAM, epoch])
+        order = rng.permutation(len(self._landscape))
+        if len(order) < self._batch_size:
+            return np.resize(order, (1, self._batch_size))
+        groups = [order[self._landscape[order]], order[~self._landscape[order]]]
+        whole = [len(group) // self._batch_size * self._batch_size for group in groups]
+        leftovers = rng.permutation(np.concatenate([group[end:] for group, end in zip(groups, whole, strict=True)]))
+        in_groups = np.concatenate([group[:end] for group, end in zip(groups, whole, strict=True)])
+        used = np.concatenate([in_groups, leftovers])[: self._steps_per_epoch * self._batch_size]
+        return rng.permutation(used.reshape(-1, self._batch_size), axis=0)
