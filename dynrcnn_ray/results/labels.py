@@ -1,0 +1,26 @@
+"""The name of a table's row, made from its label cells."""
+
+from collections.abc import Mapping, Sequence
+
+CHECK = "✓"
+"""The cell of a component that is switched on, as in the paper's Table 3."""
+EMPTY_CELLS = ("", "-")
+
+
+def row_label(labels: Mapping[str, str]) -> str:
+    """A short name: "DLA + DSL" from checkmarks, "K_I = 64" from values, "baseline" if all cells are empty."""
+    switched_on = [name for name, cell in labels.items() if cell == CHECK]
+    valued = [
+        # A column named "Setting" adds nothing to its cells.
+        cell if name == "Setting" else f"{name} = {cell}"
+        for name, cell in labels.items()
+        if cell not in (CHECK, *EMPTY_CELLS)
+    ]
+    parts = [" + ".join(switched_on), *valued]
+    return ", ".join(part for part in parts if part) or "baseline"
+
+
+def row_names(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A short name for each row of a table; a column whose cells are all the same tells no row from another."""
+    telling = [name for name in (rows[0] if rows else {}) if len({row[name] for row in rows}) > 1]
+    return [row_label({name: row[name] for name in telling}) for row in rows]

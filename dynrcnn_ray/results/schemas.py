@@ -1,0 +1,108 @@
+"""The Parquet schemas of the results store. Each field carries its unit in its metadata, under `b"unit"`."""
+
+import pyarrow as pa
+
+SCHEMA_VERSION = b"1"
+"""Goes up whenever a field changes its name, type or meaning."""
+VERSION_KEY = b"dynrcnn_ray.schema_version"
+
+METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "AP_S", "AP_M", "AP_L")
+"""COCO AP over IoU 0.50:0.95, at single IoUs, and for small, medium and large objects. In percent."""
+
+
+def versioned(fields: list[pa.Field]) -> pa.Schema:
+    """A schema that carries the version of this module."""
+    return pa.schema(fields, metadata={VERSION_KEY: SCHEMA_VERSION})
+
+
+def optional(name: str, kind: pa.DataType, unit: str) -> pa.Field:
+    """A field that may be null, with its unit."""
+    return pa.field(name, kind, nullable=True, metadata={b"unit": unit.encode()})
+
+
+def required(name: str, kind: pa.DataType, unit: str) -> pa.Field:
+    """A field that every row fills, with its unit."""
+    return optional(name, kind, unit).with_nullable(False)
+
+
+_TEXT = pa.string()
+_TEXTS = pa.map_(pa.string(), pa.string())
+_FLOAT = pa.float64()
+_INT = pa.int64()
+
+TRIALS = versioned(
+    [
+        required("trial_id", _TEXT, "text"),
+        required("experiment", _TEXT, "text"),
+        required("setting", _TEXT, "text"),
+        required("seed", _INT, "1"),
+        required("scale", _TEXT, "text"),
+        required("status", _TEXT, "text"),
+        optional("error", _TEXT, "text"),
+        *[optional(metric, _FLOAT, "percent") for metric in METRICS],
+        optional("steps", _INT, "steps"),
+        optional("train_seconds", _FLOAT, "seconds"),
+        optional("eval_seconds", _FLOAT, "seconds"),
+        optional("wall_seconds", _FLOAT, "seconds"),
+        optional("train_images_per_second", _FLOAT, "images per second"),
+        optional("final_T_now", _FLOAT, "IoU"),
+        optional("final_beta_now", _FLOAT, "normalised offset"),
+        optional("kept_iou_updates", _INT, "updates"),
+        optional("kept_beta_updates", _INT, "updates"),
+        required("num_workers", _INT, "workers"),
+        required("config", _TEXT, "YAML"),
+        optional("git_commit", _TEXT, "text"),
+        optional("packages", _TEXTS, "version by package name"),
+        optional("hardware", _TEXT, "text"),
+        required("finished_at", pa.timestamp("us", tz="UTC"), "UTC"),
+    ]
+)
+"""A finished or failed trial, one row a file. `status` is "finished" or "failed"; `experiment` and `setting` are those
+that first ran it; `kept_*_updates` counts updates of Algorithm 1 that had nothing to measure and kept the old value."""
+
+DYNAMICS = versioned(
+    [
+        required("trial_id", _TEXT, "text"),
+        required("step", _INT, "steps"),
+        optional("T_now", _FLOAT, "IoU"),
+        optional("beta_now", _FLOAT, "normalised offset"),
+        optional("iou_threshold", _FLOAT, "IoU"),
+        optional("smooth_l1_beta", _FLOAT, "normalised offset"),
+        optional("loss", _FLOAT, "1"),
+        optional("loss_classifier", _FLOAT, "1"),
+        optional("loss_box_reg", _FLOAT, "1"),
+        optional("loss_objectness", _FLOAT, "1"),
+        optional("loss_rpn_box_reg", _FLOAT, "1"),
+        optional("learning_rate", _FLOAT, "1"),
+        optional("positives_iou50", _FLOAT, "proposals per image"),
+        optional("positives_iou60", _FLOAT, "proposals per image"),
+        optional("positives_iou70", _FLOAT, "proposals per image"),
+        optional("positives_iou80", _FLOAT, "proposals per image"),
+        optional("positives_iou90", _FLOAT, "proposals per image"),
+        optional("positives", _FLOAT, "RoIs per image"),
+        optional("images_per_second", _FLOAT, "images per second"),
+    ]
+)
+"""One logged step of a trial. `T_now` and `beta_now` are what Algorithm 1 follows. `iou_threshold` and `smooth_l1_beta`
+are in force: the same values, or fixed ones where DLA or DSL is off. `positives_iou50` counts the proposals at or above
+that IoU; `positives` the sampled RoIs that are positive at the threshold in force."""
+
+PLAN = versioned(
+    [
+        required("experiment", _TEXT, "text"),
+        required("title", _TEXT, "text"),
+        required("anchor", _TEXT, "text"),
+        required("row", pa.int32(), "1"),
+        required("labels", _TEXTS, "cell by label column"),
+        optional("seed", _INT, "1"),
+        optional("trial_id", _TEXT, "text"),
+        required("reported", pa.map_(pa.string(), _FLOAT), "percent by metric"),
+        required("metrics", pa.list_(_TEXT), "text"),
+        optional("baseline_row", pa.int32(), "1"),
+        required("scale", _TEXT, "text"),
+        required("command", _TEXT, "text"),
+    ]
+)
+"""Which trials make up which row of a table: one line for each row and seed. A row that is only reported by the paper
+has one line without a `trial_id`. `reported` holds the paper's numbers; `baseline_row` is the `row` that differences in
+AP refer to."""

@@ -1,0 +1,243 @@
+"""The results store: one Parquet file per trial and kind, on a local path or any filesystem that pyarrow knows.
+
+```
+<storage>/trials/<trial_id>.parquet      one row; written last: its presence marks the trial as done
+<storage>/dynamics/<trial_id>.parquet    one row per logged step
+<storage>/plans/<experiment>.parquet     which trials make up which row of a table
+<storage>/tables/<experiment>.parquet    and .md
+<storage>/figures/<name>.png             and .svg
+```
+"""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from dynrcnn_ray.results.schemas import DYNAMICS, PLAN, SCHEMA_VERSION, TRIALS, VERSION_KEY
+
+_PARTIAL = ".partial"
+_SUFFIX = ".parquet"
+
+
+class StoreError(ValueError):
+    """The store cannot be read or written. Its text is one line: the file, what is wrong, what to do."""
+
+
+@dataclass(frozen=True)
+class ResultStore:
+    """Where results live. Build one with `ResultStore.open`."""
+
+    filesystem: pafs.FileSystem
+    root: str
+    """The storage's path within the filesystem, without a trailing slash."""
+    scheme: str
+    """The URI's scheme; empty for a local path."""
+
+    @classmethod
+    def open(cls, location: str | os.PathLike[str]) -> "ResultStore":
+        """A store at a local path or a URI such as `s3://bucket/folder`. Nothing is created before the first write.
+
+        Raises:
+            StoreError: the URI cannot be understood or its filesystem not be reached.
+        """
+        text = os.fspath(location)
+        scheme, separator, _ = text.partition("://")
+        if not separator:
+            return cls(pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()), "")
+        try:
+            filesystem, root = pafs.FileSystem.from_uri(text)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise StoreError(f"storage {scheme}://...: {_one_line(error)}; use a local path or s3://bucket/x") from None
+        return cls(filesystem, root.rstrip("/"), "" if filesystem.type_name == "local" else scheme)
+
+    def describe_path(self, relative: str) -> str:
+        """The absolute path or URI of a file of the store, for people. Leaves out a URI's credentials and options."""
+        path = f"{self.root}/{relative}"
+        return f"{self.scheme}://{path}" if self.scheme else path
+
+    def write_trial(self, row: Mapping[str, Any]) -> None:
+        """Write the row of a finished or failed trial; fields as in `TRIALS`. Replaces an earlier row.
+
+        Write the trial's dynamics first: this row is what marks the trial as done.
+
+        Raises:
+            StoreError: the row does not fit the schema, or the storage cannot be written.
+        """
+        self._write_rows(f"trials/{row['trial_id']}{_SUFFIX}", [row], TRIALS)
+
+    def write_dynamics(self, trial_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write all logged steps of a trial; fields as in `DYNAMICS`, without `trial_id`. Replaces earlier ones.
+
+        Raises:
+            StoreError: a row does not fit the schema, or the storage cannot be written.
+        """
+        named = [{**row, "trial_id": trial_id} for row in rows]
+        self._write_rows(f"dynamics/{trial_id}{_SUFFIX}", named, DYNAMICS)
+
+    def write_plan(self, experiment: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write the plan of an experiment; fields as in `PLAN`, without `experiment`. Replaces the earlier plan.
+
+        Raises:
+            StoreError: a row does not fit the schema, or the storage cannot be written.
+        """
+        named = [{**row, "experiment": experiment} for row in rows]
+        self._write_rows(f"plans/{experiment}{_SUFFIX}", named, PLAN)
+
+    def write_bytes(self, relative: str, data: bytes) -> None:
+        """Write a whole file. A reader sees the old content or the new, never a part.
+
+        Raises:
+            StoreError: the storage cannot be written.
+        """
+        target = f"{self.root}/{relative}"
+        try:
+            if self.filesystem.type_name == "local":
+                self._write_aside_and_rename(target, data)
+            else:
+                # An object store shows an object only once its upload is complete.
+                self._write_stream(target, data)
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(
+                f"{self.describe_path(relative)} cannot be written: {_one_line(error)}; "
+                "free the path or choose another storage"
+            ) from None
+
+    def finished_trials(self) -> set[str]:
+        """Ids of the trials that have finished; failed ones are not among them.
+
+        Raises:
+            StoreError: a file of the store is damaged, foreign or of another schema version.
+        """
+        trials = self._read_folder("trials", TRIALS, None, ["trial_id", "status"])
+        return set(trials.loc[trials["status"] == "finished", "trial_id"])
+
+    def trials(self, trial_ids: Iterable[str] | None = None) -> pd.DataFrame:
+        """Rows of the given trials, or of all; columns as in `TRIALS`. Trials that the store lacks are left out.
+
+        Raises:
+            StoreError: a file of the store is damaged, foreign or of another schema version.
+        """
+        return self._read_folder("trials", TRIALS, trial_ids)
+
+    def dynamics(self, trial_ids: Iterable[str]) -> pd.DataFrame:
+        """Logged steps of the given trials; columns as in `DYNAMICS`. Trials that the store lacks are left out.
+
+        Raises:
+            StoreError: a file of the store is damaged, foreign or of another schema version.
+        """
+        return self._read_folder("dynamics", DYNAMICS, trial_ids)
+
+    def plan(self, experiment: str) -> pd.DataFrame | None:
+        """The plan of an experiment's latest command; columns as in `PLAN`. None if it was never run here.
+
+        Raises:
+            StoreError: the file is damaged, foreign or of another schema version.
+        """
+        if experiment not in self.experiments():
+            return None
+        return self._read_folder("plans", PLAN, [experiment])
+
+    def experiments(self) -> list[str]:
+        """Names of the experiments that have a plan, sorted.
+
+        Raises:
+            StoreError: the storage cannot be read.
+        """
+        return self._names("plans")
+
+    def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+        # pyarrow drops unknown keys without a word: a misspelt field would be lost.
+        unknown = sorted({name for row in rows for name in row} - set(schema.names))
+        demanded = [field.name for field in schema if not field.nullable]
+        missing = [name for name in demanded if any(row.get(name) is None for row in rows)]
+        if unknown or missing:
+            raise StoreError(f"{relative} does not fit its schema: unknown fields {unknown}, missing fields {missing}")
+        try:
+            table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise StoreError(f"{relative} does not fit its schema: {_one_line(error)}") from None
+        self.write_bytes(relative, to_parquet_bytes(table))
+
+    def _write_aside_and_rename(self, target: str, data: bytes) -> None:
+        partial = f"{self.root}/{_PARTIAL}/{uuid.uuid4().hex}"
+        self.filesystem.create_dir(os.path.dirname(partial))
+        self.filesystem.create_dir(os.path.dirname(target))
+        try:
+            self._write_stream(partial, data)
+            self.filesystem.move(partial, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.filesystem.delete_file(partial)
+            raise
+
+    def _write_stream(self, path: str, data: bytes) -> None:
+        with self.filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+
+    def _names(self, folder: str) -> list[str]:
+        selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        with self._readable(folder):
+            files = self.filesystem.get_file_info(selector)
+        return sorted(file.base_name.removesuffix(_SUFFIX) for file in files if file.base_name.endswith(_SUFFIX))
+
+    def _read_folder(
+        self, folder: str, schema: pa.Schema, names: Iterable[str] | None, columns: list[str] | None = None
+    ) -> pd.DataFrame:
+        present = self._names(folder)
+        wanted = present if names is None else sorted(set(names).intersection(present))
+        tables = [self._read_file(f"{folder}/{name}{_SUFFIX}", schema, columns) for name in wanted]
+        merged = pa.concat_tables(tables) if tables else schema.empty_table()
+        return merged.to_pandas(maps_as_pydicts="strict")
+
+    def _read_file(self, relative: str, schema: pa.Schema, columns: list[str] | None) -> pa.Table:
+        with (
+            self._readable(relative),
+            self.filesystem.open_input_file(f"{self.root}/{relative}") as source,
+            pq.ParquetFile(source) as file,
+        ):
+            self._check_schema(relative, file.schema_arrow, schema)
+            return file.read(columns)
+
+    def _check_schema(self, relative: str, found: pa.Schema, expected: pa.Schema) -> None:
+        version = (found.metadata or {}).get(VERSION_KEY)
+        if version is None:
+            problem = "was not written by dynrcnn_ray"
+        elif version != SCHEMA_VERSION:
+            problem = f"has schema version {version.decode()}, this release reads {SCHEMA_VERSION.decode()}"
+        elif not found.equals(expected):
+            problem = "has other fields than this release writes"
+        else:
+            return
+        raise StoreError(f"{self.describe_path(relative)} {problem}; move it away or choose another storage")
+
+    @contextlib.contextmanager
+    def _readable(self, relative: str) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(
+                f"{self.describe_path(relative)} cannot be read: {_one_line(error)}; "
+                "mend or delete it, then repeat the command that wrote it"
+            ) from None
+
+
+def to_parquet_bytes(table: pa.Table) -> bytes:
+    """A table as the content of a Parquet file, its schema's metadata included."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
