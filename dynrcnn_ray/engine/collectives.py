@@ -1,0 +1,43 @@
+"""What one worker knows of the others, and the few things that workers exchange."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One training process.
+
+    Attributes:
+        rank: its number, from 0.
+        world_size: how many there are.
+        device: where it trains.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker writes the results."""
+        return self.rank == 0
+
+
+def all_reduce_sum(tensor: Tensor) -> None:
+    """Sum a tensor over all workers, in place. With one worker there is nothing to do."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(tensor)
+
+
+def gather_on_first(value: Any, worker: Worker) -> list[Any]:
+    """Collect one object from every worker, in rank order, on the first. The others get an empty list."""
+    if worker.world_size == 1:
+        return [value]
+    gathered: list[Any] = [None] * worker.world_size if worker.is_first else []
+    dist.gather_object(value, gathered if worker.is_first else None, dst=0)
+    return gathered

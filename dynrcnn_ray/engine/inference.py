@@ -1,0 +1,57 @@
+"""Detections and average precision of a whole split, sharded over the workers."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.data.loader import eval_loader
+from dynrcnn_ray.engine.collectives import Worker, gather_on_first
+from dynrcnn_ray.engine.training import autocast, to_device
+from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_boxes
+
+
+def evaluate(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worker: Worker) -> dict[str, float | None]:
+    """COCO average precision in percent on the first worker; an empty dict on the others.
+
+    Each worker detects on its share of the images; every image counts once.
+    """
+    shards = gather_on_first(detect(config, model, dataset, worker), worker)
+    if not worker.is_first:
+        return {}
+    return evaluate_boxes(Path(dataset.annotation_file), [entry for shard in shards for entry in shard])
+
+
+@torch.inference_mode()
+def detect(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worker: Worker) -> list[Detections]:
+    """Detect on this worker's share of a split."""
+    loader = eval_loader(
+        dataset,
+        batch_size=max(1, config.train.global_batch // worker.world_size),
+        loader_workers=config.run.loader_workers,
+        rank=worker.rank,
+        world_size=worker.world_size,
+    )
+    model.eval()
+    detections = []
+    for images, targets in loader:
+        with autocast(config, worker.device):
+            outputs = model(to_device(images, worker.device))
+        detections += [
+            _to_host(output, dataset, target["image_index"]) for output, target in zip(outputs, targets, strict=True)
+        ]
+    return detections
+
+
+def _to_host(output: dict[str, Tensor], dataset: CocoDataset, image_index: int) -> Detections:
+    category_ids = np.asarray(dataset.category_ids)
+    return Detections(
+        image_id=dataset.image_ids[image_index],
+        boxes=output["boxes"].float().cpu().numpy(),
+        scores=output["scores"].float().cpu().numpy(),
+        category_ids=category_ids[output["labels"].cpu().numpy() - 1],
+    )
