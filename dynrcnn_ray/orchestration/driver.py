@@ -1,0 +1,98 @@
+"""The driver of one trial: a Tune trainable that runs a TorchTrainer and writes what came out into the store."""
+
+import statistics
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from ray import train
+from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from dynrcnn_ray.config import TrialConfig, from_yaml
+from dynrcnn_ray.orchestration.worker import train_worker
+from dynrcnn_ray.results.store import ResultStore
+
+_FROM_OUTCOME = (
+    "train_seconds",
+    "eval_seconds",
+    "kept_iou_updates",
+    "kept_beta_updates",
+    "packages",
+    "hardware",
+)
+
+
+def drive_trial(trial: dict[str, str]) -> None:
+    """Run one trial to its row in the store, be it finished or failed.
+
+    Args:
+        trial: `config` (YAML), `experiment`, `setting`, `storage` and `git_commit`.
+    """
+    config = from_yaml(trial["config"])
+    store = ResultStore.open(trial["storage"])
+    started = time.perf_counter()
+    try:
+        result = _trainer(config, trial).fit()
+        outcome = result.return_value
+        assert isinstance(outcome, dict), "the first worker returned no outcome"
+    except train.TrainingFailedError as error:
+        store.write_trial(_row(config, trial, started) | {"status": "failed", "error": _reason(error)})
+        return
+    store.write_dynamics(config.trial_id, outcome["history"])
+    store.write_trial(_row(config, trial, started) | _finished(outcome))
+
+
+def _trainer(config: TrialConfig, trial: dict[str, str]) -> TorchTrainer:
+    resources: dict[str, float] = {"CPU": config.run.cpus_per_worker}
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"config": trial["config"]},
+        scaling_config=train.ScalingConfig(
+            num_workers=config.run.num_workers,
+            use_gpu=config.run.gpu,
+            resources_per_worker=resources | ({"GPU": 1} if config.run.gpu else {}),
+        ),
+        run_config=train.RunConfig(
+            name=config.trial_id,
+            storage_path=f"{trial['storage']}/ray/train",
+            failure_config=train.FailureConfig(max_failures=1, controller_failure_limit=0),
+            checkpoint_config=train.CheckpointConfig(num_to_keep=2),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
+
+
+def _row(config: TrialConfig, trial: dict[str, str], started: float) -> dict[str, Any]:
+    return {
+        "trial_id": config.trial_id,
+        "experiment": trial["experiment"],
+        "setting": trial["setting"],
+        "seed": config.seed,
+        "scale": config.scale,
+        "steps": config.total_steps,
+        "num_workers": config.run.num_workers,
+        "config": trial["config"],
+        "git_commit": trial["git_commit"],
+        "wall_seconds": time.perf_counter() - started,
+        "finished_at": datetime.now(UTC),
+    }
+
+
+def _finished(outcome: dict[str, Any]) -> dict[str, Any]:
+    history = outcome["history"]
+    return {
+        "status": "finished",
+        **outcome["metrics"],
+        "final_T_now": history[-1]["T_now"],
+        "final_beta_now": history[-1]["beta_now"],
+        "train_images_per_second": statistics.median(row["images_per_second"] for row in history),
+        **{name: outcome[name] for name in _FROM_OUTCOME},
+    }
+
+
+def _reason(error: train.TrainingFailedError) -> str:
+    """The first worker's exception in one line."""
+    failures = getattr(error, "worker_failures", {})
+    cause = next(iter(failures.values()), error)
+    return " ".join(f"{type(cause).__name__}: {cause}".split())[:500]

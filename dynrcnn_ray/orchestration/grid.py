@@ -1,0 +1,78 @@
+"""A grid of trials under Ray Tune: as many at once as fit, each by a driver of its own."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from dynrcnn_ray.config import TrialConfig, from_yaml, to_yaml
+from dynrcnn_ray.orchestration.cluster import DRIVER_RESOURCES, ray_cluster, trials_at_once
+from dynrcnn_ray.orchestration.driver import drive_trial
+from dynrcnn_ray.orchestration.progress import ProgressLines
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial and where it was first asked for.
+
+    Attributes:
+        config: the run.
+        experiment: name of the experiment.
+        setting: the row's label.
+    """
+
+    config: TrialConfig
+    experiment: str
+    setting: str
+
+
+def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str) -> None:
+    """Run all trials; each leaves its row in the store. One that fails does not stop the others.
+
+    Args:
+        trials: at least one; all ask for the same resources.
+        storage: the store's absolute path or URI.
+        git_commit: the code's commit, for the rows.
+
+    Raises:
+        ConfigError: the cluster is too small for one trial.
+    """
+    described = [
+        {
+            "config": to_yaml(trial.config),
+            "experiment": trial.experiment,
+            "setting": trial.setting,
+            "storage": storage,
+            "git_commit": git_commit,
+        }
+        for trial in trials
+    ]
+    # Tune's own closing remarks are about files that we do not ask it for.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    with ray_cluster():
+        tuner = tune.Tuner(
+            tune.with_resources(_trainable, DRIVER_RESOURCES),
+            param_space={"trial": tune.grid_search(described)},
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=trials_at_once(trials[0].config.run),
+                trial_name_creator=_trial_id,
+                trial_dirname_creator=_trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name=trials[0].experiment,
+                storage_path=f"{storage}/ray/tune",
+                callbacks=[ProgressLines(len(trials))],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+
+
+def _trial_id(trial: Trial) -> str:
+    return from_yaml(trial.config["trial"]["config"]).trial_id
+
+
+def _trainable(parameters: dict) -> None:
+    drive_trial(parameters["trial"])

@@ -1,0 +1,67 @@
+"""Progress of a grid: a line whenever a trial starts, reports or ends."""
+
+import time
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from dynrcnn_ray.config import TrialConfig, from_yaml
+
+
+class ProgressLines(Callback):
+    """Prints one line per event, the same in a terminal and in a job's log."""
+
+    def __init__(self, num_trials: int) -> None:
+        """Count trials out of so many."""
+        self._num_trials = num_trials
+        self._names: dict[str, str] = {}
+        self._configs: dict[str, TrialConfig] = {}
+        self._first_row: dict[str, tuple[float, int]] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Name the trial and say that its workers start."""
+        described = trial.config["trial"]
+        config = from_yaml(described["config"])
+        number = len(self._names) + 1
+        label = f"{described['setting']}, seed {config.seed}"
+        self._names[trial.trial_id] = f"[{number}/{self._num_trials}] {label:<20}"
+        self._configs[trial.trial_id] = config
+        self._print(trial, f"starts: trial {config.trial_id}, {config.total_steps} steps")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Show a row of the dynamics; a report that only carries a checkpoint says nothing new."""
+        if "loss" not in result:
+            return
+        total = self._configs[trial.trial_id].total_steps
+        self._print(
+            trial,
+            f"step {result['step']:>{len(str(total))}}/{total}  loss {result['loss']:.3f}  "
+            f"T_now {result['T_now']:.3f}  beta_now {result['beta_now']:.3f}  "
+            f"positives/image {result['positives']:.1f}  {result['images_per_second']:.1f} images/s  "
+            f"{self._time_left(trial, int(result['step']), total)}",
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that the trial's row is in the store."""
+        self._print(trial, "done")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that the driver itself ended without a row."""
+        self._print(trial, "its driver failed; run the same command again to go on from the last checkpoint")
+
+    def _time_left(self, trial: Trial, step: int, total: int) -> str:
+        """Estimated from the steps since this process saw the trial's first row."""
+        now = time.monotonic()
+        first_time, first_step = self._first_row.setdefault(trial.trial_id, (now, step))
+        if step >= total:
+            return "evaluating"
+        if step == first_step:
+            return "left ..."
+        seconds = round((now - first_time) / (step - first_step) * (total - step))
+        return f"left {seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"left {seconds}s"
+
+    def _print(self, trial: Trial, text: str) -> None:
+        print(f"{self._names[trial.trial_id]} {text}", flush=True)
