@@ -1,0 +1,156 @@
+"""What the commands do: plan, run what the store does not hold yet, draw the report."""
+
+import dataclasses
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.results.report import draw_report
+from dynrcnn_ray.results.schemas import METRICS
+from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.results.table_text import table_to_text
+from dynrcnn_ray.results.tables import build_table
+from dynrcnn_ray.scales import base_config
+from experiments.experiment import Experiment, Row
+from experiments.options import (
+    ExperimentOptions,
+    ListOptions,
+    ReportOptions,
+    RunOptions,
+    TrainOptions,
+    parse,
+    storage_location,
+)
+
+_SINGLE_TRIAL = Experiment(
+    name="train",
+    anchor="One trial",
+    title="Faster R-CNN with the given configuration",
+    metrics=METRICS,
+    sets=(),
+    rows=lambda base: [Row(labels={"Setting": "trial"}, config=base, reported={})],
+)
+
+
+def list_experiments(experiments: Sequence[Experiment], arguments: Sequence[str]) -> int:
+    """Print every experiment with its place in the paper and its size."""
+    options = parse(ListOptions, arguments, command="list")
+    print(f"{'command':<8}  {'in the paper':<20}  {'rows':>4}  {'distinct trials':>15}  shows")
+    for experiment in experiments:
+        rows = experiment.rows(base_config(options.scale))
+        trials = experiment.trials(base_config(options.scale), seeds=(0,))
+        print(f"{experiment.name:<8}  {experiment.anchor:<20}  {len(rows):>4}  {len(trials):>15}  {experiment.title}")
+    return 0
+
+
+def run_experiment(experiment: Experiment, arguments: Sequence[str]) -> int:
+    """Run a table's missing trials, then print the table and where it is."""
+    options = parse(ExperimentOptions, arguments, command=experiment.name)
+    experiment.check_base(options.config(), base_config(options.scale))
+    return _run(experiment, options, options.checked_seeds(), arguments)
+
+
+def train_one(arguments: Sequence[str]) -> int:
+    """Run one trial, then print its metrics and where they are."""
+    options = parse(TrainOptions, arguments, command="train")
+    return _run(_SINGLE_TRIAL, options, (options.checked_seed(),), arguments)
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Draw every table and figure of a store again."""
+    options = parse(ReportOptions, arguments, command="report")
+    store = ResultStore.open(storage_location(options.storage, options.scale))
+    experiments = store.experiments()
+    if not experiments:
+        print(f"{store.describe_path('')} holds no results yet; run an experiment first, such as table3")
+    for name in experiments:
+        _print_report(store, name)
+    return 0
+
+
+def _run(experiment: Experiment, options: RunOptions, seeds: Sequence[int], arguments: Sequence[str]) -> int:
+    base = options.config()
+    if options.dry_run:
+        return _print_plan(experiment, base, seeds)
+    # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
+    from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
+    from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
+
+    storage = storage_location(options.storage, options.scale)
+    store = ResultStore.open(storage)
+    if images := images_to_generate(base.data):
+        print(f"Generating {images} images; this happens once.", flush=True)
+    base = dataclasses.replace(base, data=prepare_data(base.data))
+    command = shlex.join(["python", "experiments/main.py", experiment.name, *arguments])
+    store.write_plan(experiment.name, experiment.plan(base, seeds, command))
+
+    trials = experiment.trials(base, seeds)
+    finished = store.finished_trials()
+    missing = [
+        PlannedTrial(config, experiment.name, setting)
+        for trial_id, (setting, config) in trials.items()
+        if trial_id not in finished
+    ]
+    done = len(trials) - len(missing)
+    if missing:
+        print(f"{experiment.name}: {len(missing)} trials to run, {done} already in {storage}.")
+        run_trials(missing, storage=storage, git_commit=_git_commit())
+    else:
+        print(f"{experiment.name}: nothing to train, all {done} trials are in {storage}.")
+    _print_report(store, experiment.name)
+    return _failures(store, list(trials))
+
+
+def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int]) -> int:
+    from dynrcnn_ray.data.coco import DataError
+    from dynrcnn_ray.data.prepare import fingerprint
+
+    try:
+        base = dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=fingerprint(base.data)))
+    except DataError as error:
+        print(f"The data are not here, so the trial ids are not final: {error}")
+    trials = experiment.trials(base, seeds)
+    print(f"{experiment.name}, scale {base.scale}: {len(experiment.rows(base))} rows, {len(trials)} distinct trials")
+    for trial_id, (setting, config) in trials.items():
+        print(
+            f"  {trial_id}  seed {config.seed}  {setting:<20}  {config.total_steps} steps of "
+            f"{config.train.global_batch} images on {config.run.num_workers} workers"
+        )
+    return 0
+
+
+def _print_report(store: ResultStore, experiment: str) -> None:
+    paths = draw_report(store, experiment)
+    plan = store.plan(experiment)
+    assert plan is not None, "draw_report has read it"
+    print()
+    print(table_to_text(build_table(plan, store.trials(plan["trial_id"].dropna())), plan))
+    print("\n".join(paths))
+
+
+def _failures(store: ResultStore, trial_ids: list[str]) -> int:
+    """Print why trials failed.
+
+    Returns:
+        The exit code: 0 if all of them have finished.
+    """
+    rows = {row["trial_id"]: row for row in store.trials(trial_ids).to_dict("records")}
+    unfinished = [trial_id for trial_id in trial_ids if rows.get(trial_id, {}).get("status") != "finished"]
+    for trial_id in unfinished:
+        reason = rows[trial_id]["error"] if trial_id in rows else "its driver left no result"
+        print(f"Trial {trial_id} has not finished: {reason}. The same command runs it again.")
+    return 1 if unfinished else 0
+
+
+def _git_commit() -> str:
+    """The code's commit, marked if there are changes on top of it; `unknown` outside a git checkout."""
+    repository = Path(__file__).resolve().parents[1]
+    described = subprocess.run(
+        ["git", "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"

@@ -1,0 +1,108 @@
+"""What a table of the paper is: its rows as configurations, and the paper's own numbers."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dynrcnn_ray.config import ConfigError, TrialConfig
+from dynrcnn_ray.results.labels import row_names
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        labels: the cells of its label columns, in order.
+        config: the run, whose seed is set later.
+        reported: the paper's numbers by metric.
+    """
+
+    labels: Mapping[str, str]
+    config: TrialConfig
+    reported: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table of the paper.
+
+    Attributes:
+        name: the command.
+        anchor: its place in the paper.
+        title: what it shows.
+        metrics: the columns of numbers.
+        sets: fields such as `dynamic.dla` that the rows set, so that the user cannot.
+        rows: makes the rows from a base configuration.
+        baseline_row: the row that differences in AP refer to.
+    """
+
+    name: str
+    anchor: str
+    title: str
+    metrics: tuple[str, ...]
+    sets: tuple[str, ...]
+    rows: Callable[[TrialConfig], Sequence[Row]]
+    baseline_row: int = 0
+
+    def trials(self, base: TrialConfig, seeds: Sequence[int]) -> dict[str, tuple[str, TrialConfig]]:
+        """The distinct trials by their id, each with its row's name.
+
+        All rows of the first seed come first, so that a whole table is there early.
+        """
+        rows = self.rows(base)
+        names = row_names([row.labels for row in rows])
+        trials: dict[str, tuple[str, TrialConfig]] = {}
+        for seed in seeds:
+            for name, row in zip(names, rows, strict=True):
+                config = dataclasses.replace(row.config, seed=seed)
+                trials.setdefault(config.trial_id, (name, config))
+        return trials
+
+    def check_base(self, base: TrialConfig, scale_base: TrialConfig) -> None:
+        """Refuse a value that the rows would overwrite.
+
+        Raises:
+            ConfigError: naming the field.
+        """
+        for path in self.sets:
+            if field_value(base, path) != field_value(scale_base, path):
+                raise ConfigError(
+                    f"{path}: {field_value(base, path)!r} has no effect, the rows of {self.name} set this field; "
+                    "leave it out, or use the command `train`"
+                )
+
+    def plan(self, base: TrialConfig, seeds: Sequence[int], command: str) -> list[dict[str, Any]]:
+        """The rows of the store's plan: which trial belongs to which row of the table."""
+        return [
+            {
+                "experiment": self.name,
+                "title": self.title,
+                "anchor": self.anchor,
+                "row": index,
+                "labels": dict(row.labels),
+                "seed": seed,
+                "trial_id": dataclasses.replace(row.config, seed=seed).trial_id,
+                "reported": dict(row.reported),
+                "metrics": list(self.metrics),
+                "baseline_row": self.baseline_row,
+                "scale": base.scale,
+                "command": command,
+            }
+            for index, row in enumerate(self.rows(base))
+            for seed in seeds
+        ]
+
+
+def backbone_name(config: TrialConfig) -> str:
+    """The backbone as the paper's tables write it: ResNet-50-FPN."""
+    name = config.model.backbone
+    return "tiny ResNet-FPN" if name == "tiny" else f"ResNet-{name.removeprefix('resnet')}-FPN"
+
+
+def field_value(config: Any, path: str) -> Any:
+    """The value of a field such as `dynamic.dla`."""
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
