@@ -57,9 +57,10 @@ def centre_errors(proposals: Tensor, targets: Tensor, weights: tuple[float, ...]
         `[num_proposals]`, in units of the normalised offset.
     """
     sizes = proposals[:, 2:] - proposals[:, :2]
-    doubled_shift = targets[:, :2] + targets[:, 2:] - proposals[:, :2] - proposals[:, 2:]
-    offsets = doubled_shift / (2 * sizes)
-    return (offsets * offsets.new_tensor(weights[:2])).abs().mean(dim=1)
+    # Twice the centres, each rounded in the same way: a proposal on its target has an error of exactly zero.
+    shifts = (targets[:, :2] + targets[:, 2:]) - (proposals[:, :2] + proposals[:, 2:])
+    dx, dy = (shifts / (2 * sizes)).abs().unbind(dim=1)
+    return (weights[0] * dx + weights[1] * dy) / 2
 
 
 def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:

@@ -260,6 +260,8 @@ def _kth_smallest(values: Tensor, counted: Tensor, k: int) -> Tensor:
 
     How many count is known on the device alone, so the place to read is computed there. Infinite if none counts.
     """
+    if not values.numel():
+        return torch.full((), torch.inf, device=values.device)
     smallest = torch.where(counted, values, torch.inf).topk(min(k, values.numel()), largest=False).values
     place = counted.sum().clamp(min=1, max=smallest.numel()) - 1
     return smallest.gather(0, place[None])[0]

@@ -30,12 +30,12 @@ CATEGORIES = {1: "circle", 2: "square", 3: "triangle", 5: "pentagon", 7: "hexago
 
 _CORNERS = {"circle": 36, "square": 4, "triangle": 3, "pentagon": 5, "hexagon": 6, "star": 10}
 _CATEGORY_IDS = tuple(CATEGORIES)
-# Colour hints at the class, neighbouring classes overlap: shape alone takes too long to learn, colour alone is too easy.
-_HUE_SPREAD = 0.07
+# Colour hints at the class, and neighbours overlap: shape alone takes too long to learn, colour alone is too easy.
+_HUE_SPREAD = 0.05
 _MAX_OBJECTS = 8
 _EMPTY_SHARE = 0.02
 _CROWD_SHARE = 0.02
-_MIN_VISIBLE = 0.35
+_MIN_VISIBLE = 0.5
 _PLACEMENT_ATTEMPTS = 10
 _OVERSAMPLING = 4
 _INSIDE = 128
@@ -135,8 +135,8 @@ def _draw(rng: np.random.Generator, long_side: int) -> tuple[Image.Image, list[d
         hue = _CATEGORY_IDS.index(instance.category_id) / len(_CATEGORY_IDS) + rng.normal(0, _HUE_SPREAD)
         _paint(rng, canvas, instance.coverage, hue)
 
-    blurred = _to_picture(canvas).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.9)))
-    noise = rng.normal(0, rng.uniform(2, 10), (height, width, 3))
+    blurred = _to_picture(canvas).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7)))
+    noise = rng.normal(0, rng.uniform(1, 7), (height, width, 3))
     records = [_annotation(instance, owner == index) for index, instance in enumerate(instances)]
     return _to_picture(np.asarray(blurred) + noise), records
 
@@ -151,9 +151,9 @@ def _background(rng: np.random.Generator, width: int, height: int) -> NDArray[np
 
     coarse = Image.fromarray(rng.integers(0, 256, (7, 7, 3), dtype=np.uint8))
     clouds = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64) - 128
-    canvas += rng.uniform(0.05, 0.25) * clouds
+    canvas += rng.uniform(0.05, 0.2) * clouds
 
-    for _ in range(rng.integers(2, 9)):
+    for _ in range(rng.integers(1, 6)):
         distractor = (_line, _blob, _hollow_shape)[rng.integers(3)]
         _paint(rng, canvas, distractor(rng, width, height), hue=rng.uniform())
     return canvas
@@ -165,7 +165,7 @@ def _arrange(rng: np.random.Generator, width: int, height: int) -> tuple[list[_I
     Returns:
         The instances from back to front, and the index of the instance that each pixel shows, or -1: `[H, W]`.
     """
-    count = 0 if rng.random() < _EMPTY_SHARE else int(rng.integers(1, _MAX_OBJECTS + 1))
+    count = 0 if rng.random() < _EMPTY_SHARE else int(rng.integers(1, rng.integers(1, _MAX_OBJECTS + 1), endpoint=True))
     with_crowd = rng.random() < _CROWD_SHARE
     makers = [_crowd] * with_crowd + [_single] * count
     instances: list[_Instance] = []
@@ -207,7 +207,7 @@ def _annotation(instance: _Instance, visible: NDArray[np.bool_]) -> dict[str, An
 
 def _single(rng: np.random.Generator, width: int, height: int) -> _Instance:
     category_id = _random_category(rng)
-    diameter = max(width, height) * _log_uniform(rng, 0.1, 0.6)
+    diameter = max(width, height) * _log_uniform(rng, 0.14, 0.6)
     centre = rng.uniform(0.05, 0.95, 2) * (width, height)
     outline = _shape_outline(rng, CATEGORIES[category_id], centre, diameter)
     return _Instance(category_id, [outline], _coverage([outline], width, height), is_crowd=False)
@@ -296,7 +296,7 @@ def _paint(rng: np.random.Generator, canvas: NDArray[np.float64], coverage: NDAr
     middle = len(rows) // 2
     below = canvas[rows[middle], columns[middle]]
     vivid = 255 * np.array(colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.5, 1), rng.uniform(0.4, 1)))
-    colour = below + rng.uniform(0.35, 1) * (vivid - below)
+    colour = below + rng.uniform(0.5, 1) * (vivid - below)
     opacity = coverage[:, :, None] / 255
     canvas += opacity * (colour - canvas)
 

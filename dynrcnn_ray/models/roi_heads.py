@@ -97,10 +97,10 @@ class DynamicRoIHeads(RoIHeads):
         targets = torch.cat(self.box_coder.encode([_matched_gt_boxes(image) for image in images], sampled_boxes))
         offsets = box_regression.reshape(len(labels), -1, 4)
         own_class = labels[:, None, None].expand(-1, 1, 4)
-        errors = (offsets.gather(1, own_class)[:, 0].float() - targets).abs()
+        errors = (offsets.gather(1, own_class)[:, 0] - targets).abs()
         box_loss = smooth_l1(errors, self.dynamic.smooth_l1_beta) * (labels > 0)[:, None]
         return {
-            "loss_classifier": F.cross_entropy(class_logits.float(), labels),
+            "loss_classifier": F.cross_entropy(class_logits, labels),
             "loss_box_reg": box_loss.sum() / labels.numel(),
         }
 

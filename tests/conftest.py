@@ -1,0 +1,25 @@
+"""What several test files need: a smoke-sized trial on generated data."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.data.prepare import prepare_data
+from dynrcnn_ray.scales import base_config
+
+
+@pytest.fixture(scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder of this test session: tests find no data that an earlier run left."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def smoke(cache_home: Path) -> TrialConfig:
+    """The trial of scale smoke, its images generated."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache_home))
+        base = base_config("smoke")
+        return dataclasses.replace(base, data=prepare_data(base.data))
