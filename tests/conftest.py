@@ -4,10 +4,17 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.scales import base_config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Models this small only lose by a second thread, most of all on a busy machine."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

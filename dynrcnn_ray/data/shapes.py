@@ -136,7 +136,7 @@ def _draw(rng: np.random.Generator, long_side: int) -> tuple[Image.Image, list[d
         _paint(rng, canvas, instance.coverage, hue)
 
     blurred = _to_picture(canvas).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7)))
-    noise = rng.normal(0, rng.uniform(1, 7), (height, width, 3))
+    noise = rng.normal(0, rng.uniform(1, 5), (height, width, 3))
     records = [_annotation(instance, owner == index) for index, instance in enumerate(instances)]
     return _to_picture(np.asarray(blurred) + noise), records
 
@@ -151,9 +151,9 @@ def _background(rng: np.random.Generator, width: int, height: int) -> NDArray[np
 
     coarse = Image.fromarray(rng.integers(0, 256, (7, 7, 3), dtype=np.uint8))
     clouds = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64) - 128
-    canvas += rng.uniform(0.05, 0.2) * clouds
+    canvas += rng.uniform(0, 0.15) * clouds
 
-    for _ in range(rng.integers(1, 6)):
+    for _ in range(rng.integers(0, 4)):
         distractor = (_line, _blob, _hollow_shape)[rng.integers(3)]
         _paint(rng, canvas, distractor(rng, width, height), hue=rng.uniform())
     return canvas
@@ -207,8 +207,8 @@ def _annotation(instance: _Instance, visible: NDArray[np.bool_]) -> dict[str, An
 
 def _single(rng: np.random.Generator, width: int, height: int) -> _Instance:
     category_id = _random_category(rng)
-    diameter = max(width, height) * _log_uniform(rng, 0.14, 0.6)
-    centre = rng.uniform(0.05, 0.95, 2) * (width, height)
+    diameter = max(width, height) * _log_uniform(rng, 0.16, 0.65)
+    centre = rng.uniform(0.1, 0.9, 2) * (width, height)
     outline = _shape_outline(rng, CATEGORIES[category_id], centre, diameter)
     return _Instance(category_id, [outline], _coverage([outline], width, height), is_crowd=False)
 
@@ -258,7 +258,7 @@ def _shape_outline(rng: np.random.Generator, name: str, centre: NDArray[np.float
     radii = [diameter / 2] * _CORNERS[name]
     if name == "star":
         radii[1::2] = [diameter * 0.22] * 5
-    return _star_convex(radii, centre, stretch=_log_uniform(rng, 0.75, 1.35), turn=rng.uniform(0, 2 * math.pi))
+    return _star_convex(radii, centre, stretch=_log_uniform(rng, 0.75, 1.35), turn=rng.uniform(-0.25, 0.25))
 
 
 def _star_convex(radii: list[float], centre: NDArray[np.float64], *, stretch: float, turn: float) -> Outline:
@@ -296,7 +296,7 @@ def _paint(rng: np.random.Generator, canvas: NDArray[np.float64], coverage: NDAr
     middle = len(rows) // 2
     below = canvas[rows[middle], columns[middle]]
     vivid = 255 * np.array(colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.5, 1), rng.uniform(0.4, 1)))
-    colour = below + rng.uniform(0.5, 1) * (vivid - below)
+    colour = below + rng.uniform(0.65, 1) * (vivid - below)
     opacity = coverage[:, :, None] / 255
     canvas += opacity * (colour - canvas)
 

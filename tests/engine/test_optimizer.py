@@ -1,0 +1,49 @@
+import dataclasses
+
+import pytest
+from torch import nn
+
+from dynrcnn_ray.config import TrainConfig, TrialConfig
+from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
+
+
+def coco(**train) -> TrialConfig:
+    return TrialConfig(train=dataclasses.replace(TrainConfig(), **train))
+
+
+def test_schedule_is_the_papers():
+    config = coco()
+    assert config.total_steps == 90_000
+    assert learning_rate(config, 0) == pytest.approx(0.02 / 3)
+    assert learning_rate(config, 250) == pytest.approx(0.02 * (1 / 3 + 2 / 3 / 2))
+    for step, rate in [(500, 0.02), (59_999, 0.02), (60_000, 0.002), (79_999, 0.002), (80_000, 0.0002)]:
+        assert learning_rate(config, step) == pytest.approx(rate)
+
+
+def test_2x_falls_at_its_own_steps():
+    config = coco(steps=180_000)
+    rates = [learning_rate(config, step) for step in (119_999, 120_000, 159_999, 160_000)]
+    assert rates == pytest.approx([0.02, 0.002, 0.002, 0.0002])
+
+
+@pytest.mark.parametrize("batch", [2, 8, 32, 64])
+def test_another_batch_sees_as_many_images_at_a_proportional_rate(batch: int):
+    config = coco(global_batch=batch)
+    assert config.total_steps * batch == 90_000 * 16
+    ratio = batch / 16
+    for step in (0, 100, 500, 60_000, 80_000):
+        assert learning_rate(config, round(step / ratio)) == pytest.approx(
+            learning_rate(coco(), step) * ratio, rel=1e-2
+        )
+
+
+def test_biases_learn_twice_as_fast_without_decay_and_frozen_weights_not_at_all():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    optimizer = build_optimizer(model, coco())
+    set_learning_rate(optimizer, 0.01)
+    weights, biases = optimizer.param_groups
+    assert [len(weights["params"]), len(biases["params"])] == [1, 1]
+    assert (weights["lr"], weights["weight_decay"]) == (0.01, 1e-4)
+    assert (biases["lr"], biases["weight_decay"]) == (0.02, 0.0)
+    assert weights["momentum"] == biases["momentum"] == 0.9

@@ -1,0 +1,99 @@
+"""The engine without Ray: a whole trial, its resume, and the same trial in two processes."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.training import TrainingDivergedError, TrainingState
+from dynrcnn_ray.engine.trial import load_checkpoint, run_trial, save_checkpoint
+from dynrcnn_ray.evaluation.coco_ap import BOX_METRICS
+
+CLOCK = "images_per_second"
+
+
+def without_clock(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != CLOCK} for row in rows]
+
+
+def change(config: TrialConfig, **sections: dict[str, Any]) -> TrialConfig:
+    replaced = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in sections.items()}
+    return dataclasses.replace(config, **replaced)
+
+
+def test_a_trial_trains_and_evaluates(smoke: TrialConfig):
+    rows: list[dict[str, float]] = []
+    outcome = run_trial(smoke, Worker(), on_row=rows.append)
+    assert outcome.metrics.keys() == set(BOX_METRICS)
+    assert outcome.history == rows
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
+    for row in rows:
+        assert all(math.isfinite(value) for value in row.values())
+        assert row["loss"] == pytest.approx(sum(value for name, value in row.items() if name.startswith("loss_")))
+        assert row["positives_iou50"] >= row["positives_iou70"] >= row["positives_iou90"] > 0
+        assert 0 < row["positives"] <= 32
+
+
+def test_a_resumed_trial_is_the_uninterrupted_one(smoke: TrialConfig, tmp_path: Path):
+    """Step 5 lies in the middle of an interval of 4 steps and between two rows."""
+
+    def checkpoint_into(folder: Path):
+        def save(state: TrainingState) -> None:
+            (folder / str(state.step)).mkdir(parents=True)
+            save_checkpoint(state.state_dict(), folder / str(state.step))
+
+        return save
+
+    whole = run_trial(smoke, Worker(), on_checkpoint=checkpoint_into(tmp_path / "whole"))
+    resumed = run_trial(
+        smoke,
+        Worker(),
+        checkpoint=load_checkpoint(tmp_path / "whole" / "5", torch.device("cpu")),
+        on_checkpoint=checkpoint_into(tmp_path / "resumed"),
+    )
+    assert resumed.metrics == whole.metrics
+    assert without_clock(resumed.history)[-2:] == without_clock(whole.history)[-2:]
+    ends = [load_checkpoint(tmp_path / name / "10", torch.device("cpu")) for name in ("whole", "resumed")]
+    for name, value in ends[0]["model"].items():
+        assert torch.equal(value, ends[1]["model"][name]), name
+    for name in ("iou_now", "beta_now", "records"):
+        assert torch.equal(ends[0]["dynamic"][name], ends[1]["dynamic"][name])
+
+
+def test_mixed_precision_trains(smoke: TrialConfig):
+    outcome = run_trial(change(smoke, train={"precision": "bfloat16", "steps": 4}), Worker())
+    assert math.isfinite(outcome.history[-1]["loss"])
+    with pytest.raises(ValueError, match=r"train\.precision: float16 needs CUDA"):
+        run_trial(change(smoke, train={"precision": "float16"}), Worker())
+
+
+def test_a_loss_that_is_not_finite_stops_the_trial_with_its_terms(smoke: TrialConfig):
+    with pytest.raises(TrainingDivergedError, match=r"not finite at step \d+: loss_classifier .* T_now"):
+        run_trial(change(smoke, train={"learning_rate": 1e8}), Worker())
+
+
+def two_process_trial(rank: int, config: TrialConfig, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    outcome = run_trial(config, Worker(rank, 2))
+    torch.save({"history": without_clock(outcome.history), "metrics": outcome.metrics}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_agree_and_evaluate_every_image_once(smoke: TrialConfig, tmp_path: Path):
+    mp.spawn(two_process_trial, args=(smoke, str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["history"] == second["history"]
+    assert first["metrics"].keys() == set(BOX_METRICS)
+    assert second["metrics"] == {}
+    # One process sees the same images; only what it samples from them differs.
+    alone = run_trial(smoke, Worker())
+    assert first["history"][0]["positives_iou50"] == pytest.approx(alone.history[0]["positives_iou50"], rel=0.5)
