@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,8 +26,8 @@ from dynrcnn_ray.config import (
 from dynrcnn_ray.scales import SCALES, Scale, base_config
 
 _Options = TypeVar("_Options")
-_BOX = "│╭╮╰╯"
-_RULE = "───"
+_BOX = "│╭╮╰╯|+ "
+_RULE = "─-"
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,10 @@ def _scale_of(arguments: Sequence[str]) -> Any:
 
 def _one_line(complaint: str) -> str:
     """The parser's message without its box: what is wrong, then what the flag takes."""
-    lines = [line.strip(f"{_BOX} ") for line in complaint.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("─ ")]
-    rules = [index for index, line in enumerate(lines) if line.startswith(_RULE)]
-    message = " ".join(lines[: rules[0]] if rules else lines)
-    flag = next((line for line in lines[rules[0] :] if line.startswith("--")), "") if rules else ""
+    _title, *lines = [line.strip(_BOX) for line in complaint.splitlines()]
+    texts = [list(group) for rule, group in itertools.groupby(lines, lambda line: not line.strip(_RULE)) if not rule]
+    message = " ".join(texts[0])
+    flag = next((line for text in texts[1:] for line in text if line.startswith("--")), "")
     if "Unrecognized options" in message:
         hint = f"; did you mean {flag.split()[0]}?" if flag else ""
         return message.replace("Unrecognized options", "unknown option") + hint

@@ -1,0 +1,117 @@
+"""The command line without Ray: what there is, plans, and mistakes refused in one line."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.main import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(arguments)
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_without_arguments_it_says_what_there_is(capsys):
+    code, out, _ = run(capsys)
+    assert code == 0
+    for command in ("list", "table3", "train", "report"):
+        assert f"experiments/main.py {command}" in out
+
+
+def test_list_shows_anchor_rows_and_trials(capsys):
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("table3")]
+    assert "Table 3, Section 5.4" in line
+    assert line.split()[-6:-4] == ["4", "4"]
+
+
+def test_dry_run_shows_the_trials_and_starts_nothing(capsys):
+    code, out, _ = run(capsys, "table3", "--scale", "smoke", "--seeds", "0", "1", "2", "--dry-run")
+    assert code == 0
+    assert "4 rows, 12 distinct trials" in out
+    ids = [line.split()[0] for line in out.splitlines()[1:]]
+    assert len(set(ids)) == 12
+    assert "ray" not in sys.modules
+
+
+def test_the_global_batch_changes_a_trial_and_the_workers_do_not(capsys):
+    def ids(*extra: str) -> list[str]:
+        _, out, _ = run(capsys, "table3", "--scale", "smoke", "--dry-run", *extra)
+        return [line.split()[0] for line in out.splitlines()[1:]]
+
+    assert ids("--num-workers", "2") == ids("--run.cpus-per-worker", "4") == ids()
+    assert not set(ids("--train.global-batch", "2")) & set(ids())
+    assert not set(ids("--dynamic.iou-top-k", "64")) & set(ids())
+
+
+def test_a_coco_plan_needs_no_data(capsys, tmp_path):
+    code, out, _ = run(capsys, "table3", "--scale", "coco", "--data.root", str(tmp_path), "--dry-run")
+    assert code == 0
+    assert "90000 steps of 16 images on 8 workers" in out
+    assert "instances_train2017.json: cannot be read" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tabel3"], "unknown command 'tabel3'; allowed: list, train, report, table3"),
+        (["table3", "--train.stepz", "3"], "unknown option: --train.stepz, 3; did you mean --train.steps?"),
+        (["table3", "--train.steps", "many"], "--train.steps: 'many' is not allowed (allowed: --train.steps INT)"),
+        (["table3", "--train.steps", "0"], "train.steps: 0 must be greater than or equal to 1"),
+        (["table3", "--train.learning-rate", "nan"], "train.learning_rate: nan must be"),
+        (["table3", "--dynamic.initial-iou", "1.5"], "dynamic.initial_iou: 1.5 must be less than 1"),
+        (["table3", "--dynamic.convention", "theirs"], "Expected one of ('paper', 'mmdetection', 'released')"),
+        (["table3", "--dynamic.no-dla"], "dynamic.dla: False has no effect, the rows of table3 set this field"),
+        (["table3", "--scale", "huge"], "invalid choice 'huge' for argument '--scale'"),
+        (["table3", "--seeds", "0", "0"], "--seeds: (0, 0) must be one or more different numbers"),
+        (["table3", "--seeds"], "--seeds: () must be one or more"),
+        (["table3", "--num-workers", "3"], "run.num_workers: 3 does not divide train.global_batch = 8"),
+        (["table3", "--train.milestones", "0.9", "0.5"], "train.milestones: (0.9, 0.5) must rise"),
+        (["table3", "--data.short-side", "400", "--data.long-side", "300"], "data.long_side: 300 is below"),
+        (["train", "--seed", "-1"], "--seed: -1 must be 0 or greater"),
+        (["table3", "--data.root", "/nowhere"], "/nowhere/annotations/instances_train.json: cannot be read"),
+        (["list", "now"], "unknown option: now"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path: Path, arguments: list[str], message: str):
+    storage = ["--storage", str(tmp_path)] if arguments[0] in ("table3", "train") else []
+    code, out, err = run(capsys, *arguments, *storage)
+    assert code == 2
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert "ray" not in sys.modules
+    assert not list(tmp_path.iterdir())
+
+
+def test_report_on_an_empty_store_says_so(capsys, tmp_path):
+    code, out, _ = run(capsys, "report", "--storage", str(tmp_path))
+    assert code == 0
+    assert "holds no results yet" in out
+
+
+def test_report_refuses_a_broken_store(capsys, tmp_path):
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "table3.parquet").write_bytes(b"not parquet")
+    code, _, err = run(capsys, "report", "--storage", str(tmp_path))
+    assert code == 2
+    assert "table3.parquet" in err
+    assert err.count("\n") == 1
+
+
+def test_annotations_without_categories_are_refused_before_anything_starts(capsys, tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for split in ("train", "val"):
+        content = {"images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}], "categories": []}
+        (tmp_path / "annotations" / f"instances_{split}.json").write_text(json.dumps(content | {"annotations": []}))
+    code, _, err = run(capsys, "table3", "--data.root", str(tmp_path), "--storage", str(tmp_path / "store"))
+    assert code == 2
+    assert "instances_train.json" in err
+    assert "categor" in err
+    assert "ray" not in sys.modules

@@ -1,0 +1,138 @@
+"""The whole way with a real Ray: command line, Tune, Train, workers, store, table and figure."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dynrcnn_ray.results.store import ResultStore
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def run(cache_home: Path, *arguments: str) -> str:
+    """Run the command line in a process of its own, as a user does."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments],
+        cwd=cache_home,
+        env=environment | {"XDG_CACHE_HOME": str(cache_home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def store_of_table3(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Table 3 at scale smoke, one worker a trial."""
+    storage = tmp_path_factory.mktemp("store")
+    return storage, run(cache_home, "table3", "--scale", "smoke", "--train.steps", "6", "--storage", str(storage))
+
+
+def test_table3_comes_out_as_parquet_markdown_and_figure(store_of_table3):
+    storage, out = store_of_table3
+    table = pd.read_parquet(storage / "tables" / "table3.parquet")
+    assert list(zip(table["DLA"], table["DSL"], strict=True)) == [("", ""), ("", "✓"), ("✓", ""), ("✓", "✓")]
+    assert set(table["source"]) == {"measured"}
+    assert set(table["n"]) == {1}
+    assert list(table["AP90_paper"]) == [9.7, 13.2, 12.6, 15.2]
+    assert (table["AP_minus_paper"] == table["AP"] - table["AP_paper"]).all()
+    markdown = (storage / "tables" / "table3.md").read_text()
+    assert "Table 3, Section 5.4" in markdown
+    for name in ("tables/table3.parquet", "tables/table3.md", "figures/figure5.png", "figures/figure5.svg"):
+        assert (storage / name).stat().st_size > 0
+        assert str(storage / name) in out
+
+
+def test_progress_shows_step_loss_statistics_and_time_left(store_of_table3):
+    _, out = store_of_table3
+    lines = [line for line in out.splitlines() if " step " in line]
+    assert len(lines) == 4 * 3
+    for word in ("loss", "T_now", "beta_now", "positives/image", "images/s"):
+        assert all(word in line for line in lines)
+    assert any(" left " in line for line in lines)
+
+
+def test_every_trial_left_its_row_and_its_dynamics(store_of_table3):
+    storage, _ = store_of_table3
+    trials = pd.read_parquet(storage / "trials")
+    assert list(trials["status"]) == ["finished"] * 4
+    assert trials["git_commit"].notna().all()
+    assert trials["hardware"].str.contains("CPU").all()
+    dynamics = pd.read_parquet(storage / "dynamics")
+    assert set(dynamics["trial_id"]) == set(trials["trial_id"])
+    baseline = dynamics[dynamics["trial_id"] == trials.loc[trials["setting"] == "baseline", "trial_id"].item()]
+    assert set(baseline["iou_threshold"]) == {0.5}
+    assert set(baseline["smooth_l1_beta"]) == {1.0}
+
+
+def test_the_same_command_trains_nothing_and_says_so(store_of_table3, cache_home: Path):
+    storage, _ = store_of_table3
+    before = {file: file.stat().st_mtime_ns for file in (storage / "trials").iterdir()}
+    out = run(cache_home, "table3", "--scale", "smoke", "--train.steps", "6", "--storage", str(storage))
+    assert "nothing to train, all 4 trials are in" in out
+    assert " step " not in out
+    assert {file: file.stat().st_mtime_ns for file in (storage / "trials").iterdir()} == before
+
+
+def test_report_draws_the_same_from_the_store_alone(store_of_table3, cache_home: Path):
+    storage, _ = store_of_table3
+    drawn = storage / "tables" / "table3.md"
+    before = drawn.read_text()
+    drawn.unlink()
+    out = run(cache_home, "report", "--storage", str(storage))
+    assert drawn.read_text() == before
+    assert str(drawn) in out
+
+
+def test_two_workers_train_one_trial(cache_home: Path, tmp_path: Path):
+    out = run(cache_home, "train", "--scale", "smoke", "--num-workers", "2", "--storage", str(tmp_path))
+    assert "step 10/10" in out
+    store = ResultStore.open(tmp_path)
+    (trial,) = store.trials().to_dict("records")
+    assert trial["num_workers"] == 2
+    assert trial["status"] == "finished"
+    checkpoints = list((tmp_path / "ray" / "train" / trial["trial_id"]).glob("step_*/training_state.pt"))
+    assert {file.parent.name for file in checkpoints} == {"step_00000005", "step_00000010"}
+
+
+def test_a_trial_that_fails_is_recorded_with_its_reason(cache_home: Path, tmp_path: Path):
+    """The second command's trial diverges at once; what the store held stays."""
+    command = [sys.executable, str(REPOSITORY / "experiments" / "main.py"), "train", "--scale", "smoke"]
+    done = subprocess.run(
+        [*command, "--train.learning-rate", "1e8", "--storage", str(tmp_path)],
+        cwd=cache_home,
+        env=os.environ | {"XDG_CACHE_HOME": str(cache_home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "TrainingDivergedError: the loss is not finite at step 2" in done.stdout
+    (trial,) = ResultStore.open(tmp_path).trials().to_dict("records")
+    assert trial["status"] == "failed"
+    assert "not finite" in trial["error"]
+
+
+def test_a_cluster_that_is_too_small_is_refused(cache_home: Path, tmp_path: Path):
+    command = [sys.executable, str(REPOSITORY / "experiments" / "main.py"), "train", "--scale", "smoke"]
+    done = subprocess.run(
+        [*command, "--run.cpus-per-worker", "4096", "--storage", str(tmp_path)],
+        env=os.environ | {"XDG_CACHE_HOME": str(cache_home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "error: run: a trial asks for 4096 CPU (1 workers), the cluster has" in done.stderr
