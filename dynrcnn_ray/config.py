@@ -37,7 +37,7 @@ class ShapesConfig:
     """Images in the validation split."""
     image_size: Annotated[int, Ge(32)] = 128
     """Long side of an image, in pixels."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     """Seed of the generator. It is not the trial's seed: every trial sees the same images."""
 
 

@@ -14,7 +14,7 @@ from dynrcnn_ray.data import shapes
 from dynrcnn_ray.data.coco import CocoDataset, DataError, Sample
 from dynrcnn_ray.data.shapes import CATEGORIES, generate_shapes, is_generated
 
-RECIPE = ShapesConfig(train_images=150, val_images=50, image_size=96)
+RECIPE = ShapesConfig(train_images=400, val_images=50, image_size=64)
 SMALL = ShapesConfig(train_images=3, val_images=2, image_size=64)
 
 
@@ -34,7 +34,7 @@ def annotations(root: Path, split: str = "train") -> dict[str, Any]:
 
 
 def test_splits_and_categories(root: Path) -> None:
-    for split, count in (("train", 150), ("val", 50)):
+    for split, count in (("train", 400), ("val", 50)):
         content = annotations(root, split)
         assert len(content["images"]) == len(list((root / split).iterdir())) == count
         assert {category["id"]: category["name"] for category in content["categories"]} == CATEGORIES
@@ -46,7 +46,7 @@ def test_sizes_are_those_of_the_files(root: Path) -> None:
     sizes = [(image["width"], image["height"]) for image in annotations(root)["images"]]
     files = [root / "train" / image["file_name"] for image in annotations(root)["images"]]
     assert sizes == [Image.open(file).size for file in files]
-    assert set(sizes) == {(96, 96), (96, 72), (72, 96)}
+    assert set(sizes) == {(64, 64), (64, 48), (48, 64)}
 
 
 def test_annotations_agree_with_their_masks(root: Path) -> None:
@@ -70,9 +70,9 @@ def test_variety(root: Path) -> None:
     content = annotations(root)
     objects = [record for record in content["annotations"] if not record["iscrowd"]]
     assert {record["category_id"] for record in objects} == set(CATEGORIES)
-    counts = np.bincount([record["image_id"] for record in objects], minlength=151)[1:]
+    counts = np.bincount([record["image_id"] for record in objects], minlength=401)[1:]
     assert counts.min() == 0
-    assert counts.max() == 8
+    assert counts.max() == 5
     assert any(record["iscrowd"] for record in content["annotations"])
     assert {type(record["segmentation"]) for record in objects} == {list, dict}
 
