@@ -5,11 +5,11 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import MultiScaleRoIAlign
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
 from dynrcnn_ray.models.backbones import build_backbone
+from dynrcnn_ray.models.roi_align import FastBackwardRoIAlign
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 
 _ROI_SIZE = 7
@@ -78,7 +78,7 @@ def build_torchvision_model(config: TrialConfig, num_classes: int) -> FasterRCNN
         sizes=tuple((size,) for size in settings.anchor_sizes),
         aspect_ratios=(_ASPECT_RATIOS,) * len(settings.anchor_sizes),
     )
-    box_roi_pool = MultiScaleRoIAlign(
+    box_roi_pool = FastBackwardRoIAlign(
         featmap_names=["0", "1", "2", "3"],
         output_size=_ROI_SIZE,
         sampling_ratio=2,

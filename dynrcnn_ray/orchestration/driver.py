@@ -86,6 +86,7 @@ def _finished(outcome: dict[str, Any]) -> dict[str, Any]:
         **outcome["metrics"],
         "final_T_now": history[-1]["T_now"],
         "final_beta_now": history[-1]["beta_now"],
+        "final_positives": history[-1]["positives"],
         "train_images_per_second": statistics.median(row["images_per_second"] for row in history),
         **{name: outcome[name] for name in _FROM_OUTCOME},
     }

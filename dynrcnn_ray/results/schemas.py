@@ -47,6 +47,7 @@ TRIALS = versioned(
         optional("train_images_per_second", _FLOAT, "images per second"),
         optional("final_T_now", _FLOAT, "IoU"),
         optional("final_beta_now", _FLOAT, "normalised offset"),
+        optional("final_positives", _FLOAT, "RoIs per image"),
         optional("kept_iou_updates", _INT, "updates"),
         optional("kept_beta_updates", _INT, "updates"),
         required("num_workers", _INT, "workers"),

@@ -16,22 +16,27 @@ from dynrcnn_ray.results.tables import label_columns, metric_columns
 _NOTHING = "-"
 _DELTA = "ΔAP"
 _SPREAD = " ± "
+_COURSE_TITLE = (
+    "Algorithm 1 after the last step (where DLA or DSL is off, T_now or beta_now was only recorded); "
+    "how many updates kept the old value because there was nothing to measure:"
+)
 
 
 def table_to_markdown(table: pd.DataFrame, plan: pd.DataFrame) -> str:
     """The table of `build_table` as Markdown, with title and caption. It reads well as plain text, too."""
-    columns = _columns(table, plan)
-    header, *body = ["| " + " | ".join(line) + " |" for line in _lines(columns)]
-    rule = "| " + " | ".join(column.markdown_rule for column in columns) + " |"
     caption = [_run(plan, code="`"), " ".join(_notes(table, plan))]
-    return "\n\n".join([f"**{_title(plan)}**", "\n".join([header, rule, *body]), *caption]) + "\n"
+    parts = [f"**{_title(plan)}**", _markdown(_columns(table, plan)), *caption]
+    if course := _course_columns(table):
+        parts += [_COURSE_TITLE, _markdown(course)]
+    return "\n\n".join(parts) + "\n"
 
 
 def table_to_text(table: pd.DataFrame, plan: pd.DataFrame) -> str:
     """The table of `build_table` for a terminal: the Markdown's content, aligned and without its marks."""
-    header, *body = ["  ".join(line).rstrip() for line in _lines(_columns(table, plan))]
-    rule = "─" * max(len(line) for line in [header, *body])
-    return "\n".join([_title(plan), "", header, rule, *body, rule, _run(plan), *_notes(table, plan)]) + "\n"
+    parts = [_title(plan), "", *_text(_columns(table, plan)), _run(plan), *_notes(table, plan)]
+    if course := _course_columns(table):
+        parts += ["", _COURSE_TITLE, "", *_text(course)]
+    return "\n".join(parts) + "\n"
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,18 @@ class _Column:
     def markdown_rule(self) -> str:
         dashes = "-" * (len(self.cells[0]) - 1)
         return f":{dashes}" if self.is_left_aligned else f"{dashes}:"
+
+
+def _markdown(columns: list[_Column]) -> str:
+    header, *body = ["| " + " | ".join(line) + " |" for line in _lines(columns)]
+    rule = "| " + " | ".join(column.markdown_rule for column in columns) + " |"
+    return "\n".join([header, rule, *body])
+
+
+def _text(columns: list[_Column]) -> list[str]:
+    header, *body = ["  ".join(line).rstrip() for line in _lines(columns)]
+    rule = "─" * max(len(line) for line in [header, *body])
+    return [header, rule, *body, rule]
 
 
 def _lines(columns: list[_Column]) -> list[tuple[str, ...]]:
@@ -74,6 +91,20 @@ def _columns(table: pd.DataFrame, plan: pd.DataFrame) -> list[_Column]:
 
     texts = [_text_column(name, [line.get(name, "") for line in lines]) for name in [*labels, "", "n"]]
     return texts + [_number_column(name, [line.get(name, "") for line in lines]) for name in numbers]
+
+
+def _course_columns(table: pd.DataFrame) -> list[_Column]:
+    """Where Algorithm 1 stood after the last step, a line for each row that has finished; none if none has."""
+    rows = [row for row in table.to_dict("records") if row["n"]]
+    columns = {"T_now": "final_T_now", "beta_now": "final_beta_now", "positives/image": "final_positives"}
+    kept = {"T_now kept": "kept_iou_updates", "beta_now kept": "kept_beta_updates"}
+    if not rows or all(math.isnan(row["final_T_now"]) for row in rows):
+        return []
+    return [
+        _text_column("", [row["name"] for row in rows]),
+        *[_number_column(title, [f"{row[name]:.3g}" for row in rows]) for title, name in columns.items()],
+        *[_number_column(title, [f"{row[name]:.0f}" for row in rows]) for title, name in kept.items()],
+    ]
 
 
 def _measured_name(row: Mapping[Any, Any]) -> str:

@@ -47,7 +47,7 @@ def test_mean_spread_and_difference_over_three_seeds(plan, trials):
 def test_columns_stand_in_the_papers_order(plan, trials):
     columns = list(build_table(plan, trials).columns)
 
-    assert columns[:6] == ["row", "DLA", "DSL", "source", "status", "n"]
+    assert columns[:7] == ["row", "name", "DLA", "DSL", "source", "status", "n"]
     assert [name for name in columns if name in ("AP", "AP50", "AP90")] == ["AP", "AP50", "AP90"]
 
 
@@ -142,3 +142,16 @@ def test_caption_names_scale_seeds_command_and_where_the_numbers_come_from(plan,
 )
 def test_row_label(labels, name):
     assert row_label(labels) == name
+
+
+def test_the_course_of_algorithm_1_stands_below_the_table(plan, trials):
+    told = trials.assign(
+        final_T_now=0.625, final_beta_now=0.14, final_positives=19.25, kept_iou_updates=0, kept_beta_updates=30
+    )
+    table = build_table(plan, with_status(told, 1, "failed"))
+    assert table["final_positives"].dropna().tolist() == [19.25] * 3
+    for text in (table_to_text(table, plan), table_to_markdown(table, plan)):
+        course = text[text.index("Algorithm 1 after the last step") :]
+        (line,) = [line for line in course.splitlines() if "DLA + DSL" in line]
+        assert line.replace("|", " ").split() == ["DLA", "+", "DSL", "0.625", "0.14", "19.2", "0", "30"]
+        assert "failed" not in course
