@@ -57,6 +57,10 @@ class DataConfig:
     """Images are resized so that their short side has this many pixels ..."""
     long_side: Annotated[int, Ge(32)] = 1333
     """... unless the long side would then exceed this."""
+    train_short_sides: tuple[Annotated[int, Ge(32)], ...] = ()
+    """Multi-scale training: each image's short side is drawn from these. Empty: `short_side`."""
+    train_long_side: Annotated[int, Ge(32)] = 1400
+    """The limit of the long side in multi-scale training."""
     flip_probability: Fraction = 0.5
     """Chance of a horizontal flip in training."""
     fingerprint: str = ""
@@ -70,6 +74,8 @@ class ModelConfig:
 
     __pydantic_config__ = _FORBID_EXTRA
 
+    name: Literal["faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn"] = "faster_rcnn"
+    """The detector. The cascades train at fixed IoU thresholds."""
     backbone: Literal["tiny", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
     """The ResNet below the feature pyramid."""
     norm: Literal["frozen_batch_norm", "group_norm"] = "frozen_batch_norm"
@@ -78,6 +84,8 @@ class ModelConfig:
     """Backbone weights: `none`, `imagenet` (torchvision's, downloaded once) or the path of a state_dict file."""
     trainable_layers: Annotated[int, Interval(ge=0, le=5)] = 3
     """Backbone stages that train, counted from the top. 3 freezes the stem and layer1."""
+    deformable: bool = False
+    """Modulated deformable convolutions (DCN v2) in c3 to c5."""
     fpn_channels: Positive = 256
     """Channels of each pyramid level."""
     head_channels: Positive = 1024
@@ -104,6 +112,39 @@ class ModelConfig:
     """IoU of the final, per-class NMS."""
     detections_per_image: Positive = 100
     """At most this many detections per image."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the detector predicts masks."""
+        return self.name in ("mask_rcnn", "cascade_mask_rcnn")
+
+    @property
+    def is_cascade(self) -> bool:
+        """Whether the detector has several stages."""
+        return self.name in ("cascade_rcnn", "cascade_mask_rcnn")
+
+
+@dataclass(frozen=True)
+class TestConfig:
+    """How detections are made in testing, beyond the model's own thresholds."""
+
+    __pydantic_config__ = _FORBID_EXTRA
+    __test__ = False  # no test of pytest's
+
+    soft_nms: Literal["off", "linear", "gaussian"] = "off"
+    """Soft-NMS in place of the final NMS. It takes candidates from `soft_nms_min_score` on."""
+    soft_nms_iou: OpenFraction = 0.5
+    """Linear Soft-NMS lowers scores above this IoU."""
+    soft_nms_sigma: Annotated[float, Gt(0)] = 0.5
+    """Sigma of Gaussian Soft-NMS."""
+    soft_nms_min_score: OpenFraction = 0.001
+    """Detections below this score are dropped by Soft-NMS."""
+    multi_scale: bool = False
+    """Multi-scale testing: the data's own size and every short side below, each with its mirror image."""
+    multi_scale_short_sides: tuple[Annotated[int, Ge(32)], ...] = (800, 1000, 1200, 1400, 1600)
+    """Short sides of multi-scale testing."""
+    multi_scale_long_side: Annotated[int, Ge(32)] = 2000
+    """The limit of the long side in multi-scale testing."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +237,7 @@ class TrialConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     dynamic: DynamicConfig = field(default_factory=DynamicConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    test: TestConfig = field(default_factory=TestConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     @property
@@ -253,6 +295,13 @@ def validate(config: TrialConfig) -> TrialConfig:
             f"data.long_side: {parsed.data.long_side} is below data.short_side = {parsed.data.short_side}; "
             "it must be at least as large"
         )
+    if parsed.model.is_cascade and (parsed.dynamic.dla or parsed.dynamic.dsl):
+        raise ConfigError(
+            f"model.name: {parsed.model.name!r} trains at fixed thresholds; "
+            "add --dynamic.no-dla --dynamic.no-dsl, or choose faster_rcnn or mask_rcnn"
+        )
+    if parsed.model.has_masks and parsed.test.multi_scale:
+        raise ConfigError(f"test.multi_scale: True works on boxes alone; model.name is {parsed.model.name!r}")
     if list(parsed.train.milestones) != sorted(set(parsed.train.milestones)):
         raise ConfigError(f"train.milestones: {parsed.train.milestones} must rise from one to the next")
     return parsed

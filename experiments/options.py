@@ -19,6 +19,7 @@ from dynrcnn_ray.config import (
     DynamicConfig,
     ModelConfig,
     RunConfig,
+    TestConfig,
     TrainConfig,
     TrialConfig,
     validate,
@@ -52,6 +53,7 @@ class RunOptions(StoreOptions):
     model: ModelConfig = field(default_factory=ModelConfig)
     dynamic: DynamicConfig = field(default_factory=DynamicConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    test: TestConfig = field(default_factory=TestConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def config(self) -> TrialConfig:
@@ -65,7 +67,13 @@ class RunOptions(StoreOptions):
             run = dataclasses.replace(run, num_workers=self.num_workers)
         return validate(
             TrialConfig(
-                scale=self.scale, data=self.data, model=self.model, dynamic=self.dynamic, train=self.train, run=run
+                scale=self.scale,
+                data=self.data,
+                model=self.model,
+                dynamic=self.dynamic,
+                train=self.train,
+                test=self.test,
+                run=run,
             )
         )
 
@@ -131,7 +139,7 @@ def parse(options: type[_Options], arguments: Sequence[str], *, command: str) ->
     default = options()
     if isinstance(default, RunOptions):
         base = base_config(_scale_of(arguments))
-        sections = {name: getattr(base, name) for name in ("data", "model", "dynamic", "train", "run")}
+        sections = {name: getattr(base, name) for name in ("data", "model", "dynamic", "train", "test", "run")}
         default = dataclasses.replace(default, scale=base.scale, **sections)  # pyright: ignore[reportArgumentType]
     complaint = io.StringIO()
     try:

@@ -1,9 +1,10 @@
 """Detections and average precision of a whole split, sharded over the workers."""
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from pycocotools import mask as mask_utils
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
@@ -12,7 +13,10 @@ from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.loader import eval_loader
 from dynrcnn_ray.engine.collectives import Worker, gather_on_first
 from dynrcnn_ray.engine.training import autocast, to_device
-from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_boxes
+from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_detections
+from dynrcnn_ray.models.multi_scale import detect_multi_scale
+
+_MASK_THRESHOLD = 0.5
 
 
 def evaluate(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worker: Worker) -> dict[str, float | None]:
@@ -23,7 +27,12 @@ def evaluate(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worke
     shards = gather_on_first(detect(config, model, dataset, worker), worker)
     if not worker.is_first:
         return {}
-    return evaluate_boxes(Path(dataset.annotation_file), [entry for shard in shards for entry in shard])
+    detections = [entry for shard in shards for entry in shard]
+    metrics = evaluate_detections(dataset.annotation_file, detections)
+    if config.model.has_masks:
+        of_masks = evaluate_detections(dataset.annotation_file, detections, kind="segm")
+        metrics |= {f"segm_{name}": value for name, value in of_masks.items()}
+    return metrics
 
 
 @torch.inference_mode()
@@ -39,8 +48,9 @@ def detect(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worker:
     model.eval()
     detections = []
     for images, targets in loader:
+        on_device = to_device(images, worker.device)
         with autocast(config, worker.device):
-            outputs = model(to_device(images, worker.device))
+            outputs = detect_multi_scale(model, on_device, config) if config.test.multi_scale else model(on_device)
         detections += [
             _to_host(output, dataset, target["image_index"]) for output, target in zip(outputs, targets, strict=True)
         ]
@@ -49,9 +59,14 @@ def detect(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worker:
 
 def _to_host(output: dict[str, Tensor], dataset: CocoDataset, image_index: int) -> Detections:
     category_ids = np.asarray(dataset.category_ids)
+    masks: Any = None
+    if "masks" in output:
+        binary = (output["masks"][:, 0] >= _MASK_THRESHOLD).to(torch.uint8).cpu().numpy()
+        masks = mask_utils.encode(np.asfortranarray(binary.transpose(1, 2, 0)))
     return Detections(
         image_id=dataset.image_ids[image_index],
         boxes=output["boxes"].float().cpu().numpy(),
         scores=output["scores"].float().cpu().numpy(),
         category_ids=category_ids[output["labels"].cpu().numpy() - 1],
+        masks=masks,
     )

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dynrcnn_ray.dynamic_training import AllReduceSum, AssignedProposals, DynamicTrainingState
 
-LOSSES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
+BOX_LOSSES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
+MASK_LOSS = "loss_mask"
 IOU_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 DynamicsRow = dict[str, float]
@@ -19,10 +20,11 @@ DynamicsRow = dict[str, float]
 class Telemetry:
     """Gathers losses and proposal counts between two rows."""
 
-    def __init__(self, device: torch.device, world_size: int) -> None:
-        """Start with nothing gathered."""
+    def __init__(self, loss_names: tuple[str, ...], device: torch.device, world_size: int) -> None:
+        """Start with nothing gathered of these losses."""
+        self._loss_names = loss_names
         self._world_size = world_size
-        self._sums = torch.zeros(len(LOSSES) + 1, device=device)
+        self._sums = torch.zeros(len(loss_names) + 1, device=device)
         self._steps = 0
         self._images = 0
         self._started = time.perf_counter()
@@ -31,7 +33,7 @@ class Telemetry:
         """Add one step's losses and its sampled positives per image. No host sync."""
         sampled_labels = torch.cat([image.labels for image in images])
         positives = (sampled_labels > 0).sum() / len(images)
-        self._sums += torch.stack([*(losses[name].detach() for name in LOSSES), positives])
+        self._sums += torch.stack([*(losses[name].detach() for name in self._loss_names), positives])
         self._steps += 1
         self._images += len(images)
 
@@ -57,13 +59,13 @@ class Telemetry:
         means /= self._world_size
         in_force = [dynamic.iou_now, dynamic.beta_now, dynamic.iou_threshold, dynamic.smooth_l1_beta]
         values = torch.cat([means, torch.stack(in_force)]).tolist()
-        names = [*LOSSES, "positives", *(f"positives_iou{round(level * 100)}" for level in IOU_LEVELS)]
+        names = [*self._loss_names, "positives", *(f"positives_iou{round(level * 100)}" for level in IOU_LEVELS)]
         names += ["T_now", "beta_now", "iou_threshold", "smooth_l1_beta"]
         row: DynamicsRow = {"step": step, **dict(zip(names, values, strict=True))}
-        row["loss"] = sum(row[name] for name in LOSSES)
+        row["loss"] = sum(row[name] for name in self._loss_names)
         row["learning_rate"] = learning_rate
         row["images_per_second"] = self._images * self._world_size / (time.perf_counter() - self._started)
-        self.__init__(self._sums.device, self._world_size)
+        self.__init__(self._loss_names, self._sums.device, self._world_size)
         return row
 
 

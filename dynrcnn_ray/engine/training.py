@@ -17,8 +17,8 @@ from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
 from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
-from dynrcnn_ray.engine.telemetry import LOSSES, DynamicsRow, Telemetry
-from dynrcnn_ray.models.faster_rcnn import build_model
+from dynrcnn_ray.engine.telemetry import BOX_LOSSES, MASK_LOSS, DynamicsRow, Telemetry
+from dynrcnn_ray.models.detector import build_model
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -123,7 +123,8 @@ def train(
         rank=worker.rank,
         world_size=worker.world_size,
     )
-    telemetry = Telemetry(worker.device, worker.world_size)
+    loss_names = (*BOX_LOSSES, MASK_LOSS) if config.model.has_masks else BOX_LOSSES
+    telemetry = Telemetry(loss_names, worker.device, worker.world_size)
     state.model.train()
     model = _distributed(state.model, worker)
     for images, targets in train_loader(dataset, sampler, loader_workers=config.run.loader_workers):
@@ -167,7 +168,8 @@ def _forward(
     model: nn.Module, images: list[Tensor], targets: list[dict[str, Any]], config: TrialConfig, device: torch.device
 ) -> dict[str, Tensor]:
     on_device = [
-        {name: target[name].to(device, non_blocking=True) for name in ("boxes", "labels")} for target in targets
+        {name: value.to(device, non_blocking=True) for name, value in target.items() if isinstance(value, Tensor)}
+        for target in targets
     ]
     with autocast(config, device):
         return model(to_device(images, device), on_device)
@@ -182,7 +184,7 @@ def _distributed(model: nn.Module, worker: Worker) -> nn.Module:
 
 def _check_finite(row: DynamicsRow) -> None:
     if not np.isfinite(row["loss"]):
-        terms = ", ".join(f"{name} {row[name]:.4g}" for name in LOSSES)
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name.startswith("loss_"))
         raise TrainingDivergedError(
             f"the loss is not finite at step {row['step']}: {terms}; learning rate {row['learning_rate']:.4g}, "
             f"T_now {row['T_now']:.3f}, beta_now {row['beta_now']:.3g}; lower train.learning_rate"

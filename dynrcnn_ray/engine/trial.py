@@ -61,7 +61,7 @@ def run_trial(
         The outcome; its metrics are on the first worker alone.
     """
     data = prepare_data(config.data)
-    train_split = CocoDataset(data.root, data.train_split)
+    train_split = CocoDataset(data.root, data.train_split, include_masks=config.model.has_masks)
     val_split = CocoDataset(data.root, data.val_split)
     state = build_training_state(config, len(train_split.class_names), worker)
     if checkpoint is not None:

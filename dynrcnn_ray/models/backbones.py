@@ -11,6 +11,7 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FrozenBatchNorm2d
 
 from dynrcnn_ray.config import ModelConfig
+from dynrcnn_ray.models.deformable import deform
 
 _STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")
 
@@ -58,6 +59,8 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
         del body.fc
     if config.weights != "none":
         _load_weights(body, config)
+    if config.deformable:
+        deform(body)
     _freeze(body, config.trainable_layers)
     channels = [body.inplanes // 8, body.inplanes // 4, body.inplanes // 2, body.inplanes]
     return_layers = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}

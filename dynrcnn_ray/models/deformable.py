@@ -15,32 +15,35 @@ class ModulatedDeformConv2d(DeformConv2d):
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         """Take the place of `convolution`, with its geometry and weights."""
-        assert isinstance(convolution.padding, tuple)
+        # One number for both axes each, as in every convolution of a ResNet.
+        kernel_size, stride, padding, dilation = (
+            int(value[0])
+            for value in (convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation)
+        )
         super().__init__(
             convolution.in_channels,
             convolution.out_channels,
-            kernel_size=convolution.kernel_size,  # pyright: ignore[reportArgumentType]
-            stride=convolution.stride,  # pyright: ignore[reportArgumentType]
-            padding=convolution.padding,  # pyright: ignore[reportArgumentType]
-            dilation=convolution.dilation,  # pyright: ignore[reportArgumentType]
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
             groups=convolution.groups,
             bias=convolution.bias is not None,
         )
         self.load_state_dict(convolution.state_dict())
-        taps = convolution.kernel_size[0] * convolution.kernel_size[1]
         self.offset = nn.Conv2d(
             convolution.in_channels,
-            3 * taps,
-            kernel_size=convolution.kernel_size,  # pyright: ignore[reportArgumentType]
-            stride=convolution.stride,  # pyright: ignore[reportArgumentType]
-            padding=convolution.padding,
-            dilation=convolution.dilation,  # pyright: ignore[reportArgumentType]
+            3 * kernel_size**2,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
         )
         nn.init.zeros_(self.offset.weight)
         assert self.offset.bias is not None
         nn.init.zeros_(self.offset.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Convolve `[batch, in_channels, height, width]` at learnt places with learnt weights in 0..1."""
         taps = self.kernel_size[0] * self.kernel_size[1]
         offsets, mask = self.offset(features).split([2 * taps, taps], dim=1)

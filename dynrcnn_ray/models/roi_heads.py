@@ -5,10 +5,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
 
 from dynrcnn_ray.boxes import assign_labels, match_proposals, smooth_l1
+from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
+from dynrcnn_ray.models.detections import Candidates, select_with_soft_nms
+
+Targets = list[dict[str, Tensor]]
 
 
 class DynamicRoIHeads(RoIHeads):
@@ -17,14 +22,10 @@ class DynamicRoIHeads(RoIHeads):
     The dynamic state stands beside the model: it is no part of the `state_dict`.
     """
 
-    def __init__(self, dynamic: DynamicTrainingState, **settings: Any) -> None:
-        """Take the dynamic state and the settings of torchvision's `RoIHeads`, without its IoU thresholds."""
-        super().__init__(
-            fg_iou_thresh=dynamic.config.fixed_iou,
-            bg_iou_thresh=dynamic.config.fixed_iou,
-            bbox_reg_weights=None,
-            **settings,
-        )
+    def __init__(self, config: TrialConfig, dynamic: DynamicTrainingState, **heads: Any) -> None:
+        """Take the trial, its dynamic state, and the pools, heads and predictors of torchvision's `RoIHeads`."""
+        super().__init__(**heads, **roi_head_settings(config))
+        self.config = config
         self.dynamic = dynamic
         self.last_assignment: list[AssignedProposals] = []
 
@@ -33,7 +34,7 @@ class DynamicRoIHeads(RoIHeads):
         features: dict[str, Tensor],
         proposals: list[Tensor],
         image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None = None,
+        targets: Targets | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Losses in training, detections in testing.
 
@@ -41,68 +42,157 @@ class DynamicRoIHeads(RoIHeads):
             features: the pyramid's levels, `[batch, channels, height, width]` each.
             proposals: `[num_proposals, 4]` an image, xyxy pixels of the resized image.
             image_shapes: height and width of each resized image.
-            targets: `boxes` `[num_gt, 4]` and `labels` `[num_gt]` of each image; needed in training.
+            targets: `boxes` `[num_gt, 4]`, `labels` `[num_gt]` and, with a mask head, `masks`
+                `[num_gt, height, width]` of each image; needed in training.
         """
         if not self.training:
             return super().forward(features, proposals, image_shapes, targets)
         self.check_targets(targets)
         assert targets is not None
-        images = self.assign_and_sample(proposals, targets)
+        images = assign_and_sample(self, proposals, targets, self.dynamic.iou_threshold)
         self.dynamic.record(self.dynamic.measure(images, self.box_coder.weights))
         self.last_assignment = images
 
-        sampled_boxes = [image.proposals[image.sampled] for image in images]
-        box_features = self.box_head(self.box_roi_pool(features, sampled_boxes, image_shapes))
+        boxes = sampled_boxes(images)
+        box_features = self.box_head(self.box_roi_pool(features, boxes, image_shapes))
         class_logits, box_regression = self.box_predictor(box_features)
-        return [], self.box_losses(images, sampled_boxes, class_logits, box_regression)
-
-    @torch.no_grad()
-    def assign_and_sample(self, proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> list[AssignedProposals]:
-        """Append the ground truths to the proposals, label them by T_now (Paper: Eq. 3) and sample."""
-        threshold = self.dynamic.iou_threshold
-        candidates, matches, labels = [], [], []
-        for boxes, target in zip(proposals, targets, strict=True):
-            candidate = torch.cat([boxes, target["boxes"].to(boxes.dtype)])
-            match = match_proposals(candidate, target["boxes"].to(boxes.dtype)) if len(target["boxes"]) else None
-            background = torch.zeros(len(candidate), dtype=torch.int64, device=candidate.device)
-            candidates.append(candidate)
-            matches.append(match)
-            labels.append(assign_labels(match, target["labels"], threshold) if match else background)
-        return [
-            AssignedProposals(candidate, target["boxes"].to(candidate.dtype), match, sampled, label[sampled])
-            for candidate, target, match, sampled, label in zip(
-                candidates, targets, matches, self.subsample(labels), labels, strict=True
+        labels = torch.cat([image.labels for image in images])
+        own_class = labels[:, None, None].expand(-1, 1, 4)
+        offsets = box_regression.reshape(len(labels), -1, 4).gather(1, own_class)[:, 0]
+        losses = box_losses(images, class_logits, offsets, self.box_coder, self.dynamic.smooth_l1_beta)
+        if self.has_mask():
+            losses["loss_mask"] = mask_loss(
+                self, self.mask_head, self.mask_predictor, features, images, image_shapes, targets
             )
-        ]
+        return [], losses
 
-    def box_losses(
+    def postprocess_detections(
         self,
-        images: list[AssignedProposals],
-        sampled_boxes: list[Tensor],
         class_logits: Tensor,
         box_regression: Tensor,
-    ) -> dict[str, Tensor]:
-        """Cross entropy over all sampled RoIs, and SmoothL1 over the positives (Paper: Eq. 5).
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Boxes, scores and labels of each image: torchvision's way unless Soft-NMS is on."""
+        if self.config.test.soft_nms == "off":
+            return super().postprocess_detections(class_logits, box_regression, proposals, image_shapes)
+        candidates = self._candidates(class_logits, box_regression, proposals, image_shapes)
+        return select_with_soft_nms(candidates, self.config)
 
-        Args:
-            images: the assignment.
-            sampled_boxes: `[num_sampled, 4]` an image.
-            class_logits: `[num_rois, num_classes]`, the background first.
-            box_regression: `[num_rois, num_classes * 4]`, offsets for each class.
+    def candidates(
+        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> list[Candidates]:
+        """Every proposal's refined box and score for each class, before any selection."""
+        box_features = self.box_head(self.box_roi_pool(features, proposals, image_shapes))
+        class_logits, box_regression = self.box_predictor(box_features)
+        return self._candidates(class_logits, box_regression, proposals, image_shapes)
 
-        Returns:
-            `loss_classifier` and `loss_box_reg`, both per sampled RoI.
-        """
-        labels = torch.cat([image.labels for image in images])
-        targets = torch.cat(self.box_coder.encode([_matched_gt_boxes(image) for image in images], sampled_boxes))
-        offsets = box_regression.reshape(len(labels), -1, 4)
-        own_class = labels[:, None, None].expand(-1, 1, 4)
-        errors = (offsets.gather(1, own_class)[:, 0] - targets).abs()
-        box_loss = smooth_l1(errors, self.dynamic.smooth_l1_beta) * (labels > 0)[:, None]
-        return {
-            "loss_classifier": F.cross_entropy(class_logits, labels),
-            "loss_box_reg": box_loss.sum() / labels.numel(),
-        }
+    def _candidates(
+        self,
+        class_logits: Tensor,
+        box_regression: Tensor,
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> list[Candidates]:
+        counts = [len(boxes) for boxes in proposals]
+        boxes = self.box_coder.decode(box_regression, proposals).split(counts)
+        scores = F.softmax(class_logits, dim=-1).split(counts)
+        return [
+            Candidates.of_image(box[:, 1:], score[:, 1:], shape)
+            for box, score, shape in zip(boxes, scores, image_shapes, strict=True)
+        ]
+
+
+def roi_head_settings(config: TrialConfig) -> dict[str, Any]:
+    """The settings of torchvision's `RoIHeads` for a trial."""
+    return {
+        "fg_iou_thresh": config.dynamic.fixed_iou,
+        "bg_iou_thresh": config.dynamic.fixed_iou,
+        "bbox_reg_weights": None,
+        "batch_size_per_image": config.model.rois_per_image,
+        "positive_fraction": config.model.positive_fraction,
+        "score_thresh": config.model.score_threshold,
+        "nms_thresh": config.model.nms_iou,
+        "detections_per_img": config.model.detections_per_image,
+    }
+
+
+@torch.no_grad()
+def assign_and_sample(
+    heads: RoIHeads, proposals: list[Tensor], targets: Targets, iou_threshold: Tensor
+) -> list[AssignedProposals]:
+    """Append the ground truths to the proposals, label them by the threshold (Paper: Eq. 3) and sample."""
+    candidates, gt_boxes, matches, labels = [], [], [], []
+    for boxes, target in zip(proposals, targets, strict=True):
+        truth = target["boxes"].to(boxes.dtype)
+        candidate = torch.cat([boxes, truth])
+        match = match_proposals(candidate, truth) if len(truth) else None
+        background = torch.zeros(len(candidate), dtype=torch.int64, device=candidate.device)
+        candidates.append(candidate)
+        gt_boxes.append(truth)
+        matches.append(match)
+        labels.append(assign_labels(match, target["labels"], iou_threshold) if match else background)
+    return [
+        AssignedProposals(candidate, truth, match, sampled, label[sampled])
+        for candidate, truth, match, sampled, label in zip(
+            candidates, gt_boxes, matches, heads.subsample(labels), labels, strict=True
+        )
+    ]
+
+
+def sampled_boxes(images: list[AssignedProposals]) -> list[Tensor]:
+    """The sampled proposals of each image, `[num_sampled, 4]`."""
+    return [image.proposals[image.sampled] for image in images]
+
+
+def box_losses(
+    images: list[AssignedProposals], class_logits: Tensor, offsets: Tensor, coder: BoxCoder, beta: Tensor
+) -> dict[str, Tensor]:
+    """Cross entropy over all sampled RoIs, and SmoothL1 over the positives (Paper: Eq. 5).
+
+    Args:
+        images: the assignment.
+        class_logits: `[num_rois, num_classes]`, the background first.
+        offsets: `[num_rois, 4]`, of each RoI's own class.
+        coder: encodes the targets.
+        beta: scalar tensor.
+
+    Returns:
+        `loss_classifier` and `loss_box_reg`, both per sampled RoI.
+    """
+    labels = torch.cat([image.labels for image in images])
+    targets = torch.cat(coder.encode([_matched_gt_boxes(image) for image in images], sampled_boxes(images)))
+    positive = (labels > 0)[:, None]
+    # The target of a negative may be infinite: a cascade's boxes can have no width.
+    errors = (offsets - torch.where(positive, targets, 0)).abs()
+    box_loss = smooth_l1(errors, beta) * positive
+    return {
+        "loss_classifier": F.cross_entropy(class_logits, labels),
+        "loss_box_reg": box_loss.sum() / labels.numel(),
+    }
+
+
+def mask_loss(
+    heads: RoIHeads,
+    mask_head: Any,
+    mask_predictor: Any,
+    features: dict[str, Tensor],
+    images: list[AssignedProposals],
+    image_shapes: list[tuple[int, int]],
+    targets: Targets,
+) -> Tensor:
+    """Mask R-CNN's loss on the positives of this assignment, by torchvision's own function."""
+    positives = [image.labels > 0 for image in images]
+    boxes = [box[positive] for box, positive in zip(sampled_boxes(images), positives, strict=True)]
+    matched = [
+        image.match.gt_index[image.sampled][positive] if image.match else image.sampled[positive]
+        for image, positive in zip(images, positives, strict=True)
+    ]
+    assert heads.mask_roi_pool is not None
+    logits = mask_predictor(mask_head(heads.mask_roi_pool(features, boxes, image_shapes)))
+    gt_masks = [target["masks"] for target in targets]
+    gt_labels = [target["labels"] for target in targets]
+    return maskrcnn_loss(logits.float(), boxes, gt_masks, gt_labels, matched)
 
 
 def _matched_gt_boxes(image: AssignedProposals) -> Tensor:

@@ -8,6 +8,8 @@ VERSION_KEY = b"dynrcnn_ray.schema_version"
 
 METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "AP_S", "AP_M", "AP_L")
 """COCO AP over IoU 0.50:0.95, at single IoUs, and for small, medium and large objects. In percent."""
+MASK_METRICS = tuple(f"segm_{metric}" for metric in METRICS)
+"""The same of the masks, where a model predicts them."""
 
 
 def versioned(fields: list[pa.Field]) -> pa.Schema:
@@ -39,7 +41,7 @@ TRIALS = versioned(
         required("scale", _TEXT, "text"),
         required("status", _TEXT, "text"),
         optional("error", _TEXT, "text"),
-        *[optional(metric, _FLOAT, "percent") for metric in METRICS],
+        *[optional(metric, _FLOAT, "percent") for metric in (*METRICS, *MASK_METRICS)],
         optional("steps", _INT, "steps"),
         optional("train_seconds", _FLOAT, "seconds"),
         optional("eval_seconds", _FLOAT, "seconds"),
@@ -74,6 +76,7 @@ DYNAMICS = versioned(
         optional("loss_box_reg", _FLOAT, "1"),
         optional("loss_objectness", _FLOAT, "1"),
         optional("loss_rpn_box_reg", _FLOAT, "1"),
+        optional("loss_mask", _FLOAT, "1"),
         optional("learning_rate", _FLOAT, "1"),
         optional("positives_iou50", _FLOAT, "proposals per image"),
         optional("positives_iou60", _FLOAT, "proposals per image"),

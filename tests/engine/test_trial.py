@@ -14,7 +14,7 @@ from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import TrainingDivergedError, TrainingState
 from dynrcnn_ray.engine.trial import load_checkpoint, run_trial, save_checkpoint
-from dynrcnn_ray.evaluation.coco_ap import BOX_METRICS
+from dynrcnn_ray.evaluation.coco_ap import METRICS
 
 CLOCK = "images_per_second"
 
@@ -31,7 +31,7 @@ def change(config: TrialConfig, **sections: dict[str, Any]) -> TrialConfig:
 def test_a_trial_trains_and_evaluates(smoke: TrialConfig):
     rows: list[dict[str, float]] = []
     outcome = run_trial(smoke, Worker(), on_row=rows.append)
-    assert outcome.metrics.keys() == set(BOX_METRICS)
+    assert outcome.metrics.keys() == set(METRICS)
     assert outcome.history == rows
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
     for row in rows:
@@ -92,7 +92,7 @@ def test_two_processes_agree_and_evaluate_every_image_once(smoke: TrialConfig, t
     mp.spawn(two_process_trial, args=(smoke, str(tmp_path)), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["history"] == second["history"]
-    assert first["metrics"].keys() == set(BOX_METRICS)
+    assert first["metrics"].keys() == set(METRICS)
     assert second["metrics"] == {}
     # One process sees the same images; only what it samples from them differs.
     alone = run_trial(smoke, Worker())

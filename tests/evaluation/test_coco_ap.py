@@ -8,7 +8,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_boxes
+from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_detections
 
 CATEGORIES = [2, 5, 11]
 
@@ -79,7 +79,7 @@ def test_equal_to_pycocotools(tmp_path: Path, seed: int):
     entries = random_detections(file, rng, share=0.8)
     expected = by_pycocotools(file, entries)
     rng.shuffle(entries)
-    metrics = evaluate_boxes(file, entries)
+    metrics = evaluate_detections(file, entries)
     names = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
     assert [metrics[name] for name in names] == pytest.approx(100 * expected.stats[:6], abs=1e-9)
     for name, index in {"AP60": 2, "AP70": 4, "AP80": 6, "AP90": 8}.items():
@@ -91,7 +91,7 @@ def test_equal_to_pycocotools(tmp_path: Path, seed: int):
 def test_no_detections_at_all_score_zero(tmp_path: Path):
     rng = np.random.default_rng(0)
     file = write_split(tmp_path, rng, 6)
-    assert evaluate_boxes(file, random_detections(file, rng, share=0.0))["AP"] == 0
+    assert evaluate_detections(file, random_detections(file, rng, share=0.0))["AP"] == 0
 
 
 def test_no_ground_truth_at_all_has_no_metric(tmp_path: Path):
@@ -99,7 +99,7 @@ def test_no_ground_truth_at_all_has_no_metric(tmp_path: Path):
     content = json.loads(file.read_text())
     file.write_text(json.dumps(content | {"annotations": []}))
     entries = [Detections(image["id"], np.empty((0, 4)), np.empty(0), np.empty(0, int)) for image in content["images"]]
-    assert set(evaluate_boxes(file, entries).values()) == {None}
+    assert set(evaluate_detections(file, entries).values()) == {None}
 
 
 def test_each_image_counts_once(tmp_path: Path):
@@ -107,6 +107,6 @@ def test_each_image_counts_once(tmp_path: Path):
     file = write_split(tmp_path, rng, 5)
     entries = random_detections(file, rng, share=0.8)
     with pytest.raises(ValueError, match="each of the split's 5 images once"):
-        evaluate_boxes(file, entries[:-1])
+        evaluate_detections(file, entries[:-1])
     with pytest.raises(ValueError, match="6 entries for 5 images"):
-        evaluate_boxes(file, [*entries, entries[0]])
+        evaluate_detections(file, [*entries, entries[0]])

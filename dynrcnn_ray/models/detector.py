@@ -1,18 +1,25 @@
-"""Faster R-CNN as the paper trains it: torchvision's model with RoI heads that can train dynamically."""
+"""The detectors as the paper trains them: torchvision's models with RoI heads that train dynamically."""
+
+from typing import Any
 
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config import ModelConfig, TrialConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
 from dynrcnn_ray.models.backbones import build_backbone
+from dynrcnn_ray.models.cascade import STAGES, CascadeRoIHeads, ClassAgnosticPredictor
+from dynrcnn_ray.models.input_size import InputSizeTransform
 from dynrcnn_ray.models.roi_align import FastBackwardRoIAlign
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 
-_ROI_SIZE = 7
+_BOX_SIZE = 7
+_MASK_SIZE = 14
+_MASK_LAYERS = 4
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
 
 
@@ -40,7 +47,8 @@ class Float32BoxPredictor(FastRCNNPredictor):
 def build_model(config: TrialConfig, num_classes: int, dynamic: DynamicTrainingState) -> FasterRCNN:
     """Build the detector with its initial weights; it trains by the dynamic state and knows it as `roi_heads.dynamic`.
 
-    The state_dict is that of torchvision's model, name for name, and holds nothing of the dynamic state.
+    The state_dict of a Faster or Mask R-CNN is that of torchvision's model, name for name. It holds nothing of the
+    dynamic state.
 
     Args:
         config: the trial.
@@ -51,23 +59,21 @@ def build_model(config: TrialConfig, num_classes: int, dynamic: DynamicTrainingS
         ValueError: the backbone's weights cannot be loaded.
     """
     model = build_torchvision_model(config, num_classes)
-    plain = model.roi_heads
-    model.roi_heads = DynamicRoIHeads(
-        dynamic,
-        box_roi_pool=plain.box_roi_pool,
-        box_head=plain.box_head,
-        box_predictor=plain.box_predictor,
-        batch_size_per_image=config.model.rois_per_image,
-        positive_fraction=config.model.positive_fraction,
-        score_thresh=config.model.score_threshold,
-        nms_thresh=config.model.nms_iou,
-        detections_per_img=config.model.detections_per_image,
-    )
+    model.transform = InputSizeTransform(config.data)
+    pools_and_heads = {name: getattr(model.roi_heads, name) for name in _POOLS_AND_HEADS}
+    if config.model.is_cascade:
+        stages = _cascade_heads(config.model, num_classes)
+        model.roi_heads = CascadeRoIHeads(config, dynamic, **(pools_and_heads | stages))
+    else:
+        model.roi_heads = DynamicRoIHeads(config, dynamic, **pools_and_heads)
     return model
 
 
+_POOLS_AND_HEADS = ("box_roi_pool", "box_head", "box_predictor", "mask_roi_pool", "mask_head", "mask_predictor")
+
+
 def build_torchvision_model(config: TrialConfig, num_classes: int) -> FasterRCNN:
-    """The same detector with torchvision's own RoI heads: what a trained state_dict loads into.
+    """The detector with torchvision's own RoI heads, of one stage: what a trained state_dict loads into.
 
     Raises:
         ValueError: the backbone's weights cannot be loaded.
@@ -78,17 +84,10 @@ def build_torchvision_model(config: TrialConfig, num_classes: int) -> FasterRCNN
         sizes=tuple((size,) for size in settings.anchor_sizes),
         aspect_ratios=(_ASPECT_RATIOS,) * len(settings.anchor_sizes),
     )
-    box_roi_pool = FastBackwardRoIAlign(
-        featmap_names=["0", "1", "2", "3"],
-        output_size=_ROI_SIZE,
-        sampling_ratio=2,
-        # A RoI of this size is read from the pyramid's third level; 224 where the smallest anchors have 32 pixels.
-        canonical_scale=7 * settings.anchor_sizes[0],
-    )
-    box_head = TwoMLPHead(backbone.out_channels * _ROI_SIZE**2, settings.head_channels)
-    box_predictor = Float32BoxPredictor(settings.head_channels, num_classes + 1)
-    _initialise_box_head(box_head, box_predictor)
-    return FasterRCNN(
+    box_head, box_predictor = _box_head(settings), Float32BoxPredictor(settings.head_channels, num_classes + 1)
+    _initialise_predictor(box_predictor)
+    masks = {"mask_roi_pool": _roi_pool(settings, _MASK_SIZE), **_mask_head(settings, num_classes)}
+    return (MaskRCNN if settings.has_masks else FasterRCNN)(
         backbone,
         min_size=config.data.short_side,
         max_size=config.data.long_side,
@@ -100,7 +99,7 @@ def build_torchvision_model(config: TrialConfig, num_classes: int) -> FasterRCNN
         rpn_post_nms_top_n_test=settings.rpn_post_nms,
         rpn_nms_thresh=settings.rpn_nms_iou,
         rpn_batch_size_per_image=settings.rpn_samples,
-        box_roi_pool=box_roi_pool,
+        box_roi_pool=_roi_pool(settings, _BOX_SIZE),
         box_head=box_head,
         box_predictor=box_predictor,
         box_score_thresh=settings.score_threshold,
@@ -110,15 +109,54 @@ def build_torchvision_model(config: TrialConfig, num_classes: int) -> FasterRCNN
         box_bg_iou_thresh=config.dynamic.fixed_iou,
         box_batch_size_per_image=settings.rois_per_image,
         box_positive_fraction=settings.positive_fraction,
+        **(masks if settings.has_masks else {}),
     )
 
 
-def _initialise_box_head(head: TwoMLPHead, predictor: FastRCNNPredictor) -> None:
-    """The initial weights of the paper's code base; torchvision leaves PyTorch's defaults."""
+def _cascade_heads(settings: ModelConfig, num_classes: int) -> dict[str, Any]:
+    """Heads and predictors of all stages."""
+    predictors = [ClassAgnosticPredictor(settings.head_channels, num_classes + 1) for _ in STAGES]
+    for predictor in predictors:
+        _initialise_predictor(predictor)
+    heads: dict[str, Any] = {
+        "box_head": nn.ModuleList(_box_head(settings) for _ in STAGES),
+        "box_predictor": nn.ModuleList(predictors),
+    }
+    if settings.has_masks:
+        of_stages = [_mask_head(settings, num_classes) for _ in STAGES]
+        heads |= {name: nn.ModuleList(stage[name] for stage in of_stages) for name in ("mask_head", "mask_predictor")}
+    return heads
+
+
+def _roi_pool(settings: ModelConfig, output_size: int) -> FastBackwardRoIAlign:
+    return FastBackwardRoIAlign(
+        featmap_names=["0", "1", "2", "3"],
+        output_size=output_size,
+        sampling_ratio=2,
+        # A RoI of this size is read from the pyramid's third level; 224 where the smallest anchors have 32 pixels.
+        canonical_scale=7 * settings.anchor_sizes[0],
+    )
+
+
+def _box_head(settings: ModelConfig) -> TwoMLPHead:
+    """fc6 and fc7 with the initial weights of the paper's code base; torchvision leaves PyTorch's defaults."""
+    head = TwoMLPHead(settings.fpn_channels * _BOX_SIZE**2, settings.head_channels)
     for layer in (head.fc6, head.fc7):
         nn.init.kaiming_uniform_(layer.weight, a=1)
         nn.init.zeros_(layer.bias)
+    return head
+
+
+def _initialise_predictor(predictor: FastRCNNPredictor | ClassAgnosticPredictor) -> None:
     nn.init.normal_(predictor.cls_score.weight, std=0.01)
     nn.init.zeros_(predictor.cls_score.bias)
     nn.init.normal_(predictor.bbox_pred.weight, std=0.001)
     nn.init.zeros_(predictor.bbox_pred.bias)
+
+
+def _mask_head(settings: ModelConfig, num_classes: int) -> dict[str, nn.Module]:
+    channels = settings.fpn_channels
+    return {
+        "mask_head": MaskRCNNHeads(channels, (channels,) * _MASK_LAYERS, dilation=1),
+        "mask_predictor": MaskRCNNPredictor(channels, channels, num_classes + 1),
+    }

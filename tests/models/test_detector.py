@@ -9,7 +9,7 @@ from torchvision.models.detection import FasterRCNN
 
 from dynrcnn_ray.config import DynamicConfig, ModelConfig, TrialConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
-from dynrcnn_ray.models.faster_rcnn import build_model, build_torchvision_model
+from dynrcnn_ray.models.detector import build_model, build_torchvision_model
 from dynrcnn_ray.scales import base_config
 
 NUM_CLASSES = 3
