@@ -76,12 +76,14 @@ def _run(experiment: Experiment, options: RunOptions, seeds: Sequence[int], argu
         return _print_plan(experiment, base, seeds)
     # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
     from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
+    from dynrcnn_ray.models.backbones import read_backbone_weights
 
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
     if images := images_to_generate(base.data):
         print(f"Generating {images} images; this happens once.", flush=True)
     base = dataclasses.replace(base, data=prepare_data(base.data))
+    read_backbone_weights(base.model)
     from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
 
     command = shlex.join(["python", "experiments/main.py", experiment.name, *arguments])

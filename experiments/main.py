@@ -4,6 +4,8 @@ python experiments/main.py                 what there is
 python experiments/main.py list            every experiment, its place in the paper, its rows and trials
 python experiments/main.py table3          train, evaluate and print Table 3
 python experiments/main.py train           train one trial
+python experiments/main.py evaluate        evaluate a trained trial on any split; write the COCO server's results file
+python experiments/main.py speed           images per second of Dynamic against Cascade R-CNN
 python experiments/main.py report          draw tables and figures again, from the store alone
 
 Every command takes --help.
@@ -17,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dynrcnn_ray.config import ConfigError
-from experiments import commands, table3
+from experiments import commands, evaluate, speed, table3
 from experiments.experiment import Experiment
 
 EXPERIMENTS: tuple[Experiment, ...] = (table3.EXPERIMENT,)
@@ -39,11 +41,15 @@ def main(arguments: Sequence[str]) -> int:
             return commands.list_experiments(EXPERIMENTS, rest)
         if command == "train":
             return commands.train_one(rest)
+        if command == "speed":
+            return speed.run_speed(rest)
+        if command == "evaluate":
+            return evaluate.evaluate_trial(rest)
         if command == "report":
             return commands.report(rest)
         if command in by_name:
             return commands.run_experiment(by_name[command], rest)
-        known = ", ".join(["list", "train", "report", *by_name])
+        known = ", ".join(["list", "train", "evaluate", "speed", "report", *by_name])
         raise ConfigError(f"unknown command {command!r}; allowed: {known}")
     except ValueError as error:
         # A user's mistake: what is wrong, in one line. Anything else is ours and shows its traceback.

@@ -33,8 +33,10 @@ class Sample(NamedTuple):
 
 
 def annotation_path(root: str | Path, split: str) -> Path:
-    """Where the annotations of a split are."""
-    return Path(root) / "annotations" / f"instances_{split}.json"
+    """Where the annotations of a split are. A split without labels, such as test-dev2017, has an `image_info_` file."""
+    folder = Path(root) / "annotations"
+    instances, images_alone = folder / f"instances_{split}.json", folder / f"image_info_{split}.json"
+    return images_alone if images_alone.is_file() and not instances.is_file() else instances
 
 
 def read_annotations(file: Path) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def read_annotations(file: Path) -> dict[str, Any]:
         raise DataError(f"{file}: not valid JSON ({error}); it may be truncated, copy it again") from None
     if not isinstance(parsed, dict):
         raise DataError(f"{file}: holds a {type(parsed).__name__}, not an object; give COCO instance annotations")
+    if file.name.startswith("image_info_"):
+        parsed.setdefault("annotations", [])
     for key in ("images", "categories", "annotations"):
         if not isinstance(parsed.get(key), list):
             raise DataError(f"{file}: has no list '{key}'; give COCO instance annotations")
@@ -71,6 +75,7 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
 
     Attributes:
         annotation_file: The annotations as they are on disk.
+        has_annotations: Whether the split's objects are known; those of a test split are not.
         class_names: Name of each class; label `l` (from 1) is `class_names[l - 1]`.
         category_ids: COCO category id of each class, ascending; label `l` is `category_ids[l - 1]`.
         image_ids: COCO image id of each image.
@@ -90,6 +95,7 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         """
         self.annotation_file = annotation_path(root, split)
         parsed = read_annotations(self.annotation_file)
+        self.has_annotations = self.annotation_file.name.startswith("instances_")
         categories = sorted(parsed["categories"], key=lambda category: category["id"])
         self.class_names: list[str] = [category["name"] for category in categories]
         self.category_ids: list[int] = [category["id"] for category in categories]

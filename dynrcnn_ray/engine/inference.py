@@ -1,5 +1,6 @@
 """Detections and average precision of a whole split, sharded over the workers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,11 @@ def evaluate(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worke
     shards = gather_on_first(detect(config, model, dataset, worker), worker)
     if not worker.is_first:
         return {}
-    detections = [entry for shard in shards for entry in shard]
+    return metrics_of(config, dataset, [entry for shard in shards for entry in shard])
+
+
+def metrics_of(config: TrialConfig, dataset: CocoDataset, detections: Sequence[Detections]) -> dict[str, float | None]:
+    """COCO average precision in percent of boxes and, where the model has them, of masks (`segm_AP` and so on)."""
     metrics = evaluate_detections(dataset.annotation_file, detections)
     if config.model.has_masks:
         of_masks = evaluate_detections(dataset.annotation_file, detections, kind="segm")

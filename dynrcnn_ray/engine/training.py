@@ -131,7 +131,7 @@ def train(
         seed_step(config.seed, state.step, worker.rank)
         rate = learning_rate(config, state.step)
         set_learning_rate(state.optimizer, rate)
-        losses = _forward(model, images, targets, config, worker.device)
+        losses = forward_losses(model, images, targets, config, worker.device)
         state.optimizer.zero_grad()
         state.scaler.scale(torch.stack(list(losses.values())).sum()).backward()
         state.scaler.step(state.optimizer)
@@ -164,9 +164,10 @@ def autocast(config: TrialConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
-def _forward(
+def forward_losses(
     model: nn.Module, images: list[Tensor], targets: list[dict[str, Any]], config: TrialConfig, device: torch.device
 ) -> dict[str, Tensor]:
+    """Move a batch of uint8 images and targets to the device and compute its losses."""
     on_device = [
         {name: value.to(device, non_blocking=True) for name, value in target.items() if isinstance(value, Tensor)}
         for target in targets

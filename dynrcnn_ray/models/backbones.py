@@ -1,5 +1,6 @@
 """Backbones: ResNets and a tiny ResNet, each below a feature pyramid (FPN)."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from dynrcnn_ray.config import ModelConfig
 from dynrcnn_ray.models.deformable import deform
 
 _STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")
+
+
+class WeightsError(ValueError):
+    """Pretrained weights that cannot be had. Its text is one line: the field, the value, the remedy."""
 
 
 class TinyResNet(nn.Module):
@@ -48,7 +53,7 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
     """The ResNet of `config.backbone` with its weights, its lower stages frozen, below a feature pyramid.
 
     Raises:
-        ValueError: the weights cannot be loaded.
+        WeightsError: the weights cannot be loaded.
     """
     norm_layer = FrozenBatchNorm2d if config.norm == "frozen_batch_norm" else _group_norm
     if config.backbone == "tiny":
@@ -67,25 +72,53 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
     return BackboneWithFPN(body, return_layers, channels, config.fpn_channels)
 
 
-def _load_weights(body: nn.Module, config: ModelConfig) -> None:
+def read_backbone_weights(config: ModelConfig) -> dict[str, Tensor]:
+    """The backbone's pretrained weights, without the classifier; none if the configuration asks for none.
+
+    `imagenet` is torchvision's file, downloaded once to each machine's cache of PyTorch.
+
+    Raises:
+        WeightsError: the weights do not exist, or cannot be downloaded or read.
+    """
+    if config.weights == "none":
+        return {}
     if config.weights == "imagenet":
-        if config.backbone == "tiny":
-            raise ValueError(
-                "model.weights: 'imagenet' does not exist for the backbone 'tiny'; choose 'none' or a file"
-            )
-        state = models.get_model_weights(config.backbone)["IMAGENET1K_V1"].get_state_dict(progress=False)
+        state = _imagenet_weights(config.backbone)
+    elif Path(config.weights).is_file():
+        try:
+            state = torch.load(config.weights, map_location="cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise WeightsError(f"model.weights: {config.weights!r} is no file of weights: {_short(error)}") from None
     else:
-        if not Path(config.weights).is_file():
-            raise ValueError(f"model.weights: {config.weights!r} is no file; allowed: none, imagenet or a file's path")
-        state = torch.load(config.weights, map_location="cpu", weights_only=True)
-    weights = {name: value for name, value in state.items() if not name.startswith("fc.")}
+        raise WeightsError(f"model.weights: {config.weights!r} is no file; allowed: none, imagenet or a file's path")
+    return {name: value for name, value in state.items() if not name.startswith("fc.")}
+
+
+def _imagenet_weights(backbone: str) -> dict[str, Tensor]:
+    if backbone == "tiny":
+        raise WeightsError("model.weights: 'imagenet' does not exist for the backbone 'tiny'; choose 'none' or a file")
+    weights = models.get_model_weights(backbone)["IMAGENET1K_V1"]
     try:
-        body.load_state_dict(weights)
-    except RuntimeError as error:
-        first_lines = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"model.weights: {config.weights!r} does not fit {config.backbone} with {config.norm}: {first_lines}"
+        return weights.get_state_dict(progress=False)
+    except OSError as error:
+        name = weights.url.rpartition("/")[2]
+        raise WeightsError(
+            f"model.weights: 'imagenet' cannot be downloaded ({_short(error)}); place torchvision's file {name} in "
+            f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
         ) from None
+
+
+def _load_weights(body: nn.Module, config: ModelConfig) -> None:
+    try:
+        body.load_state_dict(read_backbone_weights(config))
+    except RuntimeError as error:
+        raise WeightsError(
+            f"model.weights: {config.weights!r} does not fit {config.backbone} with {config.norm}: {_short(error)}"
+        ) from None
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _freeze(body: nn.Module, trainable_layers: int) -> None:

@@ -10,6 +10,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from dynrcnn_ray.config import TrialConfig, from_yaml
+from dynrcnn_ray.orchestration.checkpoints import checkpoint_root
 from dynrcnn_ray.orchestration.worker import train_worker
 from dynrcnn_ray.results.store import ResultStore
 
@@ -55,7 +56,7 @@ def _trainer(config: TrialConfig, trial: dict[str, str]) -> TorchTrainer:
         ),
         run_config=train.RunConfig(
             name=config.trial_id,
-            storage_path=f"{trial['storage']}/ray/train",
+            storage_path=checkpoint_root(trial["storage"]),
             failure_config=train.FailureConfig(max_failures=1, controller_failure_limit=0),
             checkpoint_config=train.CheckpointConfig(num_to_keep=2),
             callbacks=[TuneReportCallback()],

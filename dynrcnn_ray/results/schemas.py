@@ -91,6 +91,24 @@ DYNAMICS = versioned(
 are in force: the same values, or fixed ones where DLA or DSL is off. `positives_iou50` counts the proposals at or above
 that IoU; `positives` the sampled RoIs that are positive at the threshold in force."""
 
+SPEED = versioned(
+    [
+        required("model", _TEXT, "text"),
+        required("phase", _TEXT, "text"),
+        required("images_per_second", _FLOAT, "images per second"),
+        required("lower_quartile", _FLOAT, "images per second"),
+        required("upper_quartile", _FLOAT, "images per second"),
+        optional("images_per_second_paper", _FLOAT, "images per second"),
+        optional("ratio_to_cascade", _FLOAT, "1"),
+        optional("ratio_to_cascade_paper", _FLOAT, "1"),
+        required("scale", _TEXT, "text"),
+        required("backbone", _TEXT, "text"),
+        required("hardware", _TEXT, "text"),
+    ]
+)
+"""Speed of one model in training or inference, one image at a time: medians over interleaved rounds. The paper's
+numbers are for inference on its GPU; `ratio_to_cascade` is the median over that of the matching cascade."""
+
 PLAN = versioned(
     [
         required("experiment", _TEXT, "text"),

@@ -4,7 +4,7 @@ Two lines a setting: what was measured here and, right below it, the paper's num
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,14 @@ def table_to_text(table: pd.DataFrame, plan: pd.DataFrame) -> str:
     if course := _course_columns(table):
         parts += ["", _COURSE_TITLE, "", *_text(course)]
     return "\n".join(parts) + "\n"
+
+
+def simple_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of ready cells: the first column is text, the others are numbers."""
+    first, *others = zip(*rows, strict=True)
+    columns = [_text_column(header[0], list(first))]
+    columns += [_number_column(title, list(cells)) for title, cells in zip(header[1:], others, strict=True)]
+    return _markdown(columns)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_a_coco_plan_needs_no_data(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tabel3"], "unknown command 'tabel3'; allowed: list, train, report, table3"),
+        (["tabel3"], "unknown command 'tabel3'; allowed: list, train, evaluate, speed, report, table3"),
         (["table3", "--train.stepz", "3"], "unknown option: --train.stepz, 3; did you mean --train.steps?"),
         (["table3", "--train.steps", "many"], "--train.steps: 'many' is not allowed (allowed: --train.steps INT)"),
         (["table3", "--train.steps", "0"], "train.steps: 0 must be greater than or equal to 1"),
@@ -114,4 +114,19 @@ def test_annotations_without_categories_are_refused_before_anything_starts(capsy
     assert code == 2
     assert "instances_train.json" in err
     assert "categor" in err
+    assert "ray" not in sys.modules
+
+
+def test_weights_that_cannot_be_had_say_which_file_to_place_where(capsys, tmp_path, monkeypatch, cache_home):
+    """A port of this machine where nobody listens stands for a machine without network."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    arguments = ["train", "--scale", "smoke", "--model.backbone", "resnet18", "--model.weights", "imagenet"]
+    code, _, err = run(capsys, *arguments, "--model.norm", "frozen_batch_norm", "--storage", str(tmp_path / "store"))
+    assert code == 2
+    assert "place torchvision's file resnet18-f37072fd.pth in" in err
+    assert f"{tmp_path}/torch/hub/checkpoints" in err
+    assert err.count("\n") == 1
     assert "ray" not in sys.modules

@@ -1,0 +1,76 @@
+"""Evaluate a trained trial on any split, and write the results file that the COCO server takes.
+
+A split with annotations gives average precision as well. One without, such as test-dev2017, gives the file alone.
+
+Command:  python experiments/main.py evaluate --trial TRIAL_ID --split test-dev2017 [--test.multi-scale]
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dynrcnn_ray.config import ConfigError, TestConfig, from_yaml, validate
+from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.scales import Scale
+from experiments.options import StoreOptions, parse, storage_location
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(StoreOptions):
+    """Options of the command `evaluate`."""
+
+    scale: Scale = "mini"
+    """The scale whose default storage to read."""
+    trial: str = ""
+    """Id of a trained trial: a row of `trials` in the storage."""
+    split: str = ""
+    """The split; default: the trial's validation split."""
+    data_root: str = ""
+    """The data set's folder; default: the trial's."""
+    output: Path = Path(".")
+    """Folder of the results file."""
+    test: TestConfig = field(default_factory=TestConfig)
+
+
+def evaluate_trial(arguments: Sequence[str]) -> int:
+    """Detect on a split with a trial's last checkpoint; print the metrics and where the results file is."""
+    options = parse(EvaluateOptions, arguments, command="evaluate")
+    if not options.trial:
+        raise ConfigError("--trial: '' must be the id of a trained trial; `report` lists where they are")
+    store = ResultStore.open(storage_location(options.storage, options.scale))
+    rows = store.trials([options.trial])
+    if rows.empty:
+        raise StoreError(
+            f"{store.describe_path('trials')}: holds no trial {options.trial!r}; look at its trial_id column"
+        )
+    config = from_yaml(rows["config"].iloc[0])
+    data = dataclasses.replace(config.data, root=options.data_root or config.data.root)
+    config = validate(dataclasses.replace(config, data=data, test=options.test))
+
+    import torch
+
+    from dynrcnn_ray.data.coco import CocoDataset
+    from dynrcnn_ray.engine.collectives import Worker
+    from dynrcnn_ray.engine.inference import detect, metrics_of
+    from dynrcnn_ray.engine.training import build_training_state
+    from dynrcnn_ray.evaluation.results_file import check_results, write_results
+    from dynrcnn_ray.orchestration.checkpoints import read_newest_checkpoint
+
+    dataset = CocoDataset(data.root, options.split or data.val_split)
+    worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    untrained = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
+    state = build_training_state(untrained, len(dataset.class_names), worker)
+    state.load_state_dict(read_newest_checkpoint(store, options.trial))
+    detections = detect(config, state.model, dataset, worker)
+
+    file = options.output.absolute() / f"detections_{options.split or data.val_split}_{options.trial}_results.json"
+    write_results(file, detections)
+    count = check_results(file, image_ids=dataset.image_ids, category_ids=dataset.category_ids)
+    if dataset.has_annotations:
+        for name, value in metrics_of(config, dataset, detections).items():
+            print(f"{name:<10} {'-' if value is None else f'{value:.1f}'}")
+    else:
+        print(f"{dataset.annotation_file.name} has no annotations: the server tells the average precision.")
+    print(f"{count} detections in {len(detections)} images: {file}")
+    return 0
