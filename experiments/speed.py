@@ -159,8 +159,8 @@ def speed_markdown(rows: Sequence[dict[str, Any]], rounds: int) -> str:
     return (
         f"{simple_markdown(header, cells)}\n\n"
         f"Scale {rows[0]['scale']}, {rows[0]['backbone']}, {rows[0]['hardware']}; one image at a time, medians of "
-        f"{rounds} interleaved rounds, untrained models with as many detections as they may return. The paper's numbers "
-        "are inference on one RTX 2080TI.\n"
+        f"{rounds} interleaved rounds, untrained models with as many detections as they may return. "
+        "The paper's numbers are inference on one RTX 2080TI.\n"
     )
 
 

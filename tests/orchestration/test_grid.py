@@ -1,5 +1,6 @@
 """The whole way with a real Ray: command line, Tune, Train, workers, store, table and figure."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from dynrcnn_ray.results.store import ResultStore
 
@@ -94,15 +96,46 @@ def test_report_draws_the_same_from_the_store_alone(store_of_table3, cache_home:
     assert str(drawn) in out
 
 
-def test_two_workers_train_one_trial(cache_home: Path, tmp_path: Path):
-    out = run(cache_home, "train", "--scale", "smoke", "--num-workers", "2", "--storage", str(tmp_path))
+@pytest.fixture(scope="module")
+def store_of_two_workers(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """One Mask R-CNN at scale smoke, trained by two workers."""
+    storage = tmp_path_factory.mktemp("two_workers")
+    arguments = ["--scale", "smoke", "--model.name", "mask_rcnn", "--num-workers", "2", "--storage", str(storage)]
+    return storage, run(cache_home, "train", *arguments)
+
+
+def test_two_workers_train_one_trial(store_of_two_workers):
+    storage, out = store_of_two_workers
     assert "step 10/10" in out
-    store = ResultStore.open(tmp_path)
-    (trial,) = store.trials().to_dict("records")
+    (trial,) = ResultStore.open(storage).trials().to_dict("records")
     assert trial["num_workers"] == 2
     assert trial["status"] == "finished"
-    checkpoints = list((tmp_path / "ray" / "train" / trial["trial_id"]).glob("step_*/training_state.pt"))
+    assert trial["segm_AP"] >= 0
+    checkpoints = list((storage / "ray" / "train" / trial["trial_id"]).glob("step_*/training_state.pt"))
     assert {file.parent.name for file in checkpoints} == {"step_00000005", "step_00000010"}
+
+
+def test_a_trained_trial_is_evaluated_on_any_split(store_of_two_workers, cache_home: Path, tmp_path: Path):
+    """On its validation split it scores what its row says; a split without annotations gives the file alone."""
+    storage, _ = store_of_two_workers
+    (trial,) = ResultStore.open(storage).trials().to_dict("records")
+    arguments = ["evaluate", "--trial", trial["trial_id"], "--storage", str(storage), "--output", str(tmp_path)]
+    out = run(cache_home, *arguments)
+    printed = dict(line.split() for line in out.splitlines() if line.startswith(("AP", "segm")))
+    assert printed["AP50"] == f"{trial['AP50']:.1f}"
+    assert printed["segm_AP50"] == f"{trial['segm_AP50']:.1f}"
+
+    root = Path(yaml.safe_load(trial["config"])["data"]["root"])
+    content = json.loads((root / "annotations" / "instances_val.json").read_text())
+    del content["annotations"]
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "image_info_test-dev2017.json").write_text(json.dumps(content))
+    (tmp_path / "test-dev2017").symlink_to(root / "val")
+    out = run(cache_home, *arguments, "--data-root", str(tmp_path), "--split", "test-dev2017")
+    assert "has no annotations" in out
+    results = json.loads((tmp_path / f"detections_test-dev2017_{trial['trial_id']}_results.json").read_text())
+    assert {row["image_id"] for row in results} <= {image["id"] for image in content["images"]}
+    assert all({"image_id", "category_id", "bbox", "score", "segmentation"} == row.keys() for row in results)
 
 
 def test_a_trial_that_fails_is_recorded_with_its_reason(cache_home: Path, tmp_path: Path):
