@@ -82,6 +82,8 @@ class ModelConfig:
     """Frozen batch norm goes with pretrained weights; group norm trains from scratch on any batch split."""
     weights: str = "imagenet"
     """Backbone weights: `none`, `imagenet` (torchvision's, downloaded once) or the path of a state_dict file."""
+    weights_fingerprint: str = ""
+    """Identity of a weights file's content. Filled in before a run; leave it empty."""
     trainable_layers: Annotated[int, Interval(ge=0, le=5)] = 3
     """Backbone stages that train, counted from the top. 3 freezes the stem and layer1."""
     deformable: bool = False
@@ -244,10 +246,15 @@ class TrialConfig:
     def trial_id(self) -> str:
         """Short hash of the fields that decide the result: the same run has the same id everywhere.
 
-        The data count by `data.fingerprint`, not by where they are: fill it in first.
+        Data and files of weights count by their fingerprints, not by where they are: fill those in first.
         """
         deciding = dataclasses.asdict(self)
         del deciding["scale"], deciding["run"], deciding["data"]["root"], deciding["data"]["shapes"]
+        if self.model.weights_fingerprint:
+            del deciding["model"]["weights"]
+        if self.dynamic.convention != "paper":
+            # Their statistics are those of one worker's images.
+            deciding["num_workers"] = self.run.num_workers
         canonical = json.dumps(deciding, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -295,6 +302,24 @@ def validate(config: TrialConfig) -> TrialConfig:
             f"data.long_side: {parsed.data.long_side} is below data.short_side = {parsed.data.short_side}; "
             "it must be at least as large"
         )
+    _check_combinations(parsed)
+    return parsed
+
+
+def _check_combinations(parsed: TrialConfig) -> None:
+    """Refuse what no single field shows to be wrong."""
+    model, train = parsed.model, parsed.train
+    if model.weights == "imagenet" and (model.backbone == "tiny" or model.norm != "frozen_batch_norm"):
+        raise ConfigError(
+            f"model.weights: 'imagenet' fits a ResNet with frozen_batch_norm, not {model.backbone} with {model.norm}; "
+            "choose those, or 'none', or a file"
+        )
+    if train.precision == "float16" and not parsed.run.gpu:
+        raise ConfigError("train.precision: 'float16' needs a GPU (--run.gpu); without one choose bfloat16 or float32")
+    if train.precision == "bfloat16" and model.deformable and not parsed.run.gpu:
+        raise ConfigError(
+            "train.precision: deformable convolutions have no 'bfloat16' on a CPU; choose float32, or --run.gpu"
+        )
     if parsed.model.is_cascade and (parsed.dynamic.dla or parsed.dynamic.dsl):
         raise ConfigError(
             f"model.name: {parsed.model.name!r} trains at fixed thresholds; "
@@ -304,7 +329,6 @@ def validate(config: TrialConfig) -> TrialConfig:
         raise ConfigError(f"test.multi_scale: True works on boxes alone; model.name is {parsed.model.name!r}")
     if list(parsed.train.milestones) != sorted(set(parsed.train.milestones)):
         raise ConfigError(f"train.milestones: {parsed.train.milestones} must rise from one to the next")
-    return parsed
 
 
 def to_yaml(config: TrialConfig) -> str:

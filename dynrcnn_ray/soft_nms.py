@@ -61,7 +61,8 @@ def soft_nms(
         width = torch.minimum(right, right.gather(1, best)) - torch.maximum(left, left.gather(1, best))
         height = torch.minimum(bottom, bottom.gather(1, best)) - torch.maximum(top, top.gather(1, best))
         overlap = width.clamp_(min=0) * height.clamp_(min=0)
-        iou = overlap / (areas + areas.gather(1, best) - overlap)
+        # Two boxes without area have no union either.
+        iou = overlap / (areas + areas.gather(1, best) - overlap).clamp_(min=torch.finfo(overlap.dtype).tiny)
         if decay == "linear":
             remaining *= torch.where(iou > iou_threshold, 1 - iou, 1)
         else:

@@ -48,7 +48,7 @@ def list_experiments(experiments: Sequence[Experiment], arguments: Sequence[str]
 def run_experiment(experiment: Experiment, arguments: Sequence[str]) -> int:
     """Run a table's missing trials, then print the table and where it is."""
     options = parse(ExperimentOptions, arguments, command=experiment.name)
-    experiment.check_base(options.config(), base_config(options.scale))
+    experiment.check_base(options.unchecked_config(), base_config(options.scale))
     return _run(experiment, options, options.checked_seeds(), arguments)
 
 
@@ -76,32 +76,32 @@ def _run(experiment: Experiment, options: RunOptions, seeds: Sequence[int], argu
         return _print_plan(experiment, base, seeds)
     # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
     from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
-    from dynrcnn_ray.models.backbones import read_backbone_weights
+    from dynrcnn_ray.models.backbones import identify_weights, read_backbone_weights
 
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
     if images := images_to_generate(base.data):
         print(f"Generating {images} images; this happens once.", flush=True)
-    base = dataclasses.replace(base, data=prepare_data(base.data))
-    read_backbone_weights(base.model)
-    from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
-
-    command = shlex.join(["python", "experiments/main.py", experiment.name, *arguments])
+    base = dataclasses.replace(base, data=prepare_data(base.data), model=identify_weights(base.model))
+    # A URI may carry credentials, which have no place in a table.
+    place = store.describe_path("")
+    shown = [place if argument == options.storage else argument for argument in arguments]
+    command = shlex.join(["python", "experiments/main.py", experiment.name, *shown])
     store.write_plan(experiment.name, experiment.plan(base, seeds, command))
 
     trials = experiment.trials(base, seeds)
     finished = store.finished_trials()
-    missing = [
-        PlannedTrial(config, experiment.name, setting)
-        for trial_id, (setting, config) in trials.items()
-        if trial_id not in finished
-    ]
+    missing = {trial_id: trials[trial_id] for trial_id in trials if trial_id not in finished}
     done = len(trials) - len(missing)
     if missing:
-        print(f"{experiment.name}: {len(missing)} trials to run, {done} already in {storage}.")
-        run_trials(missing, storage=storage, git_commit=_git_commit())
+        read_backbone_weights(base.model)
+        from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
+
+        print(f"{experiment.name}: {len(missing)} trials to run, {done} already in {place}.", flush=True)
+        planned = [PlannedTrial(config, experiment.name, setting) for setting, config in missing.values()]
+        run_trials(planned, storage=storage, git_commit=_git_commit())
     else:
-        print(f"{experiment.name}: nothing to train, all {done} trials are in {storage}.")
+        print(f"{experiment.name}: nothing to train, all {done} trials are in {place}.")
     _print_report(store, experiment.name)
     return _failures(store, list(trials))
 
@@ -148,12 +148,11 @@ def _failures(store: ResultStore, trial_ids: list[str]) -> int:
 
 
 def _git_commit() -> str:
-    """The code's commit, marked if there are changes on top of it; `unknown` outside a git checkout."""
+    """The code's commit, marked if there are changes on top of it; `unknown` without git or outside a checkout."""
     repository = Path(__file__).resolve().parents[1]
-    described = subprocess.run(
-        ["git", "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
     return described.stdout.strip() or "unknown"

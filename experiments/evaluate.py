@@ -18,7 +18,7 @@ from experiments.options import StoreOptions, parse, storage_location
 
 @dataclass(frozen=True)
 class EvaluateOptions(StoreOptions):
-    """Options of the command `evaluate`."""
+    """Options of the command `evaluate`. The test section starts from the trial's own."""
 
     scale: Scale = "mini"
     """The scale whose default storage to read."""
@@ -37,27 +37,40 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
     """Detect on a split with a trial's last checkpoint; print the metrics and where the results file is."""
     options = parse(EvaluateOptions, arguments, command="evaluate")
     if not options.trial:
-        raise ConfigError("--trial: '' must be the id of a trained trial; `report` lists where they are")
+        raise ConfigError("--trial: '' must be the id of a trained trial, from the column trial_id of `trials`")
     store = ResultStore.open(storage_location(options.storage, options.scale))
     rows = store.trials([options.trial])
     if rows.empty:
         raise StoreError(
             f"{store.describe_path('trials')}: holds no trial {options.trial!r}; look at its trial_id column"
         )
+    if rows["status"].iloc[0] != "finished":
+        raise StoreError(f"trial {options.trial}: has not finished ({rows['error'].iloc[0]}); run its command again")
     config = from_yaml(rows["config"].iloc[0])
+    options = parse(EvaluateOptions, arguments, command="evaluate", default=EvaluateOptions(test=config.test))
+    config_root = config.data.root
     data = dataclasses.replace(config.data, root=options.data_root or config.data.root)
     config = validate(dataclasses.replace(config, data=data, test=options.test))
 
     import torch
 
-    from dynrcnn_ray.data.coco import CocoDataset
+    from dynrcnn_ray.data.coco import CocoDataset, DataError
+    from dynrcnn_ray.data.prepare import prepare_data
     from dynrcnn_ray.engine.collectives import Worker
     from dynrcnn_ray.engine.inference import detect, metrics_of
     from dynrcnn_ray.engine.training import build_training_state
     from dynrcnn_ray.evaluation.results_file import check_results, write_results
     from dynrcnn_ray.orchestration.checkpoints import read_newest_checkpoint
 
+    if data.root == config_root:
+        prepare_data(data)
     dataset = CocoDataset(data.root, options.split or data.val_split)
+    trained_on = CocoDataset(config_root, data.val_split)
+    if dataset.category_ids != trained_on.category_ids:
+        raise DataError(
+            f"{dataset.annotation_file}: its categories are not those of {trained_on.annotation_file}, with which the "
+            "trial was trained"
+        )
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     untrained = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
     state = build_training_state(untrained, len(dataset.class_names), worker)

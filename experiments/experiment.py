@@ -61,17 +61,8 @@ class Experiment:
         return trials
 
     def check_base(self, base: TrialConfig, scale_base: TrialConfig) -> None:
-        """Refuse a value that the rows would overwrite.
-
-        Raises:
-            ConfigError: naming the field.
-        """
-        for path in self.sets:
-            if field_value(base, path) != field_value(scale_base, path):
-                raise ConfigError(
-                    f"{path}: {field_value(base, path)!r} has no effect, the rows of {self.name} set this field; "
-                    "leave it out, or use the command `train`"
-                )
+        """Refuse a value that the rows would overwrite, with a `ConfigError`."""
+        check_not_set(base, scale_base, self.sets, self.name)
 
     def plan(self, base: TrialConfig, seeds: Sequence[int], command: str) -> list[dict[str, Any]]:
         """The rows of the store's plan: which trial belongs to which row of the table."""
@@ -93,6 +84,20 @@ class Experiment:
             for index, row in enumerate(self.rows(base))
             for seed in seeds
         ]
+
+
+def check_not_set(base: TrialConfig, scale_base: TrialConfig, paths: Sequence[str], command: str) -> None:
+    """Refuse a value that a command sets itself.
+
+    Raises:
+        ConfigError: naming the field.
+    """
+    for path in paths:
+        if field_value(base, path) != field_value(scale_base, path):
+            raise ConfigError(
+                f"{path}: {field_value(base, path)!r} has no effect, {command} sets this field itself; "
+                "leave it out, or use the command `train`"
+            )
 
 
 def backbone_name(config: TrialConfig) -> str:

@@ -62,19 +62,21 @@ class RunOptions(StoreOptions):
         Raises:
             ConfigError: naming the field, its value and what is allowed.
         """
+        return validate(self.unchecked_config())
+
+    def unchecked_config(self) -> TrialConfig:
+        """The same, whatever its values."""
         run = self.run
         if self.num_workers is not None:
             run = dataclasses.replace(run, num_workers=self.num_workers)
-        return validate(
-            TrialConfig(
-                scale=self.scale,
-                data=self.data,
-                model=self.model,
-                dynamic=self.dynamic,
-                train=self.train,
-                test=self.test,
-                run=run,
-            )
+        return TrialConfig(
+            scale=self.scale,
+            data=self.data,
+            model=self.model,
+            dynamic=self.dynamic,
+            train=self.train,
+            test=self.test,
+            run=run,
         )
 
 
@@ -130,13 +132,15 @@ class ReportOptions(StoreOptions):
     """The scale whose default storage to read."""
 
 
-def parse(options: type[_Options], arguments: Sequence[str], *, command: str) -> _Options:
-    """Parse a command's arguments; the defaults are those of `--scale`.
+def parse(
+    options: type[_Options], arguments: Sequence[str], *, command: str, default: _Options | None = None
+) -> _Options:
+    """Parse a command's arguments; the defaults are those given, or those of `--scale`.
 
     Raises:
         ConfigError: an unknown flag or a wrong value, in one line.
     """
-    default = options()
+    default = default or options()
     if isinstance(default, RunOptions):
         base = base_config(_scale_of(arguments))
         sections = {name: getattr(base, name) for name in ("data", "model", "dynamic", "train", "test", "run")}

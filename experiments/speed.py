@@ -12,15 +12,16 @@ Command:  python experiments/main.py speed [--rounds 40] [--model.backbone resne
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from annotated_types import Ge
 
 from dynrcnn_ray.config import ConfigError, TrialConfig
 from dynrcnn_ray.results.schemas import SPEED
 from dynrcnn_ray.results.store import ResultStore, to_parquet_bytes
 from dynrcnn_ray.results.table_text import simple_markdown
+from dynrcnn_ray.scales import base_config
+from experiments.experiment import check_not_set
 from experiments.options import RunOptions, parse, storage_location
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ NAMES = {
     "Dynamic Mask R-CNN": "mask_rcnn",
     "Cascade Mask R-CNN": "cascade_mask_rcnn",
 }
+SETS = ("model.name", "model.score_threshold", "dynamic.dla", "dynamic.dsl", "train.global_batch", "run.num_workers")
 # Images per second of the paper, by backbone and model.
 PAPER = {
     "resnet50": {
@@ -55,7 +57,7 @@ PAPER = {
 class SpeedOptions(RunOptions):
     """Options of the command `speed`."""
 
-    rounds: Annotated[int, Ge(1)] = 40
+    rounds: int = 40
     """Timed rounds; each trains on and detects in one image with every model."""
 
 
@@ -79,6 +81,7 @@ def run_speed(arguments: Sequence[str]) -> int:
     if options.rounds < 1:
         raise ConfigError(f"--rounds: {options.rounds} must be 1 or greater")
     base = options.config()
+    check_not_set(base, base_config(options.scale), SETS, "speed")
     configs = models(base)
     if options.dry_run:
         print(f"speed, scale {base.scale}: {', '.join(configs)}; {options.rounds} rounds")

@@ -23,6 +23,13 @@ class DataError(ValueError):
     """Data that cannot be used. Its text is one line: the file, the offending id or value, the remedy."""
 
 
+_REQUIRED_FIELDS = {
+    "images": {"id", "file_name", "width", "height"},
+    "categories": {"id", "name"},
+    "annotations": {"image_id", "category_id", "bbox"},
+}
+
+
 class Sample(NamedTuple):
     """What a sampler asks of the data set."""
 
@@ -30,6 +37,8 @@ class Sample(NamedTuple):
     """Position of the image in the annotations file."""
     flip: bool
     """Mirror the image left to right."""
+    short_side: int = 0
+    """Pixels to which the network's input is to be resized; 0 leaves that to the model."""
 
 
 def annotation_path(root: str | Path, split: str) -> Path:
@@ -37,6 +46,11 @@ def annotation_path(root: str | Path, split: str) -> Path:
     folder = Path(root) / "annotations"
     instances, images_alone = folder / f"instances_{split}.json", folder / f"image_info_{split}.json"
     return images_alone if images_alone.is_file() and not instances.is_file() else instances
+
+
+def is_unlabelled(file: Path) -> bool:
+    """Whether a file names images alone."""
+    return file.name.startswith("image_info_")
 
 
 def read_annotations(file: Path) -> dict[str, Any]:
@@ -56,7 +70,7 @@ def read_annotations(file: Path) -> dict[str, Any]:
         raise DataError(f"{file}: not valid JSON ({error}); it may be truncated, copy it again") from None
     if not isinstance(parsed, dict):
         raise DataError(f"{file}: holds a {type(parsed).__name__}, not an object; give COCO instance annotations")
-    if file.name.startswith("image_info_"):
+    if is_unlabelled(file):
         parsed.setdefault("annotations", [])
     for key in ("images", "categories", "annotations"):
         if not isinstance(parsed.get(key), list):
@@ -64,6 +78,11 @@ def read_annotations(file: Path) -> dict[str, Any]:
     for key in ("images", "categories"):
         if not parsed[key]:
             raise DataError(f"{file}: the list '{key}' is empty; at least one is needed")
+    for key, fields in _REQUIRED_FIELDS.items():
+        for position, record in enumerate(parsed[key]):
+            missing = fields - record.keys() if isinstance(record, dict) else fields
+            if missing:
+                raise DataError(f"{file}: {key}[{position}] has no '{min(missing)}'; COCO asks for {sorted(fields)}")
     return parsed
 
 
@@ -95,7 +114,7 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         """
         self.annotation_file = annotation_path(root, split)
         parsed = read_annotations(self.annotation_file)
-        self.has_annotations = self.annotation_file.name.startswith("instances_")
+        self.has_annotations = not is_unlabelled(self.annotation_file)
         categories = sorted(parsed["categories"], key=lambda category: category["id"])
         self.class_names: list[str] = [category["name"] for category in categories]
         self.category_ids: list[int] = [category["id"] for category in categories]
@@ -133,18 +152,20 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
 
         Returns:
             The image, uint8 `[3, H, W]`, and a target with `boxes` (float32 `[n, 4]`, xyxy pixels), `labels`
-            (int64 `[n]`, from 1), `image_index` (int) and, on request, `masks` (uint8 `[n, H, W]`, 0 or 1).
+            (int64 `[n]`, from 1), `image_index` and `short_side` (int, of the sample) and, on request, `masks`
+            (uint8 `[n, H, W]`, 0 or 1).
 
         Raises:
             DataError: The image is missing, unreadable or not of the annotated size.
         """
-        index, flip = sample
+        index, flip, short_side = sample
         width, height = self.sizes[index].tolist()
         rows = slice(int(self._first[index]), int(self._first[index + 1]))
         image = self._load_image(index)
         # Copies: a target that is changed in place must not change the data set.
         boxes = torch.from_numpy(self._boxes[rows].copy())
-        target: Target = {"labels": torch.from_numpy(self._labels[rows].copy()), "image_index": int(index)}
+        target: Target = {"image_index": int(index), "short_side": short_side}
+        target["labels"] = torch.from_numpy(self._labels[rows].copy())
         if flip:
             image = image.flip(-1)
             boxes[:, [0, 2]] = width - boxes[:, [2, 0]]

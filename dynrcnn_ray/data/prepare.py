@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dynrcnn_ray.config import DataConfig, ShapesConfig
-from dynrcnn_ray.data.coco import DataError, annotation_path, read_annotations
+from dynrcnn_ray.data.coco import DataError, annotation_path, is_unlabelled, read_annotations
 from dynrcnn_ray.data.shapes import GENERATOR_VERSION, generate_shapes, is_generated
 
 
@@ -93,6 +93,9 @@ def _annotation_files(data: DataConfig) -> tuple[Path, Path]:
 
 def _check_categories_agree(data: DataConfig) -> None:
     train_file, val_file = _annotation_files(data)
+    for file in (train_file, val_file):
+        if is_unlabelled(file):
+            raise DataError(f"{file}: has no annotations to train on or to measure with; name a split that has them")
     train, val = _category_names(read_annotations(train_file)), _category_names(read_annotations(val_file))
     for category_id in sorted(train.keys() | val.keys()):
         if train.get(category_id) != val.get(category_id):

@@ -3,7 +3,7 @@
 So a resumed run replays nothing, and workers agree on the order without talking: each takes its slice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 from dynrcnn_ray.data.coco import Sample
 
 _ORDER_STREAM = 0
-_FLIP_STREAM = 1
+_AUGMENTATION_STREAM = 1
 
 
 class TrainSampler(Sampler[list[Sample]]):
@@ -30,6 +30,7 @@ class TrainSampler(Sampler[list[Sample]]):
         total_steps: int,
         seed: int,
         flip_probability: float,
+        short_sides: Sequence[int] = (),
         start_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -42,6 +43,7 @@ class TrainSampler(Sampler[list[Sample]]):
             total_steps: The step after the last one.
             seed: Seed of the order and of the flips.
             flip_probability: Chance of a horizontal flip.
+            short_sides: Each image draws one of these as its short side, in multi-scale training.
             start_step: The first step to yield, after a resume.
             rank: This worker's rank.
             world_size: Number of workers.
@@ -52,6 +54,7 @@ class TrainSampler(Sampler[list[Sample]]):
         self._total_steps = total_steps
         self._seed = seed
         self._flip_probability = flip_probability
+        self._short_sides = np.array(short_sides or (0,), dtype=np.int64)
         self._start_step = start_step
         self._rank = rank
         self._world_size = world_size
@@ -74,12 +77,12 @@ class TrainSampler(Sampler[list[Sample]]):
         epoch, batch = divmod(step, self._steps_per_epoch)
         if epoch != self._cached_epoch:
             self._cached_epoch, self._cached_batches = epoch, self._epoch_batches(epoch)
-        flips = np.random.default_rng([self._seed, _FLIP_STREAM, step]).random(self._batch_size)
+        rng = np.random.default_rng([self._seed, _AUGMENTATION_STREAM, step])
+        flips = rng.random(self._batch_size) < self._flip_probability
+        short_sides = rng.choice(self._short_sides, self._batch_size)
         images = self._cached_batches[batch]
-        return [
-            Sample(image, flip)
-            for image, flip in zip(images.tolist(), (flips < self._flip_probability).tolist(), strict=True)
-        ]
+        columns = (images.tolist(), flips.tolist(), short_sides.tolist())
+        return [Sample(*values) for values in zip(*columns, strict=True)]
 
     def _epoch_batches(self, epoch: int) -> NDArray[np.int64]:
         """All global batches of an epoch, `[steps_per_epoch, global_batch]`: batches of one orientation pad little."""

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.data.coco import CocoDataset, Sample
+from dynrcnn_ray.data.coco import CocoDataset, Sample, Target
 from dynrcnn_ray.engine.collectives import Worker
-from dynrcnn_ray.engine.optimizer import learning_rate, set_learning_rate
-from dynrcnn_ray.engine.training import TrainingState, build_training_state, forward_losses, to_device
+from dynrcnn_ray.engine.optimizer import set_learning_rate
+from dynrcnn_ray.engine.training import TrainingState, autocast, build_training_state, forward_losses, to_device
 
 _WARM_UP_ROUNDS = 3
 
@@ -46,7 +47,8 @@ def measure_speed(
 ) -> list[Speed]:
     """Time all models in turn, round after round, so that a drift of the machine meets them alike.
 
-    The models are untrained. Every one sees the same images, all of the data set's most common size.
+    The models are untrained and stay so. Every one sees the same images, all of the data set's most common size;
+    reading them is not timed.
 
     Args:
         configs: a trial for each model's name; batches are of one image whatever they say.
@@ -59,12 +61,12 @@ def measure_speed(
     seconds: dict[tuple[str, str], list[float]] = {(name, phase): [] for name in configs for phase in _PHASES}
     images = _images_of_one_size(dataset)
     for round_index in range(-_WARM_UP_ROUNDS, rounds):
-        sample = Sample(images[round_index % len(images)], flip=False)
+        image, target = dataset[Sample(images[round_index % len(images)], flip=False)]
         for name, config in configs.items():
             for phase, run in _PHASES.items():
                 _synchronise(worker)
                 started = time.perf_counter()
-                run(config, states[name], dataset, sample, worker)
+                run(config, states[name], image, target, worker)
                 _synchronise(worker)
                 if round_index >= 0:
                     seconds[name, phase].append(time.perf_counter() - started)
@@ -75,12 +77,10 @@ def measure_speed(
     ]
 
 
-def _train_step(
-    config: TrialConfig, state: TrainingState, dataset: CocoDataset, sample: Sample, worker: Worker
-) -> None:
-    image, target = dataset[sample]
+def _train_step(config: TrialConfig, state: TrainingState, image: Tensor, target: Target, worker: Worker) -> None:
     state.model.train()
-    set_learning_rate(state.optimizer, learning_rate(config, 0))
+    # Steps that change nothing: the models stay untrained, and equally so.
+    set_learning_rate(state.optimizer, 0.0)
     losses = forward_losses(state.model, [image], [target], config, worker.device)
     state.optimizer.zero_grad()
     torch.stack(list(losses.values())).sum().backward()
@@ -89,10 +89,10 @@ def _train_step(
 
 
 @torch.inference_mode()
-def _detect(config: TrialConfig, state: TrainingState, dataset: CocoDataset, sample: Sample, worker: Worker) -> None:
-    image, _ = dataset[sample]
+def _detect(config: TrialConfig, state: TrainingState, image: Tensor, target: Target, worker: Worker) -> None:
     state.model.eval()
-    state.model(to_device([image], worker.device))
+    with autocast(config, worker.device):
+        state.model(to_device([image], worker.device))
 
 
 _PHASES = {"training": _train_step, "inference": _detect}

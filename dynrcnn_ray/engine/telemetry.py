@@ -25,6 +25,10 @@ class Telemetry:
         self._loss_names = loss_names
         self._world_size = world_size
         self._sums = torch.zeros(len(loss_names) + 1, device=device)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sums.zero_()
         self._steps = 0
         self._images = 0
         self._started = time.perf_counter()
@@ -65,7 +69,7 @@ class Telemetry:
         row["loss"] = sum(row[name] for name in self._loss_names)
         row["learning_rate"] = learning_rate
         row["images_per_second"] = self._images * self._world_size / (time.perf_counter() - self._started)
-        self.__init__(self._loss_names, self._sums.device, self._world_size)
+        self._reset()
         return row
 
 

@@ -18,6 +18,7 @@ from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
 from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
 from dynrcnn_ray.engine.telemetry import BOX_LOSSES, MASK_LOSS, DynamicsRow, Telemetry
+from dynrcnn_ray.models.cascade import CascadeRoIHeads
 from dynrcnn_ray.models.detector import build_model
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 
@@ -47,7 +48,7 @@ class TrainingState:
     def assignment(self) -> list[AssignedProposals]:
         """How the last step's proposals were assigned, image by image."""
         heads = self.model.roi_heads
-        assert isinstance(heads, DynamicRoIHeads)
+        assert isinstance(heads, DynamicRoIHeads | CascadeRoIHeads)
         return heads.last_assignment
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,10 +79,8 @@ def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) 
         worker: this process.
 
     Raises:
-        ValueError: the backbone's weights cannot be loaded, or the precision does not exist on this device.
+        WeightsError: the backbone's weights cannot be loaded.
     """
-    if config.train.precision == "float16" and worker.device.type != "cuda":
-        raise ValueError(f"train.precision: float16 needs CUDA, this is {worker.device}; use bfloat16 or float32")
     torch.manual_seed(config.seed)
     dynamic = DynamicTrainingState(config, device=worker.device, rank=worker.rank, world_size=worker.world_size)
     model = build_model(config, num_classes, dynamic).to(worker.device)
@@ -117,6 +116,7 @@ def train(
         dataset.sizes,
         global_batch=config.train.global_batch,
         flip_probability=config.data.flip_probability,
+        short_sides=config.data.train_short_sides,
         seed=config.seed,
         start_step=state.step,
         total_steps=config.total_steps,
@@ -169,7 +169,10 @@ def forward_losses(
 ) -> dict[str, Tensor]:
     """Move a batch of uint8 images and targets to the device and compute its losses."""
     on_device = [
-        {name: value.to(device, non_blocking=True) for name, value in target.items() if isinstance(value, Tensor)}
+        {
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in target.items()
+        }
         for target in targets
     ]
     with autocast(config, device):

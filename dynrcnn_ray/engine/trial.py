@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.data.coco import CocoDataset, annotation_path
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.inference import evaluate
@@ -60,7 +60,10 @@ def run_trial(
     Returns:
         The outcome; its metrics are on the first worker alone.
     """
-    data = prepare_data(config.data)
+    data = config.data
+    if not (data.fingerprint and annotation_path(data.root, data.train_split).is_file()):
+        # On another node than the one that prepared them, generated images may be missing.
+        data = prepare_data(data)
     train_split = CocoDataset(data.root, data.train_split, include_masks=config.model.has_masks)
     val_split = CocoDataset(data.root, data.val_split)
     state = build_training_state(config, len(train_split.class_names), worker)

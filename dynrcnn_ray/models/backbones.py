@@ -1,5 +1,7 @@
 """Backbones: ResNets and a tiny ResNet, each below a feature pyramid (FPN)."""
 
+import dataclasses
+import hashlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -94,9 +96,23 @@ def read_backbone_weights(config: ModelConfig) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if not name.startswith("fc.")}
 
 
+def identify_weights(config: ModelConfig) -> ModelConfig:
+    """The same configuration with a file's absolute path and the fingerprint of its content.
+
+    Raises:
+        WeightsError: the file is not there.
+    """
+    if config.weights in ("none", "imagenet"):
+        return config
+    file = Path(config.weights).expanduser().absolute()
+    if not file.is_file():
+        raise WeightsError(f"model.weights: {config.weights!r} is no file; allowed: none, imagenet or a file's path")
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return dataclasses.replace(config, weights=str(file), weights_fingerprint=digest[:16])
+
+
 def _imagenet_weights(backbone: str) -> dict[str, Tensor]:
-    if backbone == "tiny":
-        raise WeightsError("model.weights: 'imagenet' does not exist for the backbone 'tiny'; choose 'none' or a file")
     weights = models.get_model_weights(backbone)["IMAGENET1K_V1"]
     try:
         return weights.get_state_dict(progress=False)

@@ -138,7 +138,8 @@ class CascadeRoIHeads(RoIHeads):
         self, index: int, offsets: Tensor, boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> list[Tensor]:
         """The decoded boxes of a stage, clipped to their images: the input of the next one."""
-        decoded = self.coders[index].decode(offsets, boxes)[:, 0].split([len(box) for box in boxes])
+        # The coder leaves out the axis of the classes where there are no boxes at all.
+        decoded = self.coders[index].decode(offsets, boxes).reshape(-1, 4).split([len(box) for box in boxes])
         return [clip_boxes_to_image(box, shape) for box, shape in zip(decoded, image_shapes, strict=True)]
 
     def _masks(

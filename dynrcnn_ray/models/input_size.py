@@ -12,22 +12,22 @@ _IMAGENET_STD = [0.229, 0.224, 0.225]
 
 
 class InputSizeTransform(GeneralizedRCNNTransform):
-    """torchvision's transform, which knows one limit of the long side, with a limit for training and one for testing.
+    """torchvision's transform, which knows one size, with a size for training and one for testing.
 
-    In multi-scale training each image draws its short side; the draw follows from the seed of the step.
+    In multi-scale training each image's short side comes with its target: the sampler draws it, so that it depends on
+    the seed and the step alone.
     """
 
     def __init__(self, data: DataConfig) -> None:
         """Take the sizes from a data section."""
         super().__init__(data.short_side, data.long_side, _IMAGENET_MEAN, _IMAGENET_STD)
         self.test_size = (data.short_side, data.long_side)
-        self._train_short_sides = data.train_short_sides or (data.short_side,)
-        self._train_long_side = data.train_long_side if data.train_short_sides else data.long_side
+        self._multi_scale_long_side = data.train_long_side
 
-    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, Any]:
+    def resize(self, image: Tensor, target: dict[str, Any] | None = None) -> tuple[Tensor, Any]:
         """Resize `[3, height, width]` and its target."""
-        if self.training:
-            self.min_size, self.max_size = self._train_short_sides, self._train_long_side
-        else:
-            self.min_size, self.max_size = (self.test_size[0],), self.test_size[1]
+        short_side, long_side = self.test_size
+        if self.training and target and target.get("short_side"):
+            short_side, long_side = target["short_side"], self._multi_scale_long_side
+        self.min_size, self.max_size = (short_side,), long_side
         return super().resize(image, target)

@@ -95,7 +95,9 @@ class DynamicRoIHeads(RoIHeads):
         image_shapes: list[tuple[int, int]],
     ) -> list[Candidates]:
         counts = [len(boxes) for boxes in proposals]
-        boxes = self.box_coder.decode(box_regression, proposals).split(counts)
+        # The coder leaves out the axis of the classes where there are no boxes at all.
+        decoded = self.box_coder.decode(box_regression, proposals).view(*class_logits.shape, 4)
+        boxes = decoded.split(counts)
         scores = F.softmax(class_logits, dim=-1).split(counts)
         return [
             Candidates.of_image(box[:, 1:], score[:, 1:], shape)
@@ -182,7 +184,7 @@ def mask_loss(
     targets: Targets,
 ) -> Tensor:
     """Mask R-CNN's loss on the positives of this assignment, by torchvision's own function."""
-    positives = [image.labels > 0 for image in images]
+    positives = [torch.where(image.labels > 0)[0] for image in images]
     boxes = [box[positive] for box, positive in zip(sampled_boxes(images), positives, strict=True)]
     matched = [
         image.match.gt_index[image.sampled][positive] if image.match else image.sampled[positive]

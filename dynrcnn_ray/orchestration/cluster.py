@@ -15,6 +15,8 @@ DRIVER_RESOURCES = {"node:__internal_head__": 0.001}
 _WORKER_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # A worker group may wait for another trial to end, or for a node to start.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "3600",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 
@@ -43,14 +45,15 @@ def trials_at_once(run: RunConfig) -> int:
     Raises:
         ConfigError: not even one fits.
     """
-    there = ray.cluster_resources()
-    asked = {"CPU": run.num_workers * run.cpus_per_worker}
-    if run.gpu:
-        asked["GPU"] = run.num_workers
-    for resource, amount in asked.items():
-        if there.get(resource, 0) < amount:
-            raise ConfigError(
-                f"run: a trial asks for {amount} {resource} ({run.num_workers} workers), the cluster has "
-                f"{there.get(resource, 0):g}; lower run.num_workers or run.cpus_per_worker, or add nodes"
-            )
-    return min(int(there[resource] // amount) for resource, amount in asked.items())
+    of_worker = {"CPU": run.cpus_per_worker, **({"GPU": 1} if run.gpu else {})}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    # A worker is on one node, so what is left over on two nodes does not add up.
+    places = sum(min(int(node.get(kind, 0) // amount) for kind, amount in of_worker.items()) for node in nodes)
+    if places < run.num_workers:
+        asked = " and ".join(f"{amount} {kind}" for kind, amount in of_worker.items())
+        there = " and ".join(f"{ray.cluster_resources().get(kind, 0):g} {kind}" for kind in of_worker)
+        raise ConfigError(
+            f"run.num_workers: {run.num_workers} workers of {asked} each do not fit, the cluster has {there} on "
+            f"{len(nodes)} nodes, places for {places}; ask for less or add nodes"
+        )
+    return places // run.num_workers

@@ -5,7 +5,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from ray import train
+from ray import train, tune
+from ray.exceptions import RayActorError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -37,11 +38,14 @@ def drive_trial(trial: dict[str, str]) -> None:
         result = _trainer(config, trial).fit()
         outcome = result.return_value
         assert isinstance(outcome, dict), "the first worker returned no outcome"
-    except train.TrainingFailedError as error:
-        store.write_trial(_row(config, trial, started) | {"status": "failed", "error": _reason(error)})
-        return
-    store.write_dynamics(config.trial_id, outcome["history"])
-    store.write_trial(_row(config, trial, started) | _finished(outcome))
+    except (train.TrainingFailedError, RayActorError) as error:
+        # The second kind: Ray's own snapshot of the run or its checkpoint cannot be read.
+        ending = {"status": "failed", "error": _reason(error)}
+    else:
+        store.write_dynamics(config.trial_id, outcome["history"])
+        ending = _finished(outcome)
+    store.write_trial(_row(config, trial, started) | ending)
+    tune.report({"ending": ending["status"] if ending["status"] == "finished" else ending["error"]})
 
 
 def _trainer(config: TrialConfig, trial: dict[str, str]) -> TorchTrainer:
@@ -93,7 +97,7 @@ def _finished(outcome: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reason(error: train.TrainingFailedError) -> str:
+def _reason(error: Exception) -> str:
     """The first worker's exception in one line."""
     failures = getattr(error, "worker_failures", {})
     cause = next(iter(failures.values()), error)

@@ -32,7 +32,10 @@ class ProgressLines(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Show a row of the dynamics; a report that only carries a checkpoint says nothing new."""
+        """Show a row of the dynamics, or how the trial ended; a report of a checkpoint alone says nothing new."""
+        if "ending" in result:
+            finished = result["ending"] == "finished"
+            self._print(trial, "done" if finished else f"failed: {result['ending']}")
         if "loss" not in result:
             return
         total = self._configs[trial.trial_id].total_steps
@@ -43,10 +46,6 @@ class ProgressLines(Callback):
             f"positives/image {result['positives']:.1f}  {result['images_per_second']:.1f} images/s  "
             f"{self._time_left(trial, int(result['step']), total)}",
         )
-
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Say that the trial's row is in the store."""
-        self._print(trial, "done")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that the driver itself ended without a row."""

@@ -22,6 +22,8 @@ def row_label(labels: Mapping[str, str]) -> str:
 
 def row_names(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """A short name for each row of a table; a column whose cells are all the same tells no row from another."""
+    if len(rows) == 1:
+        return [row_label(rows[0])]
     columns = dict.fromkeys(name for row in rows for name in row)
     telling = [name for name in columns if len({row.get(name, "") for row in rows}) > 1]
     return [row_label({name: row.get(name, "") for name in telling}) for row in rows]

@@ -33,9 +33,11 @@ def draw_report(store: ResultStore, experiment: str) -> list[str]:
     dynamics = store.dynamics(trials.loc[trials["status"] == "finished", "trial_id"])
     if len(dynamics):
         figure = draw_figure5(plan, dynamics)
+        # Figure 5 is Table 3's; the same trends of another experiment stand beside it.
+        name = "figure5" if experiment == "table3" else f"figure5_{experiment}"
         files |= {
-            "figures/figure5.png": figure_bytes(figure, "png"),
-            "figures/figure5.svg": figure_bytes(figure, "svg"),
+            f"figures/{name}.png": figure_bytes(figure, "png"),
+            f"figures/{name}.svg": figure_bytes(figure, "svg"),
         }
 
     for relative, content in files.items():

@@ -66,7 +66,7 @@ def test_a_coco_plan_needs_no_data(capsys, tmp_path):
         (["table3", "--train.learning-rate", "nan"], "train.learning_rate: nan must be"),
         (["table3", "--dynamic.initial-iou", "1.5"], "dynamic.initial_iou: 1.5 must be less than 1"),
         (["table3", "--dynamic.convention", "theirs"], "Expected one of ('paper', 'mmdetection', 'released')"),
-        (["table3", "--dynamic.no-dla"], "dynamic.dla: False has no effect, the rows of table3 set this field"),
+        (["table3", "--dynamic.no-dla"], "dynamic.dla: False has no effect, table3 sets this field itself"),
         (["table3", "--scale", "huge"], "invalid choice 'huge' for argument '--scale'"),
         (["table3", "--seeds", "0", "0"], "--seeds: (0, 0) must be one or more different numbers"),
         (["table3", "--seeds"], "--seeds: () must be one or more"),

@@ -151,7 +151,7 @@ def test_a_trial_that_fails_is_recorded_with_its_reason(cache_home: Path, tmp_pa
         check=False,
     )
     assert done.returncode == 1
-    assert "TrainingDivergedError: the loss is not finite at step 2" in done.stdout
+    assert "failed: TrainingDivergedError: the loss is not finite at step 2" in done.stdout
     (trial,) = ResultStore.open(tmp_path).trials().to_dict("records")
     assert trial["status"] == "failed"
     assert "not finite" in trial["error"]
@@ -168,4 +168,4 @@ def test_a_cluster_that_is_too_small_is_refused(cache_home: Path, tmp_path: Path
         check=False,
     )
     assert done.returncode == 2
-    assert "error: run: a trial asks for 4096 CPU (1 workers), the cluster has" in done.stderr
+    assert "error: run.num_workers: 1 workers of 4096 CPU each do not fit, the cluster has" in done.stderr

@@ -1,0 +1,80 @@
+"""Every detector on every backbone, through the engine: trains, evaluates, and resumes to the same weights."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dynrcnn_ray.config import TrialConfig, validate
+from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.training import TrainingState
+from dynrcnn_ray.engine.trial import load_checkpoint, run_trial, save_checkpoint
+from dynrcnn_ray.evaluation.coco_ap import METRICS
+
+DETECTORS = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
+BACKBONES = ("tiny", "resnet18", "resnet34", "resnet50", "resnet101")
+
+
+def of_model(smoke: TrialConfig, name: str, backbone: str, deformable: bool) -> TrialConfig:
+    """Two steps of two images, with few RoIs and few detections."""
+    dynamic = "cascade" not in name
+    few = {"rois_per_image": 32, "rpn_post_nms": 50, "detections_per_image": 10}
+    return validate(
+        dataclasses.replace(
+            smoke,
+            model=dataclasses.replace(smoke.model, name=name, backbone=backbone, deformable=deformable, **few),
+            dynamic=dataclasses.replace(smoke.dynamic, dla=dynamic, dsl=dynamic),
+            train=dataclasses.replace(smoke.train, steps=2, global_batch=2, reference_batch=2),
+            run=dataclasses.replace(smoke.run, log_every=1, checkpoint_every=1),
+        )
+    )
+
+
+def trains_evaluates_and_resumes(config: TrialConfig, folder: Path) -> None:
+    final_weights: list[dict[str, Tensor]] = []
+
+    def keep(state: TrainingState) -> None:
+        if state.step == 1:
+            save_checkpoint(state.state_dict(), folder)
+        else:
+            final_weights.append({name: value.clone() for name, value in state.model.state_dict().items()})
+
+    whole = run_trial(config, Worker(), on_checkpoint=keep)
+    after_one_step = load_checkpoint(folder, torch.device("cpu"))
+    resumed = run_trial(config, Worker(), checkpoint=after_one_step, on_checkpoint=keep)
+
+    expected = set(METRICS) | ({f"segm_{name}" for name in METRICS} if config.model.has_masks else set())
+    assert whole.metrics.keys() == expected
+    assert all(0 <= whole.metrics[name] <= 100 for name in expected if name.endswith("AP"))
+    assert [row["step"] for row in whole.history] == [1, 2]
+    assert all(math.isfinite(value) for row in whole.history for value in row.values())
+    assert ("loss_mask" in whole.history[0]) == config.model.has_masks
+    last, last_resumed = final_weights
+    for part in ("backbone.body.layer4.", "backbone.fpn.", "rpn.", "roi_heads."):
+        names = [name for name in last if name.startswith(part)]
+        assert any(not torch.equal(last[name], after_one_step["model"][name]) for name in names), f"{part} trains"
+    assert resumed.metrics == whole.metrics
+    for name, value in last.items():
+        assert torch.equal(value, last_resumed[name]), name
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("deformable", [False, True], ids=["plain", "deformable"])
+def test_every_detector(smoke: TrialConfig, tmp_path: Path, name: str, deformable: bool):
+    trains_evaluates_and_resumes(of_model(smoke, name, "tiny", deformable), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("backbone", BACKBONES[1:])
+def test_every_detector_on_every_backbone(smoke: TrialConfig, tmp_path: Path, name: str, backbone: str):
+    trains_evaluates_and_resumes(of_model(smoke, name, backbone, deformable=False), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_detector_on_a_deformable_resnet50(smoke: TrialConfig, tmp_path: Path, name: str):
+    trains_evaluates_and_resumes(of_model(smoke, name, "resnet50", deformable=True), tmp_path)
