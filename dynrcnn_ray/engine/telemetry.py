@@ -3,16 +3,22 @@
 Losses add up on the device; they reach the host, with one collective, only when a row is made.
 """
 
+import math
 import time
 
 import torch
 from torch import Tensor
+from torchvision.models.detection._utils import encode_boxes
 
 from dynrcnn_ray.dynamic_training import AllReduceSum, AssignedProposals, DynamicTrainingState
 
 BOX_LOSSES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
 MASK_LOSS = "loss_mask"
 IOU_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
+_LEVEL_NAMES = tuple(f"positives_iou{round(level * 100)}" for level in IOU_LEVELS)
+_OFFSETS = ("dx", "dy", "dw", "dh")
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""Weights of the box coder, which normalise the recorded errors."""
 
 DynamicsRow = dict[str, float]
 
@@ -58,14 +64,17 @@ class Telemetry:
             images: the last step's assignment; the counts of proposals at each IoU are taken from it.
             all_reduce: sums over the workers.
         """
-        means = torch.cat([self._sums / self._steps, _proposals_at_levels(images).to(self._sums)])
-        all_reduce(means)
-        means /= self._world_size
+        of_interval = self._sums / self._steps
+        of_last_step = _moments(images, dynamic)
+        vector = torch.cat([of_interval, of_last_step.to(of_interval)])
+        all_reduce(vector)
         in_force = [dynamic.iou_now, dynamic.beta_now, dynamic.iou_threshold, dynamic.smooth_l1_beta]
-        values = torch.cat([means, torch.stack(in_force)]).tolist()
-        names = [*self._loss_names, "positives", *(f"positives_iou{round(level * 100)}" for level in IOU_LEVELS)]
-        names += ["T_now", "beta_now", "iou_threshold", "smooth_l1_beta"]
-        row: DynamicsRow = {"step": step, **dict(zip(names, values, strict=True))}
+        values = torch.cat([vector, torch.stack(in_force)]).tolist()
+        names = [*self._loss_names, "positives", *_LEVEL_NAMES]
+        row: DynamicsRow = {"step": step}
+        row |= {name: values.pop(0) / self._world_size for name in names}
+        row |= _from_moments([values.pop(0) for _ in range(len(of_last_step) - len(IOU_LEVELS))])
+        row |= dict(zip(("T_now", "beta_now", "iou_threshold", "smooth_l1_beta"), values, strict=True))
         row["loss"] = sum(row[name] for name in self._loss_names)
         row["learning_rate"] = learning_rate
         row["images_per_second"] = self._images * self._world_size / (time.perf_counter() - self._started)
@@ -73,10 +82,40 @@ class Telemetry:
         return row
 
 
-def _proposals_at_levels(images: list[AssignedProposals]) -> Tensor:
-    """Proposals per image at or above each IoU level. `[num_levels]`, float."""
+def _moments(images: list[AssignedProposals], dynamic: DynamicTrainingState) -> Tensor:
+    """Sums over this worker's images of a step, which add up over the workers.
+
+    Returns:
+        Proposals per image at each IoU level; I_k and E_k with the number of images that have them; of the proposals at
+        IoU 0.5, their number and the sums and sums of squares of their four offsets.
+    """
+    matched = [image for image in images if image.match is not None]
     levels = images[0].proposals.new_tensor(IOU_LEVELS)
-    matches = [image.match.max_iou for image in images if image.match is not None]
-    if not matches:
-        return torch.zeros_like(levels)
-    return (torch.cat(matches)[:, None] >= levels).sum(dim=0) / len(images)
+    if not matched:
+        return torch.zeros(len(IOU_LEVELS) + 3 + 9, device=levels.device)
+    max_ious = torch.cat([image.match.max_iou for image in matched if image.match])
+    proposals = torch.cat([image.proposals for image in matched])
+    targets = torch.cat([image.gt_boxes[image.match.gt_index] for image in matched if image.match])
+    at_levels = (max_ious[:, None] >= levels).sum(dim=0) / len(images)
+
+    ranked = dynamic.measure(matched, BOX_WEIGHTS)
+    ranks = torch.stack([torch.where(ranked.valid, values, 0).sum() for values in (ranked.ious, ranked.errors)])
+
+    positive = (max_ious >= IOU_LEVELS[0])[:, None]
+    offsets = torch.where(positive, encode_boxes(targets, proposals, torch.ones_like(levels[:4])), 0)
+    spread = torch.cat([positive.sum(dim=0), offsets.sum(dim=0), offsets.square().sum(dim=0)])
+    return torch.cat([at_levels, ranks, ranked.valid.sum()[None], spread])
+
+
+def _from_moments(sums: list[float]) -> DynamicsRow:
+    """The means at the recorded ranks, and the standard deviation of each offset; NaN where there was nothing."""
+    sum_ious, sum_errors, num_ranked, num_positives, *of_offsets = sums
+    row = {
+        "iou_at_rank": sum_ious / num_ranked if num_ranked else math.nan,
+        "error_at_rank": sum_errors / num_ranked if num_ranked else math.nan,
+    }
+    for name, total, squares in zip(_OFFSETS, of_offsets[:4], of_offsets[4:], strict=True):
+        row[f"sigma_{name}"] = math.nan
+        if num_positives:
+            row[f"sigma_{name}"] = math.sqrt(max(0.0, squares / num_positives - (total / num_positives) ** 2))
+    return row

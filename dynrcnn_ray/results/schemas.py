@@ -84,12 +84,21 @@ DYNAMICS = versioned(
         optional("positives_iou80", _FLOAT, "proposals per image"),
         optional("positives_iou90", _FLOAT, "proposals per image"),
         optional("positives", _FLOAT, "RoIs per image"),
+        optional("iou_at_rank", _FLOAT, "IoU"),
+        optional("error_at_rank", _FLOAT, "normalised offset"),
+        optional("sigma_dx", _FLOAT, "offset"),
+        optional("sigma_dy", _FLOAT, "offset"),
+        optional("sigma_dw", _FLOAT, "offset"),
+        optional("sigma_dh", _FLOAT, "offset"),
         optional("images_per_second", _FLOAT, "images per second"),
     ]
 )
 """One logged step of a trial. `T_now` and `beta_now` are what Algorithm 1 follows. `iou_threshold` and `smooth_l1_beta`
 are in force: the same values, or fixed ones where DLA or DSL is off. `positives_iou50` counts the proposals at or above
-that IoU; `positives` the sampled RoIs that are positive at the threshold in force."""
+that IoU, the appended ground truths among them; `positives` the sampled RoIs that are positive at the threshold in
+force. `iou_at_rank` and `error_at_rank` are the images' mean I_k and E_k; `sigma_*` the standard deviations of the
+offsets (Paper: Eq. 2, not normalised) of the proposals at IoU 0.5. Losses and `positives` are means since the row
+before, the others those of the step itself."""
 
 SPEED = versioned(
     [
