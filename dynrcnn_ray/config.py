@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 Positive = Annotated[int, Ge(1)]
+_ID_VERSION = 1
 _FORBID_EXTRA = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -246,16 +247,20 @@ class TrialConfig:
     def trial_id(self) -> str:
         """Short hash of the fields that decide the result: the same run has the same id everywhere.
 
-        Data and files of weights count by their fingerprints, not by where they are: fill those in first.
+        Data and files of weights count by their fingerprints, not by where they are: fill those in first. A field at
+        its default does not count, so that a new field leaves the ids of old trials alone; a default never changes
+        without `_ID_VERSION`.
         """
-        deciding = dataclasses.asdict(self)
-        del deciding["scale"], deciding["run"], deciding["data"]["root"], deciding["data"]["shapes"]
+        deciding = _differences(self, TrialConfig())
+        for path in (("scale",), ("run",), ("data", "root"), ("data", "shapes")):
+            section = deciding if len(path) == 1 else deciding.get(path[0], {})
+            section.pop(path[-1], None)
         if self.model.weights_fingerprint:
-            del deciding["model"]["weights"]
+            deciding["model"].pop("weights", None)
         if self.dynamic.convention != "paper":
             # Their statistics are those of one worker's images.
             deciding["num_workers"] = self.run.num_workers
-        canonical = json.dumps(deciding, sort_keys=True)
+        canonical = json.dumps([_ID_VERSION, deciding], sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     @property
@@ -280,6 +285,16 @@ class TrialConfig:
 
     def _per_sampled_rois(self, count_of_512: int) -> int:
         return max(1, math.floor(count_of_512 * self.model.rois_per_image / 512 + 0.5))
+
+
+def _differences(value: Any, default: Any) -> dict[str, Any]:
+    """The fields of a dataclass tree that are not as in the default, as a tree of dictionaries."""
+    differences = {}
+    for item in dataclasses.fields(value):
+        own, other = getattr(value, item.name), getattr(default, item.name)
+        if own != other:
+            differences[item.name] = _differences(own, other) if dataclasses.is_dataclass(own) else own
+    return differences
 
 
 _ADAPTER = TypeAdapter(TrialConfig)
