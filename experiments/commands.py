@@ -37,11 +37,14 @@ _SINGLE_TRIAL = Experiment(
 def list_experiments(experiments: Sequence[Experiment], arguments: Sequence[str]) -> int:
     """Print every experiment with its place in the paper and its size."""
     options = parse(ListOptions, arguments, command="list")
+    base = base_config(options.scale)
+    all_trials: set[str] = set()
     print(f"{'command':<8}  {'in the paper':<20}  {'rows':>4}  {'distinct trials':>15}  shows")
     for experiment in experiments:
-        rows = experiment.rows(base_config(options.scale))
-        trials = experiment.trials(base_config(options.scale), seeds=(0,))
+        rows, trials = experiment.rows(base), experiment.trials(base, seeds=(0,))
+        all_trials |= trials.keys()
         print(f"{experiment.name:<8}  {experiment.anchor:<20}  {len(rows):>4}  {len(trials):>15}  {experiment.title}")
+    print(f"\n{len(all_trials)} distinct trials in all: a trial that several tables need runs once in a storage.")
     return 0
 
 

@@ -8,6 +8,12 @@ from typing import Any
 from dynrcnn_ray.config import ConfigError, TrialConfig
 from dynrcnn_ray.results.labels import row_names
 
+METRICS_BY_IOU = ("AP", "AP50", "AP60", "AP70", "AP80", "AP90")
+"""The columns of Tables 1 and 3 to 6."""
+
+PAPER_BASELINE = (37.0, 58.0, 53.5, 46.0, 32.6, 9.7)
+"""The paper's baseline in Tables 3 to 6, in the order of `METRICS_BY_IOU`."""
+
 
 @dataclass(frozen=True)
 class Row:

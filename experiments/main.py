@@ -2,7 +2,7 @@
 
 python experiments/main.py                 what there is
 python experiments/main.py list            every experiment, its place in the paper, its rows and trials
-python experiments/main.py table3          train, evaluate and print Table 3
+python experiments/main.py table3          train, evaluate and print Table 3; so for table1, table4, table5, table6
 python experiments/main.py train           train one trial
 python experiments/main.py evaluate        evaluate a trained trial on any split; write the COCO server's results file
 python experiments/main.py speed           images per second of Dynamic against Cascade R-CNN
@@ -19,10 +19,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dynrcnn_ray.config import ConfigError
-from experiments import commands, evaluate, speed, table3
+from experiments import commands, evaluate, speed, table1, table3, table4, table5, table6
 from experiments.experiment import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = (table3.EXPERIMENT,)
+EXPERIMENTS: tuple[Experiment, ...] = tuple(table.EXPERIMENT for table in (table1, table3, table4, table5, table6))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -59,7 +59,10 @@ def test_a_coco_plan_needs_no_data(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tabel3"], "unknown command 'tabel3'; allowed: list, train, evaluate, speed, report, table3"),
+        (
+            ["tabel3"],
+            "unknown command 'tabel3'; allowed: list, train, evaluate, speed, report, table1, table3, table4",
+        ),
         (["table3", "--train.stepz", "3"], "unknown option: --train.stepz, 3; did you mean --train.steps?"),
         (["table3", "--train.steps", "many"], "--train.steps: 'many' is not allowed (allowed: --train.steps INT)"),
         (["table3", "--train.steps", "0"], "train.steps: 0 must be greater than or equal to 1"),

@@ -1,0 +1,48 @@
+"""Table 1 of the paper (Section 3.1): fixed IoU thresholds.
+
+Three rows: the baseline trained at the fixed IoU thresholds 0.4, 0.5 and 0.6.
+
+The paper found (ResNet-50-FPN, COCO minival, 90k steps): overall AP changes little, but each threshold favours its own
+range of IoU: 0.4 is best at AP50, 0.6 at AP80 and AP90. Its baseline is 36.6 AP here and 37.0 in Tables 3 to 6.
+
+Cost: two trials beyond Table 3's at each scale; one of them is Table 3's baseline.
+
+Command:  python experiments/main.py table1 [--scale smoke|mini|coco] [--seeds 0 1 2]
+"""
+
+import dataclasses
+
+from dynrcnn_ray.config import TrialConfig
+from experiments.experiment import METRICS_BY_IOU, Experiment, Row, backbone_name
+
+# Fixed IoU threshold: the paper's numbers, in the order of METRICS_BY_IOU.
+PAPER = {
+    0.4: (35.4, 58.2, 53.0, 44.1, 29.2, 7.3),
+    0.5: (36.6, 58.1, 53.5, 45.8, 31.5, 8.8),
+    0.6: (35.7, 56.0, 51.6, 44.5, 31.6, 9.3),
+}
+
+
+def rows(base: TrialConfig) -> list[Row]:
+    """The three rows, in the paper's order."""
+    return [
+        Row(
+            labels={"Backbone": backbone_name(base), "IoU": str(iou)},
+            config=dataclasses.replace(
+                base, dynamic=dataclasses.replace(base.dynamic, dla=False, dsl=False, fixed_iou=iou)
+            ),
+            reported=dict(zip(METRICS_BY_IOU, numbers, strict=True)),
+        )
+        for iou, numbers in PAPER.items()
+    ]
+
+
+EXPERIMENT = Experiment(
+    name="table1",
+    anchor="Table 1, Section 3.1",
+    title="Fixed IoU thresholds",
+    metrics=METRICS_BY_IOU,
+    sets=("dynamic.dla", "dynamic.dsl", "dynamic.fixed_iou"),
+    rows=rows,
+    baseline_row=1,
+)
