@@ -24,14 +24,19 @@ from experiments.options import (
     storage_location,
 )
 
-_SINGLE_TRIAL = Experiment(
-    name="train",
-    anchor="One trial",
-    title="Faster R-CNN with the given configuration",
-    metrics=METRICS,
-    sets=(),
-    rows=lambda base: [Row(labels={"Setting": "trial"}, config=base, reported={})],
-)
+_MASK_COLUMNS = tuple(f"segm_{name}" for name in ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"))
+
+
+def single_trial(config: TrialConfig) -> Experiment:
+    """One trial as a table of one row."""
+    return Experiment(
+        name="train",
+        anchor="One trial",
+        title=f"{config.model.name} with the given configuration",
+        metrics=(*METRICS, *_MASK_COLUMNS) if config.model.has_masks else METRICS,
+        sets=(),
+        rows=lambda base: [Row(labels={"Setting": "trial"}, config=base, reported={})],
+    )
 
 
 def list_experiments(experiments: Sequence[Experiment], arguments: Sequence[str]) -> int:
@@ -58,7 +63,7 @@ def run_experiment(experiment: Experiment, arguments: Sequence[str]) -> int:
 def train_one(arguments: Sequence[str]) -> int:
     """Run one trial, then print its metrics and where they are."""
     options = parse(TrainOptions, arguments, command="train")
-    return _run(_SINGLE_TRIAL, options, (options.checked_seed(),), arguments)
+    return _run(single_trial(options.config()), options, (options.checked_seed(),), arguments)
 
 
 def report(arguments: Sequence[str]) -> int:

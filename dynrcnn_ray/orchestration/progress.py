@@ -1,6 +1,6 @@
 """Progress of a grid: a line whenever a trial starts, reports or ends."""
 
-import time
+import statistics
 from typing import Any
 
 from ray.tune import Callback
@@ -17,7 +17,7 @@ class ProgressLines(Callback):
         self._num_trials = num_trials
         self._names: dict[str, str] = {}
         self._configs: dict[str, TrialConfig] = {}
-        self._first_row: dict[str, tuple[float, int]] = {}
+        self._step_seconds: dict[str, list[float]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Name the trial and say that its workers start."""
@@ -44,22 +44,22 @@ class ProgressLines(Callback):
             f"step {result['step']:>{len(str(total))}}/{total}  loss {result['loss']:.3f}  "
             f"T_now {result['T_now']:.3f}  beta_now {result['beta_now']:.3f}  "
             f"positives/image {result['positives']:.1f}  {result['images_per_second']:.1f} images/s  "
-            f"{self._time_left(trial, int(result['step']), total)}",
+            f"{self._time_left(trial, result)}",
         )
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that the driver itself ended without a row."""
         self._print(trial, "its driver failed; run the same command again to go on from the last checkpoint")
 
-    def _time_left(self, trial: Trial, step: int, total: int) -> str:
-        """Estimated from the steps since this process saw the trial's first row."""
-        now = time.monotonic()
-        first_time, first_step = self._first_row.setdefault(trial.trial_id, (now, step))
-        if step >= total:
+    def _time_left(self, trial: Trial, row: dict[str, Any]) -> str:
+        """Estimated from the speed of all rows so far, as the workers measured it."""
+        config = self._configs[trial.trial_id]
+        steps_left = config.total_steps - int(row["step"])
+        if not steps_left:
             return "evaluating"
-        if step == first_step:
-            return "left ..."
-        seconds = round((now - first_time) / (step - first_step) * (total - step))
+        rows = self._step_seconds.setdefault(trial.trial_id, [])
+        rows.append(config.train.global_batch / row["images_per_second"])
+        seconds = round(statistics.median(rows) * steps_left)
         return f"left {seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"left {seconds}s"
 
     def _print(self, trial: Trial, text: str) -> None:

@@ -111,6 +111,7 @@ def test_two_workers_train_one_trial(store_of_two_workers):
     assert trial["num_workers"] == 2
     assert trial["status"] == "finished"
     assert trial["segm_AP"] >= 0
+    assert "segm_AP50" in out
     checkpoints = list((storage / "ray" / "train" / trial["trial_id"]).glob("step_*/training_state.pt"))
     assert {file.parent.name for file in checkpoints} == {"step_00000005", "step_00000010"}
 
