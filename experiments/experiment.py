@@ -92,6 +92,24 @@ class Experiment:
         ]
 
 
+def dynamic_row(
+    base: TrialConfig, labels: Mapping[str, str], numbers: Sequence[float], **fields: bool | int | float
+) -> Row:
+    """A row of Tables 1 and 3 to 6: the base with other fields of its `dynamic` section.
+
+    Args:
+        base: the configuration that the command line gives.
+        labels: the cells after the backbone's.
+        numbers: the paper's, in the order of `METRICS_BY_IOU`.
+        **fields: what the row sets.
+    """
+    return Row(
+        labels={"Backbone": backbone_name(base), **labels},
+        config=dataclasses.replace(base, dynamic=dataclasses.replace(base.dynamic, **fields)),  # pyright: ignore[reportArgumentType]
+        reported=dict(zip(METRICS_BY_IOU, numbers, strict=True)),
+    )
+
+
 def check_not_set(base: TrialConfig, scale_base: TrialConfig, paths: Sequence[str], command: str) -> None:
     """Refuse a value that a command sets itself.
 

@@ -10,10 +10,8 @@ Cost: two trials beyond Table 3's at each scale; one of them is Table 3's baseli
 Command:  python experiments/main.py table1 [--scale smoke|mini|coco] [--seeds 0 1 2]
 """
 
-import dataclasses
-
 from dynrcnn_ray.config import TrialConfig
-from experiments.experiment import METRICS_BY_IOU, Experiment, Row, backbone_name
+from experiments.experiment import METRICS_BY_IOU, Experiment, Row, dynamic_row
 
 # Fixed IoU threshold: the paper's numbers, in the order of METRICS_BY_IOU.
 PAPER = {
@@ -26,13 +24,7 @@ PAPER = {
 def rows(base: TrialConfig) -> list[Row]:
     """The three rows, in the paper's order."""
     return [
-        Row(
-            labels={"Backbone": backbone_name(base), "IoU": str(iou)},
-            config=dataclasses.replace(
-                base, dynamic=dataclasses.replace(base.dynamic, dla=False, dsl=False, fixed_iou=iou)
-            ),
-            reported=dict(zip(METRICS_BY_IOU, numbers, strict=True)),
-        )
+        dynamic_row(base, {"IoU": str(iou)}, numbers, dla=False, dsl=False, fixed_iou=iou)
         for iou, numbers in PAPER.items()
     ]
 

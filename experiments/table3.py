@@ -8,11 +8,9 @@ nearly all of it at high IoU (AP90 +5.5), while AP50 falls slightly (-0.7).
 Command:  python experiments/main.py table3 [--scale smoke|mini|coco] [--seeds 0 1 2]
 """
 
-import dataclasses
-
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.results.labels import CHECK
-from experiments.experiment import METRICS_BY_IOU, PAPER_BASELINE, Experiment, Row, backbone_name
+from experiments.experiment import METRICS_BY_IOU, PAPER_BASELINE, Experiment, Row, dynamic_row
 
 # (DLA, DSL): the paper's numbers, in the order of METRICS_BY_IOU.
 PAPER = {
@@ -26,11 +24,7 @@ PAPER = {
 def rows(base: TrialConfig) -> list[Row]:
     """The four rows, in the paper's order."""
     return [
-        Row(
-            labels={"Backbone": backbone_name(base), "DLA": CHECK if dla else "", "DSL": CHECK if dsl else ""},
-            config=dataclasses.replace(base, dynamic=dataclasses.replace(base.dynamic, dla=dla, dsl=dsl)),
-            reported=dict(zip(METRICS_BY_IOU, numbers, strict=True)),
-        )
+        dynamic_row(base, {"DLA": CHECK if dla else "", "DSL": CHECK if dsl else ""}, numbers, dla=dla, dsl=dsl)
         for (dla, dsl), numbers in PAPER.items()
     ]
 

@@ -10,10 +10,8 @@ Cost: two trials beyond Table 3's at each scale.
 Command:  python experiments/main.py table4 [--scale smoke|mini|coco] [--seeds 0 1 2]
 """
 
-import dataclasses
-
 from dynrcnn_ray.config import TrialConfig
-from experiments.experiment import METRICS_BY_IOU, PAPER_BASELINE, Experiment, Row, backbone_name
+from experiments.experiment import METRICS_BY_IOU, PAPER_BASELINE, Experiment, Row, dynamic_row
 
 # K_I: the paper's numbers, in the order of METRICS_BY_IOU.
 PAPER = {
@@ -25,15 +23,10 @@ PAPER = {
 
 def rows(base: TrialConfig) -> list[Row]:
     """The four rows, in the paper's order."""
-    settings = [("Baseline", {"dla": False}, PAPER_BASELINE)]
-    settings += [(f"K_I = {top_k}", {"dla": True, "iou_top_k": top_k}, numbers) for top_k, numbers in PAPER.items()]
-    return [
-        Row(
-            labels={"Backbone": backbone_name(base), "Setting": name},
-            config=dataclasses.replace(base, dynamic=dataclasses.replace(base.dynamic, dsl=False, **fields)),
-            reported=dict(zip(METRICS_BY_IOU, numbers, strict=True)),
-        )
-        for name, fields, numbers in settings
+    baseline = dynamic_row(base, {"Setting": "Baseline"}, PAPER_BASELINE, dla=False, dsl=False)
+    return [baseline] + [
+        dynamic_row(base, {"Setting": f"K_I = {top_k}"}, numbers, dla=True, dsl=False, iou_top_k=top_k)
+        for top_k, numbers in PAPER.items()
     ]
 
 

@@ -10,10 +10,8 @@ Cost: four trials beyond Table 3's at each scale.
 Command:  python experiments/main.py table5 [--scale smoke|mini|coco] [--seeds 0 1 2]
 """
 
-import dataclasses
-
 from dynrcnn_ray.config import TrialConfig
-from experiments.experiment import METRICS_BY_IOU, PAPER_BASELINE, Experiment, Row, backbone_name
+from experiments.experiment import METRICS_BY_IOU, PAPER_BASELINE, Experiment, Row, dynamic_row
 
 # Fixed beta, then K_beta: the paper's numbers, in the order of METRICS_BY_IOU.
 PAPER_FIXED = {
@@ -30,19 +28,13 @@ PAPER_DSL = {
 
 def rows(base: TrialConfig) -> list[Row]:
     """The six rows, in the paper's order."""
-    settings = [
-        (f"β = {beta}", "-", {"dsl": False, "fixed_beta": beta}, numbers) for beta, numbers in PAPER_FIXED.items()
+    fixed = [
+        dynamic_row(base, {"Setting": f"β = {beta}", "K_β": "-"}, numbers, dla=False, dsl=False, fixed_beta=beta)
+        for beta, numbers in PAPER_FIXED.items()
     ]
-    settings += [
-        ("DSL", str(top_k), {"dsl": True, "beta_top_k": top_k}, numbers) for top_k, numbers in PAPER_DSL.items()
-    ]
-    return [
-        Row(
-            labels={"Backbone": backbone_name(base), "Setting": name, "K_β": top_k},
-            config=dataclasses.replace(base, dynamic=dataclasses.replace(base.dynamic, dla=False, **fields)),
-            reported=dict(zip(METRICS_BY_IOU, numbers, strict=True)),
-        )
-        for name, top_k, fields, numbers in settings
+    return fixed + [
+        dynamic_row(base, {"Setting": "DSL", "K_β": str(top_k)}, numbers, dla=False, dsl=True, beta_top_k=top_k)
+        for top_k, numbers in PAPER_DSL.items()
     ]
 
 

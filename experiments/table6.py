@@ -10,10 +10,8 @@ Cost: two trials beyond Table 3's at each scale.
 Command:  python experiments/main.py table6 [--scale smoke|mini|coco] [--seeds 0 1 2]
 """
 
-import dataclasses
-
 from dynrcnn_ray.config import TrialConfig
-from experiments.experiment import METRICS_BY_IOU, PAPER_BASELINE, Experiment, Row, backbone_name
+from experiments.experiment import METRICS_BY_IOU, PAPER_BASELINE, Experiment, Row, dynamic_row
 
 # The paper's C: its numbers, in the order of METRICS_BY_IOU.
 PAPER = {
@@ -26,20 +24,12 @@ _PAPERS_DEFAULT = 100
 
 def rows(base: TrialConfig) -> list[Row]:
     """The four rows, in the paper's order."""
-    settings: list[tuple[str, str, dict[str, bool | int], tuple[float, ...]]] = [
-        ("Baseline", "-", {"dla": False}, PAPER_BASELINE)
-    ]
+    table = [dynamic_row(base, {"Setting": "Baseline", "C here": "-"}, PAPER_BASELINE, dla=False, dsl=False)]
     for interval, numbers in PAPER.items():
         own = max(1, round(interval * base.dynamic.update_interval / _PAPERS_DEFAULT))
-        settings.append((f"C = {interval}", str(own), {"dla": True, "update_interval": own}, numbers))
-    return [
-        Row(
-            labels={"Backbone": backbone_name(base), "Setting": name, "C here": own},
-            config=dataclasses.replace(base, dynamic=dataclasses.replace(base.dynamic, dsl=False, **fields)),
-            reported=dict(zip(METRICS_BY_IOU, numbers, strict=True)),
-        )
-        for name, own, fields, numbers in settings
-    ]
+        labels = {"Setting": f"C = {interval}", "C here": str(own)}
+        table.append(dynamic_row(base, labels, numbers, dla=True, dsl=False, update_interval=own))
+    return table
 
 
 EXPERIMENT = Experiment(

@@ -17,10 +17,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def run(cache_home: Path, *arguments: str) -> str:
+def run_any(cache_home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, as a user does."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments],
         cwd=cache_home,
         env=environment | {"XDG_CACHE_HOME": str(cache_home)},
@@ -29,6 +29,11 @@ def run(cache_home: Path, *arguments: str) -> str:
         timeout=300,
         check=False,
     )
+
+
+def run(cache_home: Path, *arguments: str) -> str:
+    """The same for a command that must succeed; what it printed."""
+    done = run_any(cache_home, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -140,17 +145,8 @@ def test_a_trained_trial_is_evaluated_on_any_split(store_of_two_workers, cache_h
 
 
 def test_a_trial_that_fails_is_recorded_with_its_reason(cache_home: Path, tmp_path: Path):
-    """The second command's trial diverges at once; what the store held stays."""
-    command = [sys.executable, str(REPOSITORY / "experiments" / "main.py"), "train", "--scale", "smoke"]
-    done = subprocess.run(
-        [*command, "--train.learning-rate", "1e8", "--storage", str(tmp_path)],
-        cwd=cache_home,
-        env=os.environ | {"XDG_CACHE_HOME": str(cache_home)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    arguments = ["--scale", "smoke", "--train.learning-rate", "1e8", "--storage", str(tmp_path)]
+    done = run_any(cache_home, "train", *arguments)
     assert done.returncode == 1
     assert "failed: TrainingDivergedError: the loss is not finite at step 2" in done.stdout
     (trial,) = ResultStore.open(tmp_path).trials().to_dict("records")
@@ -159,14 +155,7 @@ def test_a_trial_that_fails_is_recorded_with_its_reason(cache_home: Path, tmp_pa
 
 
 def test_a_cluster_that_is_too_small_is_refused(cache_home: Path, tmp_path: Path):
-    command = [sys.executable, str(REPOSITORY / "experiments" / "main.py"), "train", "--scale", "smoke"]
-    done = subprocess.run(
-        [*command, "--run.cpus-per-worker", "4096", "--storage", str(tmp_path)],
-        env=os.environ | {"XDG_CACHE_HOME": str(cache_home)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    arguments = ["--scale", "smoke", "--run.cpus-per-worker", "4096", "--storage", str(tmp_path)]
+    done = run_any(cache_home, "train", *arguments)
     assert done.returncode == 2
     assert "error: run.num_workers: 1 workers of 4096 CPU each do not fit, the cluster has" in done.stderr
