@@ -36,6 +36,7 @@ def single_trial(config: TrialConfig) -> Experiment:
         metrics=(*METRICS, *_MASK_COLUMNS) if config.model.has_masks else METRICS,
         sets=(),
         rows=lambda base: [Row(labels={"Setting": "trial"}, config=base, reported={})],
+        baseline_row=None,
     )
 
 

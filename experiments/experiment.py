@@ -41,7 +41,7 @@ class Experiment:
         metrics: the columns of numbers.
         sets: fields such as `dynamic.dla` that the rows set, so that the user cannot.
         rows: makes the rows from a base configuration.
-        baseline_row: the row that differences in AP refer to.
+        baseline_row: the row that differences in AP refer to; None for a table without.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Experiment:
     metrics: tuple[str, ...]
     sets: tuple[str, ...]
     rows: Callable[[TrialConfig], Sequence[Row]]
-    baseline_row: int = 0
+    baseline_row: int | None = 0
 
     def trials(self, base: TrialConfig, seeds: Sequence[int]) -> dict[str, tuple[str, TrialConfig]]:
         """The distinct trials by their id, each with its row's name.

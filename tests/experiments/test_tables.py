@@ -37,6 +37,7 @@ def test_a_trial_of_several_tables_is_one_trial(scale):
 
 def test_the_baseline_row_trains_without_dynamic_parts():
     for experiment in EXPERIMENTS:
+        assert experiment.baseline_row is not None
         baseline = experiment.rows(base_config("mini"))[experiment.baseline_row].config.dynamic
         assert not baseline.dla
         assert not baseline.dsl
