@@ -18,6 +18,10 @@ from dynrcnn_ray.engine.training import TrainingState, autocast, build_training_
 _WARM_UP_ROUNDS = 3
 
 
+class SpeedError(ValueError):
+    """A model whose speed would mean nothing. Its text is one line."""
+
+
 @dataclass(frozen=True)
 class Speed:
     """Images per second of one model: the median over the rounds, and the quartiles.
@@ -56,6 +60,9 @@ def measure_speed(
         worker: this process.
         rounds: timed rounds, after a few that are not counted.
         on_round: called after each round.
+
+    Raises:
+        SpeedError: a model detects nothing: the activations of a deep one without pretrained weights overflow.
     """
     states = {name: build_training_state(config, len(dataset.class_names), worker) for name, config in configs.items()}
     seconds: dict[tuple[str, str], list[float]] = {(name, phase): [] for name in configs for phase in _PHASES}
@@ -92,7 +99,12 @@ def _train_step(config: TrialConfig, state: TrainingState, image: Tensor, target
 def _detect(config: TrialConfig, state: TrainingState, image: Tensor, target: Target, worker: Worker) -> None:
     state.model.eval()
     with autocast(config, worker.device):
-        state.model(to_device([image], worker.device))
+        (output,) = state.model(to_device([image], worker.device))
+    if not len(output["scores"]):
+        raise SpeedError(
+            f"model.backbone: an untrained {config.model.backbone} with {config.model.norm} detects nothing: "
+            "there is nothing to time; add --model.norm group_norm, or give --model.weights"
+        )
 
 
 _PHASES = {"training": _train_step, "inference": _detect}
