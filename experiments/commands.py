@@ -93,8 +93,9 @@ def _run(experiment: Experiment, options: RunOptions, seeds: Sequence[int], argu
         print(f"Generating {images} images; this happens once.", flush=True)
     base = dataclasses.replace(base, data=prepare_data(base.data), model=identify_weights(base.model))
     # A URI may carry credentials, which have no place in a table.
-    place = store.describe_path("")
-    shown = [place if argument == options.storage else argument for argument in arguments]
+    place = store.describe_path("").rstrip("/")
+    is_uri = "://" in options.storage
+    shown = [place if is_uri and argument == options.storage else argument for argument in arguments]
     command = shlex.join(["python", "experiments/main.py", experiment.name, *shown])
     store.write_plan(experiment.name, experiment.plan(base, seeds, command))
 
