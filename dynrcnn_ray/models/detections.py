@@ -45,11 +45,10 @@ def select_with_soft_nms(
     assert config.test.soft_nms != "off"
     selected = []
     for boxes, scores in candidates:
-        large = ((boxes[..., 2:] - boxes[..., :2]) >= _SMALLEST_SIDE).all(dim=2)
         selected.append(
             soft_nms(
                 boxes.transpose(0, 1),
-                torch.where(large, scores, 0).T,
+                torch.where(_is_large(boxes), scores, 0).T,
                 decay=config.test.soft_nms,
                 iou_threshold=config.test.soft_nms_iou,
                 sigma=config.test.soft_nms_sigma,
@@ -70,8 +69,7 @@ def _select_with_nms(
     """As torchvision does after the box head."""
     all_boxes, all_scores, all_labels = [], [], []
     for boxes, scores in candidates:
-        large = ((boxes[..., 2:] - boxes[..., :2]) >= _SMALLEST_SIDE).all(dim=2)
-        rows, classes = torch.where((scores > config.model.score_threshold) & large)
+        rows, classes = torch.where((scores > config.model.score_threshold) & _is_large(boxes))
         kept_boxes, kept_scores = boxes[rows, classes], scores[rows, classes]
         keep = batched_nms(kept_boxes, kept_scores, classes, config.model.nms_iou)
         keep = keep[: config.model.detections_per_image]
@@ -79,3 +77,8 @@ def _select_with_nms(
         all_scores.append(kept_scores[keep])
         all_labels.append(classes[keep] + 1)
     return all_boxes, all_scores, all_labels
+
+
+def _is_large(boxes: Tensor) -> Tensor:
+    """Whether each box of `[..., 4]` has the sides that a detection needs."""
+    return ((boxes[..., 2:] - boxes[..., :2]) >= _SMALLEST_SIDE).all(dim=-1)
