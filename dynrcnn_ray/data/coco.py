@@ -98,6 +98,7 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         class_names: Name of each class; label `l` (from 1) is `class_names[l - 1]`.
         category_ids: COCO category id of each class, ascending; label `l` is `category_ids[l - 1]`.
         image_ids: COCO image id of each image.
+        file_names: File name of each image.
         sizes: Width and height of each image in pixels, int64 `[num_images, 2]`.
     """
 
@@ -123,7 +124,7 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
             [(image["width"], image["height"]) for image in parsed["images"]], dtype=np.int64
         )
         self._image_folder = Path(root) / split
-        self._file_names: list[str] = [image["file_name"] for image in parsed["images"]]
+        self.file_names: list[str] = [image["file_name"] for image in parsed["images"]]
 
         objects = [record for record in parsed["annotations"] if not record.get("iscrowd", 0)]
         image_of_object = self._positions(objects, "image_id", self.image_ids)
@@ -146,6 +147,10 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
     def __len__(self) -> int:
         """Number of images."""
         return len(self.image_ids)
+
+    def num_objects(self, index: int) -> int:
+        """Number of an image's objects, crowds left out."""
+        return int(self._first[index + 1] - self._first[index])
 
     def __getitem__(self, sample: Sample) -> tuple[Tensor, Target]:
         """Load one image and its target.
@@ -176,7 +181,7 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         return image, target
 
     def _load_image(self, index: int) -> Tensor:
-        file = self._image_folder / self._file_names[index]
+        file = self._image_folder / self.file_names[index]
         image_id = self.image_ids[index]
         try:
             with Image.open(file) as opened:

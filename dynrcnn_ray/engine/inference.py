@@ -20,15 +20,27 @@ from dynrcnn_ray.models.multi_scale import detect_multi_scale
 _MASK_THRESHOLD = 0.5
 
 
-def evaluate(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worker: Worker) -> dict[str, float | None]:
-    """COCO average precision in percent on the first worker; an empty dict on the others.
+def detect_all(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worker: Worker) -> list[Detections]:
+    """Detect on a whole split, each worker on its share of the images.
 
-    Each worker detects on its share of the images; every image counts once.
+    Returns:
+        On the first worker, every image's detections once, in the data set's order; on the others nothing.
     """
     shards = gather_on_first(detect(config, model, dataset, worker), worker)
-    if not worker.is_first:
-        return {}
-    return metrics_of(config, dataset, [entry for shard in shards for entry in shard])
+    position = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
+    return sorted((entry for shard in shards for entry in shard), key=lambda entry: position[entry.image_id])
+
+
+def detection_columns(detections: Sequence[Detections]) -> dict[str, np.ndarray]:
+    """The detections of many images as one array a column, as in `schemas.DETECTIONS`."""
+    counts = [len(entry.scores) for entry in detections]
+    columns = {
+        "image_id": np.repeat(np.array([entry.image_id for entry in detections], dtype=np.int64), counts),
+        "category_id": np.concatenate([entry.category_ids for entry in detections]).astype(np.int64),
+        "score": np.concatenate([entry.scores for entry in detections]),
+    }
+    corners = np.concatenate([entry.boxes for entry in detections]).reshape(-1, 4)
+    return columns | dict(zip(("x1", "y1", "x2", "y2"), corners.T, strict=True))
 
 
 def metrics_of(config: TrialConfig, dataset: CocoDataset, detections: Sequence[Detections]) -> dict[str, float | None]:

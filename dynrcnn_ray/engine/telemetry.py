@@ -5,6 +5,7 @@ Losses add up on the device; they reach the host, with one collective, only when
 
 import math
 import time
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,12 +32,12 @@ class Telemetry:
         self._loss_names = loss_names
         self._world_size = world_size
         self._sums = torch.zeros(len(loss_names) + 1, device=device)
-        self._reset()
-
-    def _reset(self) -> None:
-        self._sums.zero_()
         self._steps = 0
-        self._images = 0
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Images per second count from here."""
+        self._timed_images = 0
         self._started = time.perf_counter()
 
     def add(self, losses: dict[str, Tensor], images: list[AssignedProposals]) -> None:
@@ -45,7 +46,20 @@ class Telemetry:
         positives = (sampled_labels > 0).sum() / len(images)
         self._sums += torch.stack([*(losses[name].detach() for name in self._loss_names), positives])
         self._steps += 1
-        self._images += len(images)
+        self._timed_images += len(images)
+
+    def state_dict(self, rank: int, all_reduce: AllReduceSum) -> dict[str, Any]:
+        """What is gathered so far by every worker, a row each. Every worker must call it; all get the same."""
+        sums = self._sums.new_zeros(self._world_size, len(self._sums))
+        sums[rank] = self._sums
+        all_reduce(sums)
+        return {"sums": sums, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any], rank: int) -> None:
+        """Go on from a checkpoint: with the worker's own sums, or with the mean after another number of workers."""
+        sums = state["sums"]
+        self._sums.copy_(sums[rank] if len(sums) == self._world_size else sums.mean(dim=0))
+        self._steps = state["steps"]
 
     def row(
         self,
@@ -77,8 +91,10 @@ class Telemetry:
         row |= dict(zip(("T_now", "beta_now", "iou_threshold", "smooth_l1_beta"), values, strict=True))
         row["loss"] = sum(row[name] for name in self._loss_names)
         row["learning_rate"] = learning_rate
-        row["images_per_second"] = self._images * self._world_size / (time.perf_counter() - self._started)
-        self._reset()
+        row["images_per_second"] = self._timed_images * self._world_size / (time.perf_counter() - self._started)
+        self._sums.zero_()
+        self._steps = 0
+        self.start_clock()
         return row
 
 

@@ -17,6 +17,7 @@ from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
 from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
+from dynrcnn_ray.engine.snapshots import ProposalColumns, proposal_columns, steps_of_snapshots
 from dynrcnn_ray.engine.telemetry import BOX_LOSSES, MASK_LOSS, DynamicsRow, Telemetry
 from dynrcnn_ray.models.cascade import CascadeRoIHeads
 from dynrcnn_ray.models.detector import build_model
@@ -33,11 +34,14 @@ class TrainingDivergedError(RuntimeError):
 class TrainingState:
     """Everything that changes while a trial trains; its `state_dict` is a checkpoint."""
 
+    worker: Worker
     model: FasterRCNN
     optimizer: torch.optim.SGD
     dynamic: DynamicTrainingState
     scaler: torch.amp.GradScaler
+    telemetry: Telemetry
     history: list[DynamicsRow] = field(default_factory=list)
+    snapshots: list[ProposalColumns] = field(default_factory=list)
 
     @property
     def step(self) -> int:
@@ -58,7 +62,9 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "dynamic": self.dynamic.state_dict(all_reduce_sum),
             "scaler": self.scaler.state_dict(),
+            "telemetry": self.telemetry.state_dict(self.worker.rank, all_reduce_sum),
             "history": self.history,
+            "snapshots": self.snapshots,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -67,7 +73,9 @@ class TrainingState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.dynamic.load_state_dict(state["dynamic"])
         self.scaler.load_state_dict(state["scaler"])
+        self.telemetry.load_state_dict(state["telemetry"], self.worker.rank)
         self.history = list(state["history"])
+        self.snapshots = list(state["snapshots"])
 
 
 def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) -> TrainingState:
@@ -85,14 +93,15 @@ def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) 
     dynamic = DynamicTrainingState(config, device=worker.device, rank=worker.rank, world_size=worker.world_size)
     model = build_model(config, num_classes, dynamic).to(worker.device)
     scaler = torch.amp.GradScaler(worker.device.type, enabled=config.train.precision == "float16")
-    return TrainingState(model, build_optimizer(model, config), dynamic, scaler)
+    loss_names = (*BOX_LOSSES, MASK_LOSS) if config.model.has_masks else BOX_LOSSES
+    telemetry = Telemetry(loss_names, worker.device, worker.world_size)
+    return TrainingState(worker, model, build_optimizer(model, config), dynamic, scaler, telemetry)
 
 
 def train(
     config: TrialConfig,
     state: TrainingState,
     dataset: CocoDataset,
-    worker: Worker,
     *,
     on_row: Callable[[DynamicsRow], None],
     on_checkpoint: Callable[[TrainingState], None],
@@ -105,13 +114,13 @@ def train(
         config: the trial.
         state: where to start; changed in place.
         dataset: the training split.
-        worker: this process.
         on_row: called every `log_every` steps and after the last one.
         on_checkpoint: called every `checkpoint_every` steps and after the last one.
 
     Raises:
         TrainingDivergedError: a loss was not finite in the last logging interval.
     """
+    worker = state.worker
     sampler = TrainSampler(
         dataset.sizes,
         global_batch=config.train.global_batch,
@@ -123,9 +132,9 @@ def train(
         rank=worker.rank,
         world_size=worker.world_size,
     )
-    loss_names = (*BOX_LOSSES, MASK_LOSS) if config.model.has_masks else BOX_LOSSES
-    telemetry = Telemetry(loss_names, worker.device, worker.world_size)
+    snapshot_steps = steps_of_snapshots(config.total_steps, config.run.log_every)
     state.model.train()
+    state.telemetry.start_clock()
     model = _distributed(state.model, worker)
     for images, targets in train_loader(dataset, sampler, loader_workers=config.run.loader_workers):
         seed_step(config.seed, state.step, worker.rank)
@@ -138,11 +147,13 @@ def train(
         state.scaler.update()
         state.dynamic.end_step(all_reduce_sum)
 
-        telemetry.add(losses, state.assignment)
+        state.telemetry.add(losses, state.assignment)
         if state.step % config.run.log_every == 0 or state.step == config.total_steps:
-            row = telemetry.row(state.step, rate, state.dynamic, state.assignment, all_reduce_sum)
+            row = state.telemetry.row(state.step, rate, state.dynamic, state.assignment, all_reduce_sum)
             _check_finite(row)
             state.history.append(row)
+            if state.step in snapshot_steps and worker.is_first:
+                state.snapshots.append(proposal_columns(state.step, state.assignment, state.dynamic))
             on_row(row)
         if state.step % config.run.checkpoint_every == 0 or state.step == config.total_steps:
             on_checkpoint(state)

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, annotation_path
+from dynrcnn_ray.data.examples import example_images
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.engine.collectives import Worker
-from dynrcnn_ray.engine.inference import evaluate
+from dynrcnn_ray.engine.inference import detect_all, detection_columns, metrics_of
+from dynrcnn_ray.engine.snapshots import joined_columns
 from dynrcnn_ray.engine.telemetry import DynamicsRow
 from dynrcnn_ray.engine.training import TrainingState, build_training_state, train
 
@@ -28,6 +31,10 @@ class TrialOutcome:
         history: one row every `log_every` steps.
         train_seconds: wall time of the steps done by this process; a resumed run counts its own alone.
         eval_seconds: wall time of the evaluation.
+        training_began_at: when the first step began, in seconds since the epoch.
+        proposals: recorded proposals, a column for each field of `schemas.PROPOSALS` but `trial_id`.
+        detections: on the validation split, a column for each field of `schemas.DETECTIONS` but `trial_id`.
+        example_images: the first images of the validation split, rows of `schemas.IMAGES`.
         kept_iou_updates: updates of T_now that found nothing measured.
         kept_beta_updates: updates of beta_now that found nothing usable.
     """
@@ -36,6 +43,10 @@ class TrialOutcome:
     history: list[DynamicsRow]
     train_seconds: float
     eval_seconds: float
+    training_began_at: float
+    proposals: dict[str, np.ndarray]
+    detections: dict[str, np.ndarray]
+    example_images: list[dict[str, Any]]
     kept_iou_updates: int
     kept_beta_updates: int
 
@@ -58,7 +69,7 @@ def run_trial(
         on_checkpoint: called by every worker whenever a checkpoint is due.
 
     Returns:
-        The outcome; its metrics are on the first worker alone.
+        The outcome; metrics, proposals, detections and images are on the first worker alone.
     """
     data = config.data
     if not (data.fingerprint and annotation_path(data.root, data.train_split).is_file()):
@@ -69,15 +80,20 @@ def run_trial(
     state = build_training_state(config, len(train_split.class_names), worker)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
-    started = time.perf_counter()
-    train(config, state, train_split, worker, on_row=on_row, on_checkpoint=on_checkpoint)
+    began_at, started = time.time(), time.perf_counter()
+    train(config, state, train_split, on_row=on_row, on_checkpoint=on_checkpoint)
     trained = time.perf_counter()
-    metrics = evaluate(config, state.model, val_split, worker)
+    detections = detect_all(config, state.model, val_split, worker)
+    metrics = metrics_of(config, val_split, detections) if worker.is_first else {}
     return TrialOutcome(
         metrics=metrics,
         history=state.history,
         train_seconds=trained - started,
         eval_seconds=time.perf_counter() - trained,
+        training_began_at=began_at,
+        proposals=joined_columns(state.snapshots),
+        detections=detection_columns(detections) if worker.is_first else {},
+        example_images=example_images(val_split) if worker.is_first else [],
         kept_iou_updates=int(state.dynamic.kept_iou_updates),
         kept_beta_updates=int(state.dynamic.kept_beta_updates),
     )

@@ -1,6 +1,7 @@
 """Where a trial's checkpoints are in the storage, and how the newest one is read."""
 
 import io
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -21,9 +22,7 @@ def read_newest_checkpoint(store: ResultStore, trial_id: str) -> dict[str, Any]:
     Raises:
         StoreError: the trial has no checkpoint here.
     """
-    folder = checkpoint_root(store.root) + f"/{trial_id}"
-    found = store.filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-    files = sorted(info.path for info in found if info.base_name == CHECKPOINT_FILE)
+    files = _checkpoint_files(store, trial_id)
     if not files:
         raise StoreError(
             f"{store.describe_path(f'ray/train/{trial_id}')}: no checkpoint of trial {trial_id!r}; give the id of a "
@@ -31,3 +30,15 @@ def read_newest_checkpoint(store: ResultStore, trial_id: str) -> dict[str, Any]:
         )
     with store.filesystem.open_input_stream(files[-1]) as stream:
         return torch.load(io.BytesIO(stream.read()), map_location="cpu", weights_only=True)
+
+
+def newest_step(store: ResultStore, trial_id: str) -> int | None:
+    """The step of a trial's last checkpoint; None if it has none."""
+    files = _checkpoint_files(store, trial_id)
+    return int(PurePosixPath(files[-1]).parent.name.removeprefix("step_")) if files else None
+
+
+def _checkpoint_files(store: ResultStore, trial_id: str) -> list[str]:
+    folder = checkpoint_root(store.root) + f"/{trial_id}"
+    found = store.filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    return sorted(info.path for info in found if info.base_name == CHECKPOINT_FILE)

@@ -11,7 +11,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from dynrcnn_ray.config import TrialConfig, from_yaml
-from dynrcnn_ray.orchestration.checkpoints import checkpoint_root
+from dynrcnn_ray.orchestration.checkpoints import checkpoint_root, newest_step
 from dynrcnn_ray.orchestration.worker import train_worker
 from dynrcnn_ray.results.store import ResultStore
 
@@ -33,17 +33,17 @@ def drive_trial(trial: dict[str, str]) -> None:
     """
     config = from_yaml(trial["config"])
     store = ResultStore.open(trial["storage"])
-    started = time.perf_counter()
+    started = time.time()
     try:
         result = _trainer(config, trial).fit()
         outcome = result.return_value
         assert isinstance(outcome, dict), "the first worker returned no outcome"
     except (train.TrainingFailedError, RayActorError) as error:
         # The second kind: Ray's own snapshot of the run or its checkpoint cannot be read.
-        ending = {"status": "failed", "error": _reason(error)}
+        ending = {"status": "failed", "error": _reason(error), "last_good_step": newest_step(store, config.trial_id)}
     else:
-        store.write_dynamics(config.trial_id, outcome["history"])
-        ending = _finished(outcome)
+        _write_course(store, config, outcome)
+        ending = _finished(outcome) | {"startup_seconds": outcome["training_began_at"] - started}
     store.write_trial(_row(config, trial, started) | ending)
     tune.report({"ending": ending["status"] if ending["status"] == "finished" else ending["error"]})
 
@@ -68,6 +68,14 @@ def _trainer(config: TrialConfig, trial: dict[str, str]) -> TorchTrainer:
     )
 
 
+def _write_course(store: ResultStore, config: TrialConfig, outcome: dict[str, Any]) -> None:
+    store.write_dynamics(config.trial_id, outcome["history"])
+    store.write_proposals(config.trial_id, outcome["proposals"])
+    store.write_detections(config.trial_id, outcome["detections"])
+    if store.images(config.data.fingerprint).empty:
+        store.write_images(config.data.fingerprint, outcome["example_images"])
+
+
 def _row(config: TrialConfig, trial: dict[str, str], started: float) -> dict[str, Any]:
     return {
         "trial_id": config.trial_id,
@@ -79,7 +87,7 @@ def _row(config: TrialConfig, trial: dict[str, str], started: float) -> dict[str
         "num_workers": config.run.num_workers,
         "config": trial["config"],
         "git_commit": trial["git_commit"],
-        "wall_seconds": time.perf_counter() - started,
+        "wall_seconds": time.time() - started,
         "finished_at": datetime.now(UTC),
     }
 

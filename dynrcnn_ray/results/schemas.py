@@ -2,8 +2,10 @@
 
 import pyarrow as pa
 
-SCHEMA_VERSION = b"1"
-"""Goes up whenever a field changes its name, type or meaning."""
+SCHEMA_VERSION = b"2"
+"""Goes up whenever a field is added, or changes its name, type or meaning."""
+READABLE_VERSIONS = (b"1", SCHEMA_VERSION)
+"""Versions that differ from this one by optional fields alone; a file that lacks those is read with nulls."""
 VERSION_KEY = b"dynrcnn_ray.schema_version"
 
 METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "AP_S", "AP_M", "AP_L")
@@ -30,6 +32,7 @@ def required(name: str, kind: pa.DataType, unit: str) -> pa.Field:
 _TEXT = pa.string()
 _TEXTS = pa.map_(pa.string(), pa.string())
 _FLOAT = pa.float64()
+_SINGLE = pa.float32()
 _INT = pa.int64()
 
 TRIALS = versioned(
@@ -43,6 +46,8 @@ TRIALS = versioned(
         optional("error", _TEXT, "text"),
         *[optional(metric, _FLOAT, "percent") for metric in (*METRICS, *MASK_METRICS)],
         optional("steps", _INT, "steps"),
+        optional("last_good_step", _INT, "steps"),
+        optional("startup_seconds", _FLOAT, "seconds"),
         optional("train_seconds", _FLOAT, "seconds"),
         optional("eval_seconds", _FLOAT, "seconds"),
         optional("wall_seconds", _FLOAT, "seconds"),
@@ -61,7 +66,9 @@ TRIALS = versioned(
     ]
 )
 """A finished or failed trial, one row a file. `status` is "finished" or "failed"; `experiment` and `setting` are those
-that first ran it; `kept_*_updates` counts updates of Algorithm 1 that had nothing to measure and kept the old value."""
+that first ran it; `kept_*_updates` counts updates of Algorithm 1 that had nothing to measure and kept the old value.
+`startup_seconds` go from the start of the trial's driver to its first step. `last_good_step` is that of the newest
+checkpoint of a failed trial. Times are those of the last attempt."""
 
 DYNAMICS = versioned(
     [
@@ -99,6 +106,51 @@ that IoU, the appended ground truths among them; `positives` the sampled RoIs th
 force. `iou_at_rank` and `error_at_rank` are the images' mean I_k and E_k; `sigma_*` the standard deviations of the
 offsets (Paper: Eq. 2, not normalised) of the proposals at IoU 0.5. Losses and `positives` are means since the row
 before, the others those of the step itself."""
+
+_CORNERS = [required(name, _SINGLE, "pixels") for name in ("x1", "y1", "x2", "y2")]
+
+DETECTIONS = versioned(
+    [
+        required("trial_id", _TEXT, "text"),
+        required("image_id", _INT, "id"),
+        required("category_id", _INT, "id"),
+        required("score", _SINGLE, "1"),
+        *_CORNERS,
+    ]
+)
+"""One detection of a finished trial on its validation split; ids are those of the annotations."""
+
+PROPOSALS = versioned(
+    [
+        required("trial_id", _TEXT, "text"),
+        required("step", _INT, "steps"),
+        required("iou_threshold", _SINGLE, "IoU"),
+        required("smooth_l1_beta", _SINGLE, "normalised offset"),
+        required("image", _INT, "1"),
+        required("is_ground_truth", pa.bool_(), "1"),
+        required("max_iou", _SINGLE, "IoU"),
+        *[required(name, _SINGLE, "offset") for name in ("dx", "dy", "dw", "dh")],
+        *_CORNERS,
+    ]
+)
+"""One proposal of a training step, at a few steps of a run, from the first worker's images: those at IoU 0.3 or above.
+`image` is the position in the worker's batch; corners are pixels of the network's input; the offsets are those towards
+the best ground truth (Paper: Eq. 2, not normalised). `is_ground_truth` marks the appended ground truths."""
+
+IMAGES = versioned(
+    [
+        required("image_id", _INT, "id"),
+        required("file_name", _TEXT, "text"),
+        required("width", _INT, "pixels"),
+        required("height", _INT, "pixels"),
+        required("jpeg", pa.binary(), "JPEG"),
+        required("boxes", pa.list_(pa.list_(_SINGLE)), "pixels, xyxy"),
+        required("box_categories", pa.list_(_INT), "ids"),
+        required("category_names", pa.map_(_INT, _TEXT), "name by category id"),
+    ]
+)
+"""One of the first images of a validation split with its ground truth, for pictures of detections. One file for each
+data set, by `data.fingerprint`."""
 
 SPEED = versioned(
     [

@@ -3,6 +3,9 @@
 ```
 <storage>/trials/<trial_id>.parquet      one row; written last: its presence marks the trial as done
 <storage>/dynamics/<trial_id>.parquet    one row per logged step
+<storage>/proposals/<trial_id>.parquet   proposals of a few training steps
+<storage>/detections/<trial_id>.parquet  what a finished trial detected on its validation split
+<storage>/images/<fingerprint>.parquet   a few validation images of a data set, for pictures
 <storage>/plans/<experiment>.parquet     which trials make up which row of a table
 <storage>/tables/<experiment>.parquet    and .md
 <storage>/figures/<name>.png             and .svg
@@ -22,7 +25,17 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from dynrcnn_ray.results.schemas import DYNAMICS, PLAN, SCHEMA_VERSION, TRIALS, VERSION_KEY
+from dynrcnn_ray.results.schemas import (
+    DETECTIONS,
+    DYNAMICS,
+    IMAGES,
+    PLAN,
+    PROPOSALS,
+    READABLE_VERSIONS,
+    SCHEMA_VERSION,
+    TRIALS,
+    VERSION_KEY,
+)
 
 _PARTIAL = ".partial"
 _SUFFIX = ".parquet"
@@ -83,6 +96,30 @@ class ResultStore:
         named = [{**row, "trial_id": trial_id} for row in rows]
         self._write_rows(f"dynamics/{trial_id}{_SUFFIX}", named, DYNAMICS)
 
+    def write_proposals(self, trial_id: str, columns: Mapping[str, Any]) -> None:
+        """Write a trial's recorded proposals: an array for each field of `PROPOSALS` but `trial_id`.
+
+        Raises:
+            StoreError: the columns do not fit the schema, or the storage cannot be written.
+        """
+        self._write_columns(f"proposals/{trial_id}{_SUFFIX}", trial_id, columns, PROPOSALS)
+
+    def write_detections(self, trial_id: str, columns: Mapping[str, Any]) -> None:
+        """Write a trial's detections: an array for each field of `DETECTIONS` but `trial_id`.
+
+        Raises:
+            StoreError: the columns do not fit the schema, or the storage cannot be written.
+        """
+        self._write_columns(f"detections/{trial_id}{_SUFFIX}", trial_id, columns, DETECTIONS)
+
+    def write_images(self, fingerprint: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write a few validation images of a data set, known by its fingerprint; fields as in `IMAGES`.
+
+        Raises:
+            StoreError: a row does not fit the schema, or the storage cannot be written.
+        """
+        self._write_rows(f"images/{fingerprint}{_SUFFIX}", list(rows), IMAGES)
+
     def write_plan(self, experiment: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write the plan of an experiment; fields as in `PLAN`, without `experiment`. Replaces the earlier plan.
 
@@ -136,6 +173,30 @@ class ResultStore:
         """
         return self._read_folder("dynamics", DYNAMICS, trial_ids)
 
+    def proposals(self, trial_ids: Iterable[str]) -> pd.DataFrame:
+        """Recorded proposals of the given trials; columns as in `PROPOSALS`. Trials that the store lacks are left out.
+
+        Raises:
+            StoreError: a file of the store is damaged, foreign or of another schema version.
+        """
+        return self._read_folder("proposals", PROPOSALS, trial_ids)
+
+    def detections(self, trial_ids: Iterable[str]) -> pd.DataFrame:
+        """Detections of the given trials; columns as in `DETECTIONS`. Trials that the store lacks are left out.
+
+        Raises:
+            StoreError: a file of the store is damaged, foreign or of another schema version.
+        """
+        return self._read_folder("detections", DETECTIONS, trial_ids)
+
+    def images(self, fingerprint: str) -> pd.DataFrame:
+        """The stored validation images of a data set; columns as in `IMAGES`. Empty if there are none.
+
+        Raises:
+            StoreError: the file is damaged, foreign or of another schema version.
+        """
+        return self._read_folder("images", IMAGES, [fingerprint])
+
     def plan(self, experiment: str) -> pd.DataFrame | None:
         """The plan of an experiment's latest command; columns as in `PLAN`. None if it was never run here.
 
@@ -164,6 +225,14 @@ class ResultStore:
         try:
             table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         except (pa.ArrowException, TypeError, ValueError) as error:
+            raise StoreError(f"{relative} does not fit its schema: {_one_line(error)}") from None
+        self.write_bytes(relative, to_parquet_bytes(table))
+
+    def _write_columns(self, relative: str, trial_id: str, columns: Mapping[str, Any], schema: pa.Schema) -> None:
+        count = len(next(iter(columns.values())))
+        try:
+            table = pa.Table.from_pydict({"trial_id": [trial_id] * count, **columns}, schema=schema)
+        except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{relative} does not fit its schema: {_one_line(error)}") from None
         self.write_bytes(relative, to_parquet_bytes(table))
 
@@ -205,15 +274,21 @@ class ResultStore:
             pq.ParquetFile(source) as file,
         ):
             self._check_schema(relative, file.schema_arrow, schema)
-            return file.read(columns)
+            return _in_schema(file.read(), schema).select(columns or schema.names)
 
     def _check_schema(self, relative: str, found: pa.Schema, expected: pa.Schema) -> None:
         version = (found.metadata or {}).get(VERSION_KEY)
+        lacking = [field for field in expected if field.name not in found.names]
         if version is None:
             problem = "was not written by dynrcnn_ray"
-        elif version != SCHEMA_VERSION:
-            problem = f"has schema version {version.decode()}, this release reads {SCHEMA_VERSION.decode()}"
-        elif not found.equals(expected):
+        elif version not in READABLE_VERSIONS:
+            readable = ", ".join(known.decode() for known in READABLE_VERSIONS)
+            problem = f"has schema version {version.decode()}, this release reads {readable}"
+        elif (
+            any(field.name not in expected.names or not field.equals(expected.field(field.name)) for field in found)
+            or not all(field.nullable for field in lacking)
+            or (lacking and version == SCHEMA_VERSION)
+        ):
             problem = "has other fields than this release writes"
         else:
             return
@@ -230,6 +305,14 @@ class ResultStore:
                 f"{self.describe_path(relative)} cannot be read: {_one_line(error)}; "
                 "mend or delete it, then repeat the command that wrote it"
             ) from None
+
+
+def _in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The same rows with nulls for the fields that an older version lacks."""
+    columns = [
+        table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type) for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def to_parquet_bytes(table: pa.Table) -> bytes:
