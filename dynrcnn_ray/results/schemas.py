@@ -2,9 +2,9 @@
 
 import pyarrow as pa
 
-SCHEMA_VERSION = b"2"
+SCHEMA_VERSION = b"3"
 """Goes up whenever a field is added, or changes its name, type or meaning."""
-READABLE_VERSIONS = (b"1", SCHEMA_VERSION)
+READABLE_VERSIONS = (b"1", b"2", SCHEMA_VERSION)
 """Versions that differ from this one by optional fields alone; a file that lacks those is read with nulls."""
 VERSION_KEY = b"dynrcnn_ray.schema_version"
 
@@ -181,11 +181,14 @@ PLAN = versioned(
         optional("trial_id", _TEXT, "text"),
         required("reported", pa.map_(pa.string(), _FLOAT), "percent by metric"),
         required("metrics", pa.list_(_TEXT), "text"),
+        optional("metric_prefix", _TEXT, "text"),
+        optional("paper_split", _TEXT, "text"),
         optional("baseline_row", pa.int32(), "1"),
         required("scale", _TEXT, "text"),
         required("command", _TEXT, "text"),
     ]
 )
 """Which trials make up which row of a table: one line for each row and seed. A row that is only reported by the paper
-has one line without a `trial_id`. `reported` holds the paper's numbers; `baseline_row` is the `row` that differences in
-AP refer to."""
+has one line without a `trial_id`. `reported` holds the paper's numbers; `metric_prefix` is "segm_" for
+a row whose numbers are those of the masks; `paper_split` is where the paper measured: "minival" or "test-dev";
+`baseline_row` is the `row` that differences refer to."""

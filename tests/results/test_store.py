@@ -20,7 +20,7 @@ def test_trial_round_trip_keeps_values_units_and_version(store, tmp_path, make_t
     assert row["finished_at"] == pd.Timestamp("2025-01-01", tz="UTC")
     schema = pq.read_schema(tmp_path / "storage/trials/a.parquet")
     assert schema.field("AP").metadata[b"unit"] == b"percent"
-    assert schema.metadata[VERSION_KEY] == b"2"
+    assert schema.metadata[VERSION_KEY] == b"3"
 
 
 @pytest.mark.parametrize("schema", [TRIALS, DYNAMICS, PLAN])
@@ -148,7 +148,7 @@ def write_other_fields(path):
     [
         (write_truncated, "cannot be read"),
         (write_foreign, "was not written by dynrcnn_ray"),
-        (write_other_version, "has schema version 0, this release reads 1, 2"),
+        (write_other_version, "has schema version 0, this release reads 1, 2, 3"),
         (write_other_fields, "has other fields"),
     ],
 )
