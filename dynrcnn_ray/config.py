@@ -64,8 +64,13 @@ class DataConfig:
     """The limit of the long side in multi-scale training."""
     flip_probability: Fraction = 0.5
     """Chance of a horizontal flip in training."""
+    drop_invalid: bool = False
+    """Leave out broken annotations and images, in training and evaluation, where a run would else be refused."""
     fingerprint: str = ""
     """Identity of the annotations' content. Filled in before a run; leave it empty."""
+    source_root: str = ""
+    """With `drop_invalid`: the data set's own folder; `root` is then a copy without the invalid parts. Filled in
+    before a run; leave it empty."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
 
 
@@ -75,10 +80,10 @@ class ModelConfig:
 
     __pydantic_config__ = _FORBID_EXTRA
 
-    name: Literal["faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn"] = "faster_rcnn"
-    """The detector. The cascades train at fixed IoU thresholds."""
-    backbone: Literal["tiny", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
-    """The ResNet below the feature pyramid."""
+    name: Literal["faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet", "fcos"] = "faster_rcnn"
+    """The detector. The cascades train at fixed IoU thresholds; RetinaNet and FCOS have no proposals."""
+    backbone: Literal["tiny", "small", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
+    """The ResNet below the feature pyramid. `small` is `tiny` with two blocks a stage."""
     norm: Literal["frozen_batch_norm", "group_norm"] = "frozen_batch_norm"
     """Frozen batch norm goes with pretrained weights; group norm trains from scratch on any batch split."""
     weights: str = "imagenet"
@@ -125,6 +130,11 @@ class ModelConfig:
     def is_cascade(self) -> bool:
         """Whether the detector has several stages."""
         return self.name in ("cascade_rcnn", "cascade_mask_rcnn")
+
+    @property
+    def is_one_stage(self) -> bool:
+        """Whether the detector works without proposals."""
+        return self.name in ("retinanet", "fcos")
 
 
 @dataclass(frozen=True)
@@ -264,6 +274,14 @@ class TrialConfig:
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     @property
+    def training_id(self) -> str:
+        """The `trial_id` of the trial that trains the same weights and tests them by the default protocol.
+
+        Checkpoints are known by it: trials that differ in their `test` section alone train once.
+        """
+        return dataclasses.replace(self, test=TestConfig()).trial_id
+
+    @property
     def batch_ratio(self) -> float:
         """Global batch over reference batch: the factor of the learning rate, and the divisor of the schedule."""
         return self.train.global_batch / self.train.reference_batch
@@ -324,7 +342,7 @@ def validate(config: TrialConfig) -> TrialConfig:
 def _check_combinations(parsed: TrialConfig) -> None:
     """Refuse what no single field shows to be wrong."""
     model, train = parsed.model, parsed.train
-    if model.weights == "imagenet" and (model.backbone == "tiny" or model.norm != "frozen_batch_norm"):
+    if model.weights == "imagenet" and (model.backbone in ("tiny", "small") or model.norm != "frozen_batch_norm"):
         raise ConfigError(
             f"model.weights: 'imagenet' fits a ResNet with frozen_batch_norm, not {model.backbone} with {model.norm}; "
             "choose those, or 'none', or a file"
@@ -335,13 +353,18 @@ def _check_combinations(parsed: TrialConfig) -> None:
         raise ConfigError(
             "train.precision: deformable convolutions have no 'bfloat16' on a CPU; choose float32, or --run.gpu"
         )
-    if parsed.model.is_cascade and (parsed.dynamic.dla or parsed.dynamic.dsl):
+    if (model.is_cascade or model.is_one_stage) and (parsed.dynamic.dla or parsed.dynamic.dsl):
         raise ConfigError(
-            f"model.name: {parsed.model.name!r} trains at fixed thresholds; "
+            f"model.name: {model.name!r} trains at fixed thresholds; "
             "add --dynamic.no-dla --dynamic.no-dsl, or choose faster_rcnn or mask_rcnn"
         )
-    if parsed.model.has_masks and parsed.test.multi_scale:
-        raise ConfigError(f"test.multi_scale: True works on boxes alone; model.name is {parsed.model.name!r}")
+    if model.has_masks and parsed.test.multi_scale:
+        raise ConfigError(f"test.multi_scale: True works on boxes alone; model.name is {model.name!r}")
+    if model.is_one_stage and (parsed.test.multi_scale or parsed.test.soft_nms != "off"):
+        raise ConfigError(
+            f"model.name: {model.name!r} is tested by its own NMS at one size; leave out --test.multi-scale and "
+            "--test.soft-nms"
+        )
     if list(parsed.train.milestones) != sorted(set(parsed.train.milestones)):
         raise ConfigError(f"train.milestones: {parsed.train.milestones} must rise from one to the next")
 

@@ -10,9 +10,10 @@ from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.results.report import draw_report
 from dynrcnn_ray.results.schemas import METRICS
 from dynrcnn_ray.results.store import ResultStore
-from dynrcnn_ray.results.table_text import table_to_text
+from dynrcnn_ray.results.table_text import simple_markdown, table_to_text
 from dynrcnn_ray.results.tables import build_table
-from dynrcnn_ray.scales import base_config
+from dynrcnn_ray.scales import SCALES, Scale, base_config
+from experiments.costs import PLACES, place_seconds, wall_seconds
 from experiments.experiment import Experiment, Row
 from experiments.options import (
     ExperimentOptions,
@@ -36,7 +37,6 @@ def single_trial(config: TrialConfig) -> Experiment:
         metrics=(*METRICS, *_MASK_COLUMNS) if config.model.has_masks else METRICS,
         sets=(),
         rows=lambda base: [Row(labels={"Setting": "trial"}, config=base, reported={})],
-        baseline_row=None,
     )
 
 
@@ -45,11 +45,11 @@ def list_experiments(experiments: Sequence[Experiment], arguments: Sequence[str]
     options = parse(ListOptions, arguments, command="list")
     base = base_config(options.scale)
     all_trials: set[str] = set()
-    print(f"{'command':<8}  {'in the paper':<20}  {'rows':>4}  {'distinct trials':>15}  shows")
+    print(f"{'command':<11}  {'in the paper':<20}  {'rows':>4}  {'distinct trials':>15}  shows")
     for experiment in experiments:
         rows, trials = experiment.rows(base), experiment.trials(base, seeds=(0,))
         all_trials |= trials.keys()
-        print(f"{experiment.name:<8}  {experiment.anchor:<20}  {len(rows):>4}  {len(trials):>15}  {experiment.title}")
+        print(f"{experiment.name:<11}  {experiment.anchor:<20}  {len(rows):>4}  {len(trials):>15}  {experiment.title}")
     print(f"\n{len(all_trials)} distinct trials in all: a trial that several tables need runs once in a storage.")
     return 0
 
@@ -59,6 +59,64 @@ def run_experiment(experiment: Experiment, arguments: Sequence[str]) -> int:
     options = parse(ExperimentOptions, arguments, command=experiment.name)
     experiment.check_base(options.unchecked_config(), base_config(options.scale))
     return _run(experiment, options, options.checked_seeds(), arguments)
+
+
+def run_all(experiments: Sequence[Experiment], arguments: Sequence[str]) -> int:
+    """Run the missing trials of every table and figure, each trial once."""
+    options = parse(ExperimentOptions, arguments, command="all")
+    for experiment in experiments:
+        experiment.check_base(options.unchecked_config(), base_config(options.scale))
+    if options.dry_run:
+        return print_plan_of_all(experiments, options)
+    codes = [_run(experiment, options, options.checked_seeds(), arguments, "all") for experiment in experiments]
+    return max(codes)
+
+
+def print_plan_of_all(experiments: Sequence[Experiment], options: ExperimentOptions) -> int:
+    """Print the plan of `all`: every experiment's rows and new trials, then the time of each scale."""
+    seeds = options.checked_seeds()
+    base = options.config()
+    print(f"Scale {base.scale}, seeds {', '.join(map(str, seeds))}. A trial that several tables need runs once.\n")
+    rows = []
+    known: dict[str, TrialConfig] = {}
+    for experiment in experiments:
+        trials = {trial_id: config for trial_id, (_, config) in experiment.trials(base, seeds).items()}
+        new = {trial_id: config for trial_id, config in trials.items() if trial_id not in known}
+        cost = _time(
+            wall_seconds([*known.values(), *new.values()], base.scale) - wall_seconds(known.values(), base.scale)
+        )
+        known |= new
+        rows.append([experiment.name, str(len(experiment.rows(base))), str(len(trials)), str(len(new)), cost])
+    print(simple_markdown(["experiment", "rows", "trials", "new trials", "time"], rows))
+    print(
+        f"\nDistinct trials: {len(known)}. Time is an estimate for {PLACES[base.scale]} "
+        f"{'GPUs' if base.run.gpu else 'CPU cores'}; table7 is timed apart (see its --help).\n"
+    )
+    print(
+        simple_markdown(
+            ["scale", "trials", "time", "on", "GPU time"], [_cost(experiments, name, seeds) for name in SCALES]
+        )
+    )
+    print("\nScale coco: from an assumed throughput, which experiments/costs.py states; nothing was measured on a GPU.")
+    return 0
+
+
+def _cost(experiments: Sequence[Experiment], scale: Scale, seeds: Sequence[int]) -> list[str]:
+    base = base_config(scale)
+    trials = {
+        trial_id: config
+        for experiment in experiments
+        for trial_id, (_, config) in experiment.trials(base, seeds).items()
+    }
+    wall = _time(wall_seconds(trials.values(), scale))
+    places = f"{PLACES[scale]} {'GPUs' if base.run.gpu else 'CPU cores'}"
+    return [scale, str(len(trials)), wall, places, _time(place_seconds(trials.values())) if base.run.gpu else "-"]
+
+
+def _time(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 36000 else f"{seconds / 3600:.0f} h"
 
 
 def train_one(arguments: Sequence[str]) -> int:
@@ -79,7 +137,13 @@ def report(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(experiment: Experiment, options: RunOptions, seeds: Sequence[int], arguments: Sequence[str]) -> int:
+def _run(
+    experiment: Experiment,
+    options: RunOptions,
+    seeds: Sequence[int],
+    arguments: Sequence[str],
+    command_name: str = "",
+) -> int:
     base = options.config()
     if options.dry_run:
         return _print_plan(experiment, base, seeds)
@@ -96,7 +160,7 @@ def _run(experiment: Experiment, options: RunOptions, seeds: Sequence[int], argu
     place = store.describe_path("").rstrip("/")
     is_uri = "://" in options.storage
     shown = [place if is_uri and argument == options.storage else argument for argument in arguments]
-    command = shlex.join(["python", "experiments/main.py", experiment.name, *shown])
+    command = shlex.join(["python", "experiments/main.py", command_name or experiment.name, *shown])
     store.write_plan(experiment.name, experiment.plan(base, seeds, command))
 
     trials = experiment.trials(base, seeds)

@@ -47,6 +47,7 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
     if rows["status"].iloc[0] != "finished":
         raise StoreError(f"trial {options.trial}: has not finished ({rows['error'].iloc[0]}); run its command again")
     config = from_yaml(rows["config"].iloc[0])
+    trained_id = config.training_id
     options = parse(EvaluateOptions, arguments, command="evaluate", default=EvaluateOptions(test=config.test))
     config_root = config.data.root
     data = dataclasses.replace(config.data, root=options.data_root or config.data.root)
@@ -74,7 +75,7 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     untrained = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
     state = build_training_state(untrained, len(dataset.class_names), worker)
-    state.load_state_dict(read_newest_checkpoint(store, options.trial))
+    state.load_state_dict(read_newest_checkpoint(store, trained_id))
     detections = detect(config, state.model, dataset, worker)
 
     file = options.output.absolute() / f"detections_{options.split or data.val_split}_{options.trial}_results.json"

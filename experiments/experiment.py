@@ -3,13 +3,15 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dynrcnn_ray.config import ConfigError, TrialConfig
 from dynrcnn_ray.results.labels import row_names
 
 METRICS_BY_IOU = ("AP", "AP50", "AP60", "AP70", "AP80", "AP90")
 """The columns of Tables 1 and 3 to 6."""
+METRICS_BY_SIZE = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
+"""The columns of Tables 2, 8 and 9."""
 
 PAPER_BASELINE = (37.0, 58.0, 53.5, 46.0, 32.6, 9.7)
 """The paper's baseline in Tables 3 to 6, in the order of `METRICS_BY_IOU`."""
@@ -21,13 +23,17 @@ class Row:
 
     Attributes:
         labels: the cells of its label columns, in order.
-        config: the run, whose seed is set later.
+        config: the run, whose seed is set later; None for a row that only the paper reports.
         reported: the paper's numbers by metric.
+        baseline: index of the row that its differences refer to; None for none.
+        metric_prefix: "segm_" where the numbers are those of the masks.
     """
 
     labels: Mapping[str, str]
-    config: TrialConfig
+    config: TrialConfig | None
     reported: Mapping[str, float]
+    baseline: int | None = None
+    metric_prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Experiment:
         metrics: the columns of numbers.
         sets: fields such as `dynamic.dla` that the rows set, so that the user cannot.
         rows: makes the rows from a base configuration.
-        baseline_row: the row that differences in AP refer to; None for a table without.
+        paper_split: where the paper measured: COCO minival (val2017) or test-dev.
     """
 
     name: str
@@ -50,7 +56,7 @@ class Experiment:
     metrics: tuple[str, ...]
     sets: tuple[str, ...]
     rows: Callable[[TrialConfig], Sequence[Row]]
-    baseline_row: int | None = 0
+    paper_split: Literal["minival", "test-dev"] = "minival"
 
     def trials(self, base: TrialConfig, seeds: Sequence[int]) -> dict[str, tuple[str, TrialConfig]]:
         """The distinct trials by their id, each with its row's name.
@@ -58,10 +64,12 @@ class Experiment:
         All rows of the first seed come first, so that a whole table is there early.
         """
         rows = self.rows(base)
-        names = row_names([row.labels for row in rows])
+        names = row_names([row.labels for row in rows]) if rows else []
         trials: dict[str, tuple[str, TrialConfig]] = {}
         for seed in seeds:
             for name, row in zip(names, rows, strict=True):
+                if row.config is None:
+                    continue
                 config = dataclasses.replace(row.config, seed=seed)
                 trials.setdefault(config.trial_id, (name, config))
         return trials
@@ -80,34 +88,61 @@ class Experiment:
                 "row": index,
                 "labels": dict(row.labels),
                 "seed": seed,
-                "trial_id": dataclasses.replace(row.config, seed=seed).trial_id,
+                "trial_id": dataclasses.replace(row.config, seed=seed).trial_id if row.config else None,
                 "reported": dict(row.reported),
                 "metrics": list(self.metrics),
-                "baseline_row": self.baseline_row,
+                "metric_prefix": row.metric_prefix,
+                "paper_split": self.paper_split,
+                "baseline_row": row.baseline,
                 "scale": base.scale,
                 "command": command,
             }
             for index, row in enumerate(self.rows(base))
-            for seed in seeds
+            for seed in (seeds if row.config else (None,))
         ]
 
 
 def dynamic_row(
-    base: TrialConfig, labels: Mapping[str, str], numbers: Sequence[float], **fields: bool | int | float
+    base: TrialConfig,
+    labels: Mapping[str, str],
+    numbers: Sequence[float],
+    baseline: int = 0,
+    **fields: bool | int | float,
 ) -> Row:
     """A row of Tables 1 and 3 to 6: the base with other fields of its `dynamic` section.
 
     Args:
         base: the configuration that the command line gives.
         labels: the cells after the backbone's.
-        numbers: the paper's, in the order of `METRICS_BY_IOU`.
+        numbers: the paper's, in the order of `METRICS_BY_IOU`; none for a setting that the paper does not have.
+        baseline: index of the row that differences refer to.
         **fields: what the row sets.
     """
     return Row(
         labels={"Backbone": backbone_name(base), **labels},
         config=dataclasses.replace(base, dynamic=dataclasses.replace(base.dynamic, **fields)),  # pyright: ignore[reportArgumentType]
-        reported=dict(zip(METRICS_BY_IOU, numbers, strict=True)),
+        reported=dict(zip(METRICS_BY_IOU, numbers, strict=True)) if numbers else {},
+        baseline=baseline,
     )
+
+
+def deeper(config: TrialConfig) -> TrialConfig:
+    """The same with the scale's deeper backbone: ResNet-101 for ResNet-50, `small` for `tiny`.
+
+    Raises:
+        ConfigError: the backbone is neither.
+    """
+    backbones = {"resnet50": "resnet101", "tiny": "small"}
+    if config.model.backbone not in backbones:
+        raise ConfigError(
+            f"model.backbone: {config.model.backbone!r} has no deeper one here; allowed: {', '.join(backbones)}"
+        )
+    return with_fields(config, "model", backbone=backbones[config.model.backbone])
+
+
+def with_fields(config: TrialConfig, section: str, **fields: Any) -> TrialConfig:
+    """The same with other fields of one section."""
+    return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **fields)})
 
 
 def check_not_set(base: TrialConfig, scale_base: TrialConfig, paths: Sequence[str], command: str) -> None:
@@ -127,7 +162,7 @@ def check_not_set(base: TrialConfig, scale_base: TrialConfig, paths: Sequence[st
 def backbone_name(config: TrialConfig) -> str:
     """The backbone as the paper's tables write it: ResNet-50-FPN."""
     name = config.model.backbone
-    return "tiny ResNet-FPN" if name == "tiny" else f"ResNet-{name.removeprefix('resnet')}-FPN"
+    return f"{name} ResNet-FPN" if name in ("tiny", "small") else f"ResNet-{name.removeprefix('resnet')}-FPN"
 
 
 def field_value(config: Any, path: str) -> Any:

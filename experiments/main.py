@@ -2,10 +2,11 @@
 
 python experiments/main.py                 what there is
 python experiments/main.py list            every experiment, its place in the paper, its rows and trials
-python experiments/main.py table3          train, evaluate and print Table 3; so for table1, table4, table5, table6
+python experiments/main.py table3          train, evaluate and print Table 3; so for table1 to table9
+python experiments/main.py figure5         train what Figure 5 needs and draw it; so for figure1 to figure5
+python experiments/main.py all             every table and figure; with --dry-run, the plan and how long it takes
 python experiments/main.py train           train one trial
 python experiments/main.py evaluate        evaluate a trained trial on any split; write the COCO server's results file
-python experiments/main.py speed           images per second of Dynamic against Cascade R-CNN
 python experiments/main.py report          draw tables and figures again, from the store alone
 
 Every command takes --help.
@@ -19,10 +20,27 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dynrcnn_ray.config import ConfigError
-from experiments import commands, evaluate, speed, table1, table3, table4, table5, table6
+from experiments import (
+    commands,
+    evaluate,
+    table1,
+    table2,
+    table3,
+    table4,
+    table4_wide,
+    table5,
+    table6,
+    table7,
+    table8,
+    table9,
+)
 from experiments.experiment import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = tuple(table.EXPERIMENT for table in (table1, table3, table4, table5, table6))
+OF_THE_PAPER: tuple[Experiment, ...] = tuple(
+    module.EXPERIMENT for module in (table1, table2, table3, table4, table5, table6, table8, table9)
+)
+"""What `all` runs. Table 7 is timed, not trained: it has a command of its own."""
+EXPERIMENTS = (*OF_THE_PAPER, table4_wide.EXPERIMENT)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,15 +59,17 @@ def main(arguments: Sequence[str]) -> int:
             return commands.list_experiments(EXPERIMENTS, rest)
         if command == "train":
             return commands.train_one(rest)
-        if command == "speed":
-            return speed.run_speed(rest)
+        if command == "all":
+            return commands.run_all(OF_THE_PAPER, rest)
+        if command == "table7":
+            return table7.run_table7(rest)
         if command == "evaluate":
             return evaluate.evaluate_trial(rest)
         if command == "report":
             return commands.report(rest)
         if command in by_name:
             return commands.run_experiment(by_name[command], rest)
-        known = ", ".join(["list", "train", "evaluate", "speed", "report", *by_name])
+        known = ", ".join(["list", "all", "train", "evaluate", "report", *by_name, "table7"])
         raise ConfigError(f"unknown command {command!r}; allowed: {known}")
     except ValueError as error:
         # A user's mistake: what is wrong, in one line. Anything else is ours and shows its traceback.

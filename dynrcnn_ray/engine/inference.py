@@ -15,12 +15,13 @@ from dynrcnn_ray.data.loader import eval_loader
 from dynrcnn_ray.engine.collectives import Worker, gather_on_first
 from dynrcnn_ray.engine.training import autocast, to_device
 from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_detections
+from dynrcnn_ray.models.detector import Detector
 from dynrcnn_ray.models.multi_scale import detect_multi_scale
 
 _MASK_THRESHOLD = 0.5
 
 
-def detect_all(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worker: Worker) -> list[Detections]:
+def detect_all(config: TrialConfig, model: Detector, dataset: CocoDataset, worker: Worker) -> list[Detections]:
     """Detect on a whole split, each worker on its share of the images.
 
     Returns:
@@ -53,7 +54,7 @@ def metrics_of(config: TrialConfig, dataset: CocoDataset, detections: Sequence[D
 
 
 @torch.inference_mode()
-def detect(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worker: Worker) -> list[Detections]:
+def detect(config: TrialConfig, model: Detector, dataset: CocoDataset, worker: Worker) -> list[Detections]:
     """Detect on this worker's share of a split."""
     loader = eval_loader(
         dataset,
@@ -67,7 +68,11 @@ def detect(config: TrialConfig, model: FasterRCNN, dataset: CocoDataset, worker:
     for images, targets in loader:
         on_device = to_device(images, worker.device)
         with autocast(config, worker.device):
-            outputs = detect_multi_scale(model, on_device, config) if config.test.multi_scale else model(on_device)
+            if config.test.multi_scale:
+                assert isinstance(model, FasterRCNN)
+                outputs = detect_multi_scale(model, on_device, config)
+            else:
+                outputs = model(on_device)
         detections += [
             _to_host(output, dataset, target["image_index"]) for output, target in zip(outputs, targets, strict=True)
         ]

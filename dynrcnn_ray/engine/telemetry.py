@@ -11,17 +11,29 @@ import torch
 from torch import Tensor
 from torchvision.models.detection._utils import encode_boxes
 
+from dynrcnn_ray.config import ModelConfig
 from dynrcnn_ray.dynamic_training import AllReduceSum, AssignedProposals, DynamicTrainingState
 
-BOX_LOSSES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
-MASK_LOSS = "loss_mask"
 IOU_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _LEVEL_NAMES = tuple(f"positives_iou{round(level * 100)}" for level in IOU_LEVELS)
 _OFFSETS = ("dx", "dy", "dw", "dh")
+_NUM_MOMENTS = len(IOU_LEVELS) + 3 + 1 + 2 * len(_OFFSETS)
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Weights of the box coder, which normalise the recorded errors."""
 
 DynamicsRow = dict[str, float]
+
+
+def loss_names(model: ModelConfig) -> tuple[str, ...]:
+    """The losses that a detector trains by, in a fixed order."""
+    names = ["loss_classifier", "loss_box_reg"]
+    if not model.is_one_stage:
+        names += ["loss_objectness", "loss_rpn_box_reg"]
+    if model.has_masks:
+        names.append("loss_mask")
+    if model.name == "fcos":
+        names.append("loss_centerness")
+    return tuple(names)
 
 
 class Telemetry:
@@ -40,13 +52,15 @@ class Telemetry:
         self._timed_images = 0
         self._started = time.perf_counter()
 
-    def add(self, losses: dict[str, Tensor], images: list[AssignedProposals]) -> None:
-        """Add one step's losses and its sampled positives per image. No host sync."""
-        sampled_labels = torch.cat([image.labels for image in images])
-        positives = (sampled_labels > 0).sum() / len(images)
-        self._sums += torch.stack([*(losses[name].detach() for name in self._loss_names), positives])
+    def add(self, losses: dict[str, Tensor], images: list[AssignedProposals], batch_size: int) -> None:
+        """Add one step's losses and its sampled positives per image, if there are proposals. No host sync."""
+        of_step = [losses[name].detach() for name in self._loss_names]
+        if images:
+            sampled_labels = torch.cat([image.labels for image in images])
+            of_step.append((sampled_labels > 0).sum() / len(images))
+        self._sums[: len(of_step)] += torch.stack(of_step)
         self._steps += 1
-        self._timed_images += len(images)
+        self._timed_images += batch_size
 
     def state_dict(self, rank: int, all_reduce: AllReduceSum) -> dict[str, Any]:
         """What is gathered so far by every worker, a row each. Every worker must call it; all get the same."""
@@ -75,11 +89,12 @@ class Telemetry:
             step: steps done so far.
             learning_rate: of the last step.
             dynamic: Algorithm 1's state.
-            images: the last step's assignment; the counts of proposals at each IoU are taken from it.
+            images: the last step's assignment; the counts of proposals at each IoU are taken from it. Empty for a
+                detector of one stage.
             all_reduce: sums over the workers.
         """
         of_interval = self._sums / self._steps
-        of_last_step = _moments(images, dynamic)
+        of_last_step = _moments(images, dynamic) if images else self._sums.new_zeros(_NUM_MOMENTS)
         vector = torch.cat([of_interval, of_last_step.to(of_interval)])
         all_reduce(vector)
         in_force = [dynamic.iou_now, dynamic.beta_now, dynamic.iou_threshold, dynamic.smooth_l1_beta]
@@ -89,6 +104,9 @@ class Telemetry:
         row |= {name: values.pop(0) / self._world_size for name in names}
         row |= _from_moments([values.pop(0) for _ in range(len(of_last_step) - len(IOU_LEVELS))])
         row |= dict(zip(("T_now", "beta_now", "iou_threshold", "smooth_l1_beta"), values, strict=True))
+        if not images:
+            # A detector of one stage has nothing to tell of proposals.
+            row = {name: value if name in ("step", *self._loss_names) else math.nan for name, value in row.items()}
         row["loss"] = sum(row[name] for name in self._loss_names)
         row["learning_rate"] = learning_rate
         row["images_per_second"] = self._timed_images * self._world_size / (time.perf_counter() - self._started)
@@ -108,7 +126,7 @@ def _moments(images: list[AssignedProposals], dynamic: DynamicTrainingState) -> 
     matched = [image for image in images if image.match is not None]
     levels = images[0].proposals.new_tensor(IOU_LEVELS)
     if not matched:
-        return torch.zeros(len(IOU_LEVELS) + 3 + 9, device=levels.device)
+        return levels.new_zeros(_NUM_MOMENTS)
     max_ious = torch.cat([image.match.max_iou for image in matched if image.match])
     proposals = torch.cat([image.proposals for image in matched])
     targets = torch.cat([image.gt_boxes[image.match.gt_index] for image in matched if image.match])

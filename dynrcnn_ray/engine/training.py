@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torchvision.models.detection import FasterRCNN
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
@@ -18,9 +17,9 @@ from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
 from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
 from dynrcnn_ray.engine.snapshots import ProposalColumns, proposal_columns, steps_of_snapshots
-from dynrcnn_ray.engine.telemetry import BOX_LOSSES, MASK_LOSS, DynamicsRow, Telemetry
+from dynrcnn_ray.engine.telemetry import DynamicsRow, Telemetry, loss_names
 from dynrcnn_ray.models.cascade import CascadeRoIHeads
-from dynrcnn_ray.models.detector import build_model
+from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -35,7 +34,7 @@ class TrainingState:
     """Everything that changes while a trial trains; its `state_dict` is a checkpoint."""
 
     worker: Worker
-    model: FasterRCNN
+    model: Detector
     optimizer: torch.optim.SGD
     dynamic: DynamicTrainingState
     scaler: torch.amp.GradScaler
@@ -50,10 +49,9 @@ class TrainingState:
 
     @property
     def assignment(self) -> list[AssignedProposals]:
-        """How the last step's proposals were assigned, image by image."""
-        heads = self.model.roi_heads
-        assert isinstance(heads, DynamicRoIHeads | CascadeRoIHeads)
-        return heads.last_assignment
+        """How the last step's proposals were assigned, image by image; empty for a detector of one stage."""
+        heads = getattr(self.model, "roi_heads", None)
+        return heads.last_assignment if isinstance(heads, DynamicRoIHeads | CascadeRoIHeads) else []
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain Python values alone. Every worker must call it; all get the same."""
@@ -93,8 +91,7 @@ def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) 
     dynamic = DynamicTrainingState(config, device=worker.device, rank=worker.rank, world_size=worker.world_size)
     model = build_model(config, num_classes, dynamic).to(worker.device)
     scaler = torch.amp.GradScaler(worker.device.type, enabled=config.train.precision == "float16")
-    loss_names = (*BOX_LOSSES, MASK_LOSS) if config.model.has_masks else BOX_LOSSES
-    telemetry = Telemetry(loss_names, worker.device, worker.world_size)
+    telemetry = Telemetry(loss_names(config.model), worker.device, worker.world_size)
     return TrainingState(worker, model, build_optimizer(model, config), dynamic, scaler, telemetry)
 
 
@@ -147,12 +144,12 @@ def train(
         state.scaler.update()
         state.dynamic.end_step(all_reduce_sum)
 
-        state.telemetry.add(losses, state.assignment)
+        state.telemetry.add(losses, state.assignment, len(images))
         if state.step % config.run.log_every == 0 or state.step == config.total_steps:
             row = state.telemetry.row(state.step, rate, state.dynamic, state.assignment, all_reduce_sum)
             _check_finite(row)
             state.history.append(row)
-            if state.step in snapshot_steps and worker.is_first:
+            if state.step in snapshot_steps and worker.is_first and state.assignment:
                 state.snapshots.append(proposal_columns(state.step, state.assignment, state.dynamic))
             on_row(row)
         if state.step % config.run.checkpoint_every == 0 or state.step == config.total_steps:

@@ -47,8 +47,8 @@ class TrialOutcome:
     proposals: dict[str, np.ndarray]
     detections: dict[str, np.ndarray]
     example_images: list[dict[str, Any]]
-    kept_iou_updates: int
-    kept_beta_updates: int
+    kept_iou_updates: int | None
+    kept_beta_updates: int | None
 
 
 def run_trial(
@@ -94,8 +94,8 @@ def run_trial(
         proposals=joined_columns(state.snapshots),
         detections=detection_columns(detections) if worker.is_first else {},
         example_images=example_images(val_split) if worker.is_first else [],
-        kept_iou_updates=int(state.dynamic.kept_iou_updates),
-        kept_beta_updates=int(state.dynamic.kept_beta_updates),
+        kept_iou_updates=int(state.dynamic.kept_iou_updates) if not config.model.is_one_stage else None,
+        kept_beta_updates=int(state.dynamic.kept_beta_updates) if not config.model.is_one_stage else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Backbones: ResNets and a tiny ResNet, each below a feature pyramid (FPN)."""
+"""Backbones: ResNets and small ones of our own, each below a feature pyramid (FPN)."""
 
 import dataclasses
 import hashlib
@@ -12,10 +12,12 @@ from torchvision import models
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from dynrcnn_ray.config import ModelConfig
 from dynrcnn_ray.models.deformable import deform
 
+_BLOCKS_OF_TINY = {"tiny": 1, "small": 2}
 _STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")
 
 
@@ -24,23 +26,23 @@ class WeightsError(ValueError):
 
 
 class TinyResNet(nn.Module):
-    """A ResNet of one basic block a stage with 16 to 128 channels, for small images on a CPU.
+    """A ResNet of a few basic blocks a stage with 16 to 128 channels, for small images on a CPU.
 
     Its stages have the names and strides (4, 8, 16, 32) of torchvision's ResNets.
     """
 
-    def __init__(self, norm_layer: Callable[[int], nn.Module]) -> None:
-        """Build the network; `norm_layer` makes a normalisation of so many channels."""
+    def __init__(self, blocks: int, norm_layer: Callable[[int], nn.Module]) -> None:
+        """Build the network of so many blocks a stage; `norm_layer` makes a normalisation of so many channels."""
         super().__init__()
         self.inplanes = 128
         self.conv1 = nn.Conv2d(3, 16, kernel_size=3, stride=2, padding=1, bias=False)
         self.bn1 = norm_layer(16)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.layer1 = _basic_block(16, 16, stride=1, norm_layer=norm_layer)
-        self.layer2 = _basic_block(16, 32, stride=2, norm_layer=norm_layer)
-        self.layer3 = _basic_block(32, 64, stride=2, norm_layer=norm_layer)
-        self.layer4 = _basic_block(64, 128, stride=2, norm_layer=norm_layer)
+        self.layer1 = _stage(16, 16, stride=1, blocks=blocks, norm_layer=norm_layer)
+        self.layer2 = _stage(16, 32, stride=2, blocks=blocks, norm_layer=norm_layer)
+        self.layer3 = _stage(32, 64, stride=2, blocks=blocks, norm_layer=norm_layer)
+        self.layer4 = _stage(64, 128, stride=2, blocks=blocks, norm_layer=norm_layer)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -54,12 +56,14 @@ class TinyResNet(nn.Module):
 def build_backbone(config: ModelConfig) -> BackboneWithFPN:
     """The ResNet of `config.backbone` with its weights, its lower stages frozen, below a feature pyramid.
 
+    The pyramid has levels 2 to 6, or 3 to 7 for a detector of one stage.
+
     Raises:
         WeightsError: the weights cannot be loaded.
     """
     norm_layer = FrozenBatchNorm2d if config.norm == "frozen_batch_norm" else _group_norm
-    if config.backbone == "tiny":
-        body = TinyResNet(norm_layer)
+    if config.backbone in _BLOCKS_OF_TINY:
+        body = TinyResNet(_BLOCKS_OF_TINY[config.backbone], norm_layer)
     else:
         body = models.get_model(config.backbone, weights=None, norm_layer=norm_layer)
         assert isinstance(body, models.ResNet)
@@ -70,8 +74,12 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
         deform(body)
     _freeze(body, config.trainable_layers)
     channels = [body.inplanes // 8, body.inplanes // 4, body.inplanes // 2, body.inplanes]
-    return_layers = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
-    return BackboneWithFPN(body, return_layers, channels, config.fpn_channels)
+    layers = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
+    if not config.is_one_stage:
+        return BackboneWithFPN(body, layers, channels, config.fpn_channels)
+    del layers["layer1"]
+    extra_levels = LastLevelP6P7(config.fpn_channels, config.fpn_channels)
+    return BackboneWithFPN(body, layers, channels[1:], config.fpn_channels, extra_levels)
 
 
 def read_backbone_weights(config: ModelConfig) -> dict[str, Tensor]:
@@ -148,12 +156,14 @@ def _group_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(min(32, channels // 4), channels)
 
 
-def _basic_block(
-    in_channels: int, out_channels: int, *, stride: int, norm_layer: Callable[[int], nn.Module]
+def _stage(
+    in_channels: int, out_channels: int, *, stride: int, blocks: int, norm_layer: Callable[[int], nn.Module]
 ) -> nn.Sequential:
     downsample = None
     if stride != 1 or in_channels != out_channels:
         downsample = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False), norm_layer(out_channels)
         )
-    return nn.Sequential(BasicBlock(in_channels, out_channels, stride, downsample, norm_layer=norm_layer))
+    first = BasicBlock(in_channels, out_channels, stride, downsample, norm_layer=norm_layer)
+    others = [BasicBlock(out_channels, out_channels, norm_layer=norm_layer) for _ in range(blocks - 1)]
+    return nn.Sequential(first, *others)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
@@ -14,6 +14,7 @@ from dynrcnn_ray.dynamic_training import DynamicTrainingState
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.cascade import STAGES, CascadeRoIHeads, ClassAgnosticPredictor
 from dynrcnn_ray.models.input_size import InputSizeTransform
+from dynrcnn_ray.models.one_stage import build_one_stage
 from dynrcnn_ray.models.roi_align import FastBackwardRoIAlign
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 
@@ -44,11 +45,15 @@ class Float32BoxPredictor(FastRCNNPredictor):
         return scores.float(), offsets.float()
 
 
-def build_model(config: TrialConfig, num_classes: int, dynamic: DynamicTrainingState) -> FasterRCNN:
+Detector = FasterRCNN | RetinaNet | FCOS
+"""A detector of two stages, Mask R-CNN among them, or of one."""
+
+
+def build_model(config: TrialConfig, num_classes: int, dynamic: DynamicTrainingState) -> Detector:
     """Build the detector with its initial weights; it trains by the dynamic state and knows it as `roi_heads.dynamic`.
 
-    The state_dict of a Faster or Mask R-CNN is that of torchvision's model, name for name. It holds nothing of the
-    dynamic state.
+    A detector of one stage has no use for it. The state_dict of a Faster or Mask R-CNN is that of torchvision's model,
+    name for name. It holds nothing of the dynamic state.
 
     Args:
         config: the trial.
@@ -58,6 +63,8 @@ def build_model(config: TrialConfig, num_classes: int, dynamic: DynamicTrainingS
     Raises:
         ValueError: the backbone's weights cannot be loaded.
     """
+    if config.model.is_one_stage:
+        return build_one_stage(config, num_classes)
     model = build_torchvision_model(config, num_classes)
     model.transform = InputSizeTransform(config.data)
     pools_and_heads = {name: getattr(model.roi_heads, name) for name in _POOLS_AND_HEADS}

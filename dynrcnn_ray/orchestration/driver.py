@@ -40,7 +40,7 @@ def drive_trial(trial: dict[str, str]) -> None:
         assert isinstance(outcome, dict), "the first worker returned no outcome"
     except (train.TrainingFailedError, RayActorError) as error:
         # The second kind: Ray's own snapshot of the run or its checkpoint cannot be read.
-        ending = {"status": "failed", "error": _reason(error), "last_good_step": newest_step(store, config.trial_id)}
+        ending = {"status": "failed", "error": _reason(error), "last_good_step": newest_step(store, config.training_id)}
     else:
         _write_course(store, config, outcome)
         ending = _finished(outcome) | {"startup_seconds": outcome["training_began_at"] - started}
@@ -59,7 +59,7 @@ def _trainer(config: TrialConfig, trial: dict[str, str]) -> TorchTrainer:
             resources_per_worker=resources | ({"GPU": 1} if config.run.gpu else {}),
         ),
         run_config=train.RunConfig(
-            name=config.trial_id,
+            name=config.training_id,
             storage_path=checkpoint_root(trial["storage"]),
             failure_config=train.FailureConfig(max_failures=1, controller_failure_limit=0),
             checkpoint_config=train.CheckpointConfig(num_to_keep=2),
@@ -70,7 +70,8 @@ def _trainer(config: TrialConfig, trial: dict[str, str]) -> TorchTrainer:
 
 def _write_course(store: ResultStore, config: TrialConfig, outcome: dict[str, Any]) -> None:
     store.write_dynamics(config.trial_id, outcome["history"])
-    store.write_proposals(config.trial_id, outcome["proposals"])
+    if outcome["proposals"]:
+        store.write_proposals(config.trial_id, outcome["proposals"])
     store.write_detections(config.trial_id, outcome["detections"])
     if store.images(config.data.fingerprint).empty:
         store.write_images(config.data.fingerprint, outcome["example_images"])

@@ -39,6 +39,24 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
     Raises:
         ConfigError: the cluster is too small for one trial.
     """
+    # Tune's own closing remarks are about files that we do not ask it for.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    progress = ProgressLines(len(trials))
+    with ray_cluster():
+        for wave in _waves(trials):
+            _tuner(wave, storage, git_commit, progress).fit()
+
+
+def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
+    """First every training once, then the trials that only test the same weights in another way."""
+    first: dict[str, PlannedTrial] = {}
+    for trial in trials:
+        first.setdefault(trial.config.training_id, trial)
+    again = [trial for trial in trials if first[trial.config.training_id] is not trial]
+    return [wave for wave in (list(first.values()), again) if wave]
+
+
+def _tuner(trials: Sequence[PlannedTrial], storage: str, git_commit: str, progress: ProgressLines) -> tune.Tuner:
     described = [
         {
             "config": to_yaml(trial.config),
@@ -49,25 +67,21 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
         }
         for trial in trials
     ]
-    # Tune's own closing remarks are about files that we do not ask it for.
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    with ray_cluster():
-        tuner = tune.Tuner(
-            tune.with_resources(_trainable, DRIVER_RESOURCES),
-            param_space={"trial": tune.grid_search(described)},
-            tune_config=tune.TuneConfig(
-                max_concurrent_trials=trials_at_once(trials[0].config.run),
-                trial_name_creator=_trial_id,
-                trial_dirname_creator=_trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name=trials[0].experiment,
-                storage_path=f"{storage}/ray/tune",
-                callbacks=[ProgressLines(len(trials))],
-                verbose=0,
-            ),
-        )
-        tuner.fit()
+    return tune.Tuner(
+        tune.with_resources(_trainable, DRIVER_RESOURCES),
+        param_space={"trial": tune.grid_search(described)},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=trials_at_once(trials[0].config.run),
+            trial_name_creator=_trial_id,
+            trial_dirname_creator=_trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=trials[0].experiment,
+            storage_path=f"{storage}/ray/tune",
+            callbacks=[progress],
+            verbose=0,
+        ),
+    )
 
 
 def _trial_id(trial: Trial) -> str:

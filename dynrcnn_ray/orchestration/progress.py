@@ -38,12 +38,16 @@ class ProgressLines(Callback):
             self._print(trial, "done" if finished else f"failed: {result['ending']}")
         if "loss" not in result:
             return
-        total = self._configs[trial.trial_id].total_steps
+        config = self._configs[trial.trial_id]
+        total = config.total_steps
+        dynamics = (
+            f"T_now {result['T_now']:.3f}  beta_now {result['beta_now']:.3f}  "
+            f"positives/image {result['positives']:.1f}  "
+        )
         self._print(
             trial,
             f"step {result['step']:>{len(str(total))}}/{total}  loss {result['loss']:.3f}  "
-            f"T_now {result['T_now']:.3f}  beta_now {result['beta_now']:.3f}  "
-            f"positives/image {result['positives']:.1f}  {result['images_per_second']:.1f} images/s  "
+            f"{'' if config.model.is_one_stage else dynamics}{result['images_per_second']:.1f} images/s  "
             f"{self._time_left(trial, result)}",
         )
 

@@ -84,6 +84,7 @@ DYNAMICS = versioned(
         optional("loss_objectness", _FLOAT, "1"),
         optional("loss_rpn_box_reg", _FLOAT, "1"),
         optional("loss_mask", _FLOAT, "1"),
+        optional("loss_centerness", _FLOAT, "1"),
         optional("learning_rate", _FLOAT, "1"),
         optional("positives_iou50", _FLOAT, "proposals per image"),
         optional("positives_iou60", _FLOAT, "proposals per image"),
@@ -152,23 +153,25 @@ IMAGES = versioned(
 """One of the first images of a validation split with its ground truth, for pictures of detections. One file for each
 data set, by `data.fingerprint`."""
 
+_SPEEDS = [
+    required(f"{phase}_{name}", _FLOAT, "images per second")
+    for phase in ("training", "inference")
+    for name in ("images_per_second", "lower_quartile", "upper_quartile")
+]
+
 SPEED = versioned(
     [
-        required("model", _TEXT, "text"),
-        required("phase", _TEXT, "text"),
-        required("images_per_second", _FLOAT, "images per second"),
-        required("lower_quartile", _FLOAT, "images per second"),
-        required("upper_quartile", _FLOAT, "images per second"),
-        optional("images_per_second_paper", _FLOAT, "images per second"),
-        optional("ratio_to_cascade", _FLOAT, "1"),
-        optional("ratio_to_cascade_paper", _FLOAT, "1"),
-        required("scale", _TEXT, "text"),
         required("backbone", _TEXT, "text"),
+        required("model", _TEXT, "text"),
+        *_SPEEDS,
+        required("inference_images_per_second_paper", _FLOAT, "images per second"),
+        required("scale", _TEXT, "text"),
+        required("rounds", _INT, "1"),
         required("hardware", _TEXT, "text"),
     ]
 )
-"""Speed of one model in training or inference, one image at a time: medians over interleaved rounds. The paper's
-numbers are for inference on its GPU; `ratio_to_cascade` is the median over that of the matching cascade."""
+"""Speed of one model, one image at a time: medians and quartiles over interleaved rounds. The paper's numbers are for
+inference on its GPU."""
 
 PLAN = versioned(
     [

@@ -1,12 +1,15 @@
 import dataclasses
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.speed import SpeedError, measure_speed
-from experiments.speed import models, speed_markdown, table_rows
+from dynrcnn_ray.results.speed_table import speed_markdown, speed_parquet
+from experiments.table7 import NAMES, models, table_rows
 
 
 def test_the_four_models_are_timed_side_by_side(smoke: TrialConfig):
@@ -15,11 +18,16 @@ def test_the_four_models_are_timed_side_by_side(smoke: TrialConfig):
     assert len(speeds) == 8
     for speed in speeds:
         assert 0 < speed.lower <= speed.median <= speed.upper
-    rows = table_rows(speeds, smoke, "a machine")
-    ratios = {(row["model"], row["phase"]): row["ratio_to_cascade"] for row in rows}
-    assert ratios["Dynamic R-CNN", "inference"] > 0
-    assert ratios["Cascade R-CNN", "inference"] is None
-    assert "Dynamic Mask R-CNN" in speed_markdown(rows, rounds=2)
+    rows = table_rows(speeds, 0, smoke, 2, "a machine")
+    assert [row["model"] for row in rows] == list(NAMES)
+    assert rows[1]["inference_images_per_second_paper"] == 11.2
+    by_phase = {(speed.model, speed.phase): speed.median for speed in speeds}
+    assert rows[3]["training_images_per_second"] == by_phase["Cascade Mask R-CNN", "training"]
+    text = speed_markdown(rows)
+    ratio = by_phase["Dynamic R-CNN", "inference"] / by_phase["Cascade R-CNN", "inference"]
+    assert f"{ratio:.2f}" in text
+    assert "1.24" in text
+    assert pq.read_table(pa.BufferReader(speed_parquet(rows))).num_rows == 4
 
 
 def test_a_model_that_detects_nothing_is_not_timed(smoke: TrialConfig):

@@ -7,8 +7,9 @@ import pytest
 
 from dynrcnn_ray.config import validate
 from dynrcnn_ray.scales import SCALES, base_config
+from experiments import table7
 from experiments.experiment import Experiment
-from experiments.main import EXPERIMENTS
+from experiments.main import EXPERIMENTS, OF_THE_PAPER
 
 PAPER = Path(__file__).resolve().parents[3] / "shared" / "paper" / "dynamic_rcnn_eccv2020.md"
 BY_NAME = {experiment.name: experiment for experiment in EXPERIMENTS}
@@ -18,10 +19,12 @@ BY_NAME = {experiment.name: experiment for experiment in EXPERIMENTS}
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
 def test_every_row_is_a_valid_trial_of_its_own(experiment: Experiment, scale):
     rows = experiment.rows(base_config(scale))
-    assert len({validate(row.config).trial_id for row in rows}) == len(rows)
+    measured = [(validate(row.config).trial_id, row.metric_prefix) for row in rows if row.config]
+    assert len(set(measured)) == len(measured)
     assert len({tuple(row.labels.items()) for row in rows}) == len(rows)
     for row in rows:
-        assert list(row.reported) == list(experiment.metrics)
+        assert set(row.reported) <= set(experiment.metrics)
+        assert row.baseline is None or rows[row.baseline].config
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -32,31 +35,86 @@ def test_a_trial_of_several_tables_is_one_trial(scale):
     assert {baseline, dsl} <= trials["table5"].keys()
     assert {baseline, dla} <= trials["table6"].keys()
     assert baseline in trials["table1"]
-    assert len(set().union(*trials.values())) == 14
+    of_ablations = [trials[name] for name in ("table1", "table3", "table4", "table5", "table6")]
+    assert len(set().union(*of_ablations)) == 14
+    assert len(trials["table2"].keys() & trials["table9"].keys()) == 2
+    assert len(set().union(*(trials[experiment.name] for experiment in OF_THE_PAPER))) == 33
 
 
-def test_the_baseline_row_trains_without_dynamic_parts():
+def test_rows_that_only_test_again_share_their_training():
+    trainings = {config.training_id for _, config in BY_NAME["table2"].trials(base_config("coco"), seeds=(0,)).values()}
+    assert len(trainings) == 12
+    of_table9 = BY_NAME["table9"].trials(base_config("coco"), seeds=(0,)).values()
+    assert len({config.training_id for _, config in of_table9} - trainings) == 2
+
+
+def test_the_paper_protocols_at_its_own_scale():
+    *_, best = BY_NAME["table9"].rows(base_config("coco"))
+    config = best.config
+    assert config
+    assert config.data.train_short_sides == (400, 600, 800, 1000, 1200)
+    assert config.data.train_long_side == 1400
+    assert config.test.multi_scale_short_sides == (800, 1000, 1200, 1400, 1600)
+    assert config.test.multi_scale_long_side == 2000
+    assert config.total_steps == 270_000
+    assert (config.model.backbone, config.model.deformable, config.test.soft_nms) == ("resnet101", True, "linear")
+
+
+def test_baselines_train_without_dynamic_parts():
     for experiment in EXPERIMENTS:
-        assert experiment.baseline_row is not None
-        baseline = experiment.rows(base_config("mini"))[experiment.baseline_row].config.dynamic
-        assert not baseline.dla
-        assert not baseline.dsl
-        assert (baseline.fixed_iou, baseline.fixed_beta) == (0.5, 1.0)
+        rows = experiment.rows(base_config("mini"))
+        for index in {row.baseline for row in rows} - {None}:
+            assert index is not None
+            config = rows[index].config
+            assert config
+            assert not config.dynamic.dla
+            assert not config.dynamic.dsl
+            assert (config.dynamic.fixed_iou, config.dynamic.fixed_beta) == (0.5, 1.0)
 
 
 @pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not here")
-@pytest.mark.parametrize("name", ["table1", "table3", "table4", "table5", "table6"])
+@pytest.mark.parametrize("name", [experiment.name for experiment in OF_THE_PAPER])
 def test_the_papers_numbers_are_those_of_its_text(name: str):
-    text = PAPER.read_text()
-    start = text.index(f"**Table {name[-1]}.**")
-    body = re.sub(r"</?b>|<sub>|</sub>", "", text[start:]).split("\n\n")[1]
-    printed = [float(cell) for line in body.splitlines()[1:] for cell in line.split("\t")[-6:] if is_number(cell)]
+    printed = [[number for number in line if number is not None] for line in numbers_of(name)]
     if name == "table3":
-        printed = [
-            float(cell) for line in body.splitlines()[1:] for cell in (line.split("\t")[3], *line.split("\t")[5:])
-        ]
-    ours = [number for row in BY_NAME[name].rows(base_config("coco")) for number in row.reported.values()]
-    assert ours == printed
+        # The column between AP and AP50 is the difference to the baseline, in words of its own.
+        printed = [[line[0], *line[-5:]] for line in printed]
+    reported = [list(row.reported.values()) for row in BY_NAME[name].rows(base_config("coco"))]
+    assert reported == printed
+    totals = {"table1": 3, "table2": 14, "table3": 4, "table4": 4, "table5": 6, "table6": 4, "table8": 8, "table9": 17}
+    assert len(reported) == totals[name]
+
+
+@pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not here")
+def test_the_papers_speeds_are_those_of_its_text():
+    printed = re.findall(r"([\d.]+) FPS", table_text("table7"))
+    ours = [speeds[backbone] for backbone in (0, 1) for speeds in table7.PAPER.values()]
+    assert ours == [float(number) for number in printed]
+
+
+@pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not here")
+def test_the_split_is_the_papers():
+    for experiment in OF_THE_PAPER:
+        start = PAPER.read_text().index(f"**Table {experiment.name[-1]}.**")
+        caption = PAPER.read_text()[start:].split("\n\n")[0]
+        assert experiment.paper_split in re.sub(r"[*`]", "", caption)
+
+
+def table_text(name: str) -> str:
+    text = PAPER.read_text()
+    body = text[text.index(f"**Table {name[-1]}.**") :].split("\n\n")[1]
+    return re.sub(r"</?b>|<sub>|</sub>|</?i>", "", body)
+
+
+def numbers_of(name: str) -> list[list[float | None]]:
+    """The numbers of each line of a table; None for a dash."""
+    lines = []
+    for line in table_text(name).splitlines()[1:]:
+        cells = [cell.strip() for cell in line.split("\t")]
+        numbers = [float(cell) if is_number(cell) else None for cell in cells if is_number(cell) or cell == "-"]
+        if numbers:
+            lines.append(numbers[-6:] if name != "table3" else numbers)
+    return lines
 
 
 def is_number(cell: str) -> bool:
