@@ -230,10 +230,20 @@ class RunConfig:
     """Give each worker one GPU."""
     loader_workers: Annotated[int, Ge(0)] = 0
     """Processes per worker that load images. 0: the worker loads them itself."""
+    min_workers: Annotated[int, Ge(0)] = 0
+    """Elastic training: go on with as few workers as this when nodes are lost. 0: always `num_workers`."""
+    max_failures: Annotated[int, Ge(0)] = 3
+    """How often a trial goes on from its last checkpoint after a worker or its node was lost."""
     log_every: Positive = 20
     """Steps between two lines of progress and two rows of the recorded dynamics."""
     checkpoint_every: Positive = 500
     """Steps between two checkpoints."""
+    checkpoint_minutes: Annotated[float, Ge(0)] = 0.0
+    """Minutes after which the next logged step makes a checkpoint as well. 0: by steps alone."""
+    keep_checkpoints: Positive = 2
+    """How many of the newest checkpoints are kept."""
+    evaluate_checkpoints: bool = False
+    """Evaluate at every checkpoint, and keep the one with the best AP as well."""
 
 
 @dataclass(frozen=True)
@@ -329,6 +339,11 @@ def validate(config: TrialConfig) -> TrialConfig:
         raise ConfigError(
             f"run.num_workers: {parsed.run.num_workers} does not divide train.global_batch = "
             f"{parsed.train.global_batch}; choose a divisor"
+        )
+    if parsed.run.min_workers > parsed.run.num_workers:
+        raise ConfigError(
+            f"run.min_workers: {parsed.run.min_workers} is above run.num_workers = {parsed.run.num_workers}; "
+            "it must be at most as large"
         )
     if parsed.data.long_side < parsed.data.short_side:
         raise ConfigError(

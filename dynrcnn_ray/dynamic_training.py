@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dynrcnn_ray.boxes import Match, centre_errors, paired_iou
 from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.shares import share_of_worker
 
 AllReduceSum = Callable[[Tensor], None]
 """Sums a tensor over all workers, in place."""
@@ -83,7 +84,7 @@ class DynamicTrainingState:
             config: the trial; its `dynamic` section, its global batch and its RoIs per image count here.
             device: where the model trains.
             rank: this worker's number.
-            world_size: the number of workers; divides the global batch.
+            world_size: the number of workers, at most the global batch.
         """
         self.config = config.dynamic
         self.iou_top_k = config.iou_top_k
@@ -95,8 +96,7 @@ class DynamicTrainingState:
         self.kept_beta_updates = torch.zeros((), dtype=torch.int64, device=device)
         self._fixed_iou = torch.tensor(self.config.fixed_iou, device=device)
         self._fixed_beta = torch.tensor(self.config.fixed_beta, device=device)
-        slots_per_worker = config.train.global_batch // world_size
-        self._own_slots = slice(rank * slots_per_worker, (rank + 1) * slots_per_worker)
+        self._own_slots = share_of_worker(config.train.global_batch, rank, world_size)
         self._records = torch.zeros(3, self.config.update_interval, config.train.global_batch, device=device)
 
     @property

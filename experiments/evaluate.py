@@ -61,7 +61,7 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
     from dynrcnn_ray.engine.inference import detect, metrics_of
     from dynrcnn_ray.engine.training import build_training_state
     from dynrcnn_ray.evaluation.results_file import check_results, write_results
-    from dynrcnn_ray.orchestration.checkpoints import read_newest_checkpoint
+    from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 
     if data.root == config_root:
         prepare_data(data)
@@ -74,8 +74,9 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
         )
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     untrained = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
+    checkpoint = CheckpointFolder(store, trained_id).require_newest(worker.device)
     state = build_training_state(untrained, len(dataset.class_names), worker)
-    state.load_state_dict(read_newest_checkpoint(store, trained_id))
+    state.model.load_state_dict(checkpoint["model"])
     detections = detect(config, state.model, dataset, worker)
 
     file = options.output.absolute() / f"detections_{options.split or data.val_split}_{options.trial}_results.json"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from dynrcnn_ray.data.coco import Sample
+from dynrcnn_ray.shares import share_of_worker
 
 _ORDER_STREAM = 0
 _AUGMENTATION_STREAM = 1
@@ -18,8 +19,8 @@ _AUGMENTATION_STREAM = 1
 class TrainSampler(Sampler[list[Sample]]):
     """Batches of one rank, for a fixed number of steps.
 
-    Rank `r` of `world_size` gets the `r`-th equal slice of the global batch, so the split over workers does not change
-    what a step learns from.
+    Rank `r` of `world_size` gets the `r`-th slice of the global batch, so the split over workers does not change what a
+    step learns from.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class TrainSampler(Sampler[list[Sample]]):
 
         Args:
             sizes: Width and height of each image, `[num_images, 2]`.
-            global_batch: Images per step over all ranks; a multiple of `world_size`.
+            global_batch: Images per step over all ranks; at least one for each.
             total_steps: The step after the last one.
             seed: Seed of the order and of the flips.
             flip_probability: Chance of a horizontal flip.
@@ -48,7 +49,7 @@ class TrainSampler(Sampler[list[Sample]]):
             rank: This worker's rank.
             world_size: Number of workers.
         """
-        assert global_batch % world_size == 0, f"{world_size} ranks do not divide a global batch of {global_batch}"
+        assert global_batch >= world_size, f"{world_size} ranks for a global batch of {global_batch}"
         self._landscape = sizes[:, 0] > sizes[:, 1]
         self._batch_size = global_batch
         self._total_steps = total_steps
@@ -56,8 +57,7 @@ class TrainSampler(Sampler[list[Sample]]):
         self._flip_probability = flip_probability
         self._short_sides = np.array(short_sides or (0,), dtype=np.int64)
         self._start_step = start_step
-        self._rank = rank
-        self._world_size = world_size
+        self._share = share_of_worker(global_batch, rank, world_size)
         self._steps_per_epoch = max(1, len(sizes) // global_batch)
         self._cached_epoch = -1
         self._cached_batches = np.empty((0, global_batch), dtype=np.int64)
@@ -68,9 +68,8 @@ class TrainSampler(Sampler[list[Sample]]):
 
     def __iter__(self) -> Iterator[list[Sample]]:
         """Yield this rank's share of every step that is left."""
-        share = self._batch_size // self._world_size
         for step in range(self._start_step, self._total_steps):
-            yield self.global_batch(step)[self._rank * share : (self._rank + 1) * share]
+            yield self.global_batch(step)[self._share]
 
     def global_batch(self, step: int) -> list[Sample]:
         """The images and flips of a step over all ranks, in rank order."""

@@ -14,7 +14,8 @@ from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.loader import eval_loader
 from dynrcnn_ray.engine.collectives import Worker, gather_on_first
 from dynrcnn_ray.engine.training import autocast, to_device
-from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_detections
+from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_against
+from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
 from dynrcnn_ray.models.detector import Detector
 from dynrcnn_ray.models.multi_scale import detect_multi_scale
 
@@ -46,9 +47,10 @@ def detection_columns(detections: Sequence[Detections]) -> dict[str, np.ndarray]
 
 def metrics_of(config: TrialConfig, dataset: CocoDataset, detections: Sequence[Detections]) -> dict[str, float | None]:
     """COCO average precision in percent of boxes and, where the model has them, of masks (`segm_AP` and so on)."""
-    metrics = evaluate_detections(dataset.annotation_file, detections)
+    truth = read_ground_truth(dataset.annotation_file)
+    metrics = evaluate_against(truth, detections)
     if config.model.has_masks:
-        of_masks = evaluate_detections(dataset.annotation_file, detections, kind="segm")
+        of_masks = evaluate_against(truth, detections, kind="segm")
         metrics |= {f"segm_{name}": value for name, value in of_masks.items()}
     return metrics
 

@@ -62,6 +62,12 @@ class Telemetry:
         self._steps += 1
         self._timed_images += batch_size
 
+    def is_finite(self, all_reduce: AllReduceSum) -> bool:
+        """Whether every worker's losses since the last row are finite. A host sync."""
+        sums = self._sums.clone()
+        all_reduce(sums)
+        return bool(sums.isfinite().all())
+
     def state_dict(self, rank: int, all_reduce: AllReduceSum) -> dict[str, Any]:
         """What is gathered so far by every worker, a row each. Every worker must call it; all get the same."""
         sums = self._sums.new_zeros(self._world_size, len(self._sums))
@@ -93,7 +99,7 @@ class Telemetry:
                 detector of one stage.
             all_reduce: sums over the workers.
         """
-        of_interval = self._sums / self._steps
+        of_interval = self._sums / max(1, self._steps)
         of_last_step = _moments(images, dynamic) if images else self._sums.new_zeros(_NUM_MOMENTS)
         vector = torch.cat([of_interval, of_last_step.to(of_interval)])
         all_reduce(vector)

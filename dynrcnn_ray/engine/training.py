@@ -1,5 +1,6 @@
 """One worker's training loop: plain PyTorch, with or without Ray, alone or among others."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from dynrcnn_ray.engine.telemetry import DynamicsRow, Telemetry, loss_names
 from dynrcnn_ray.models.cascade import CascadeRoIHeads
 from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
+from dynrcnn_ray.shares import share_of_worker
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -29,10 +31,15 @@ class TrainingDivergedError(RuntimeError):
     """The loss is no longer a finite number. Its text says where and what the terms were."""
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that does not belong to this run. Its text is one line."""
+
+
 @dataclass
 class TrainingState:
     """Everything that changes while a trial trains; its `state_dict` is a checkpoint."""
 
+    training_id: str
     worker: Worker
     model: Detector
     optimizer: torch.optim.SGD
@@ -41,6 +48,8 @@ class TrainingState:
     telemetry: Telemetry
     history: list[DynamicsRow] = field(default_factory=list)
     snapshots: list[ProposalColumns] = field(default_factory=list)
+    train_seconds: float = 0.0
+    best_average_precision: float = -1.0
 
     @property
     def step(self) -> int:
@@ -56,6 +65,10 @@ class TrainingState:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain Python values alone. Every worker must call it; all get the same."""
         return {
+            "training_id": self.training_id,
+            "world_size": self.worker.world_size,
+            "train_seconds": self.train_seconds,
+            "best_average_precision": self.best_average_precision,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "dynamic": self.dynamic.state_dict(all_reduce_sum),
@@ -66,7 +79,17 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint, also one of another number of workers.
+
+        Raises:
+            CheckpointError: it is another training's, or not a training state at all.
+        """
+        found = state.get("training_id") if isinstance(state, dict) else None
+        if found != self.training_id:
+            raise CheckpointError(
+                f"the checkpoint is of training {found!r}, not of {self.training_id!r}; delete it, or bring back the "
+                "right one"
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.dynamic.load_state_dict(state["dynamic"])
@@ -74,6 +97,8 @@ class TrainingState:
         self.telemetry.load_state_dict(state["telemetry"], self.worker.rank)
         self.history = list(state["history"])
         self.snapshots = list(state["snapshots"])
+        self.train_seconds = float(state["train_seconds"])
+        self.best_average_precision = float(state["best_average_precision"])
 
 
 def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) -> TrainingState:
@@ -92,7 +117,7 @@ def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) 
     model = build_model(config, num_classes, dynamic).to(worker.device)
     scaler = torch.amp.GradScaler(worker.device.type, enabled=config.train.precision == "float16")
     telemetry = Telemetry(loss_names(config.model), worker.device, worker.world_size)
-    return TrainingState(worker, model, build_optimizer(model, config), dynamic, scaler, telemetry)
+    return TrainingState(config.training_id, worker, model, build_optimizer(model, config), dynamic, scaler, telemetry)
 
 
 def train(
@@ -112,7 +137,8 @@ def train(
         state: where to start; changed in place.
         dataset: the training split.
         on_row: called every `log_every` steps and after the last one.
-        on_checkpoint: called every `checkpoint_every` steps and after the last one.
+        on_checkpoint: called every `checkpoint_every` steps, at the first row after `checkpoint_minutes`, and after the
+            last step.
 
     Raises:
         TrainingDivergedError: a loss was not finite in the last logging interval.
@@ -130,6 +156,8 @@ def train(
         world_size=worker.world_size,
     )
     snapshot_steps = steps_of_snapshots(config.total_steps, config.run.log_every)
+    loss_weight = _loss_weight(config, worker)
+    clock = _Clock()
     state.model.train()
     state.telemetry.start_clock()
     model = _distributed(state.model, worker)
@@ -139,21 +167,53 @@ def train(
         set_learning_rate(state.optimizer, rate)
         losses = forward_losses(model, images, targets, config, worker.device)
         state.optimizer.zero_grad()
-        state.scaler.scale(torch.stack(list(losses.values())).sum()).backward()
+        state.scaler.scale(torch.stack(list(losses.values())).sum() * loss_weight).backward()
         state.scaler.step(state.optimizer)
         state.scaler.update()
         state.dynamic.end_step(all_reduce_sum)
 
         state.telemetry.add(losses, state.assignment, len(images))
-        if state.step % config.run.log_every == 0 or state.step == config.total_steps:
+        is_last = state.step == config.total_steps
+        checkpoint_is_due = is_last or state.step % config.run.checkpoint_every == 0
+        if is_last or state.step % config.run.log_every == 0:
             row = state.telemetry.row(state.step, rate, state.dynamic, state.assignment, all_reduce_sum)
             _check_finite(row)
             state.history.append(row)
             if state.step in snapshot_steps and worker.is_first and state.assignment:
                 state.snapshots.append(proposal_columns(state.step, state.assignment, state.dynamic))
             on_row(row)
-        if state.step % config.run.checkpoint_every == 0 or state.step == config.total_steps:
+            if config.run.checkpoint_minutes:
+                checkpoint_is_due |= clock.has_run(config.run.checkpoint_minutes, worker)
+        if checkpoint_is_due:
+            _check_sums_are_finite(state, rate)
+            state.train_seconds += clock.seconds()
             on_checkpoint(state)
+            clock.start()
+
+
+def _loss_weight(config: TrialConfig, worker: Worker) -> float:
+    """Makes the mean of the workers' gradients that of all images, where some workers have one image more. Else 1."""
+    share = share_of_worker(config.train.global_batch, worker.rank, worker.world_size)
+    return (share.stop - share.start) * worker.world_size / config.train.global_batch
+
+
+class _Clock:
+    """Seconds of training since the last checkpoint; making one does not count."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        self._started = time.perf_counter()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def has_run(self, minutes: float, worker: Worker) -> bool:
+        """Whether so many minutes have passed on the first worker's clock; all workers get the same answer."""
+        answer = torch.tensor(float(worker.is_first and self.seconds() >= 60 * minutes), device=worker.device)
+        all_reduce_sum(answer)
+        return bool(answer)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -192,6 +252,13 @@ def _distributed(model: nn.Module, worker: Worker) -> nn.Module:
         return model
     device_ids = [worker.device.index] if worker.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+
+def _check_sums_are_finite(state: TrainingState, rate: float) -> None:
+    """No checkpoint of a run that has diverged since its last row."""
+    if not state.telemetry.is_finite(all_reduce_sum):
+        row = state.telemetry.row(state.step, rate, state.dynamic, state.assignment, all_reduce_sum)
+        _check_finite(row)
 
 
 def _check_finite(row: DynamicsRow) -> None:

@@ -3,11 +3,9 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, annotation_path
@@ -19,8 +17,6 @@ from dynrcnn_ray.engine.snapshots import joined_columns
 from dynrcnn_ray.engine.telemetry import DynamicsRow
 from dynrcnn_ray.engine.training import TrainingState, build_training_state, train
 
-CHECKPOINT_FILE = "training_state.pt"
-
 
 @dataclass(frozen=True)
 class TrialOutcome:
@@ -29,7 +25,7 @@ class TrialOutcome:
     Attributes:
         metrics: COCO average precision in percent by name; None without ground truth of that size.
         history: one row every `log_every` steps.
-        train_seconds: wall time of the steps done by this process; a resumed run counts its own alone.
+        train_seconds: wall time of all steps, also of those done before a resume.
         eval_seconds: wall time of the evaluation.
         training_began_at: when the first step began, in seconds since the epoch.
         proposals: recorded proposals, a column for each field of `schemas.PROPOSALS` but `trial_id`.
@@ -57,7 +53,8 @@ def run_trial(
     *,
     checkpoint: dict[str, Any] | None = None,
     on_row: Callable[[DynamicsRow], None] = lambda row: None,
-    on_checkpoint: Callable[[TrainingState], None] = lambda state: None,
+    on_checkpoint: Callable[[TrainingState, bool], None] = lambda state, is_best: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> TrialOutcome:
     """Train a trial to its end and evaluate it.
 
@@ -66,7 +63,9 @@ def run_trial(
         worker: this process.
         checkpoint: training state to go on from.
         on_row: called by every worker with each row of the dynamics.
-        on_checkpoint: called by every worker whenever a checkpoint is due.
+        on_checkpoint: called by every worker whenever a checkpoint is due, and told whether its AP is the best so far;
+            that is known on the first worker, and where checkpoints are evaluated.
+        on_note: called by every worker with what people should know of a resume.
 
     Returns:
         The outcome; metrics, proposals, detections and images are on the first worker alone.
@@ -80,15 +79,21 @@ def run_trial(
     state = build_training_state(config, len(train_split.class_names), worker)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
-    began_at, started = time.time(), time.perf_counter()
-    train(config, state, train_split, on_row=on_row, on_checkpoint=on_checkpoint)
+        on_note(_resume_note(state, checkpoint["world_size"]))
+
+    def handle_checkpoint(state: TrainingState) -> None:
+        is_best = config.run.evaluate_checkpoints and _evaluate_checkpoint(config, state, val_split)
+        on_checkpoint(state, is_best)
+
+    began_at = time.time()
+    train(config, state, train_split, on_row=on_row, on_checkpoint=handle_checkpoint)
     trained = time.perf_counter()
     detections = detect_all(config, state.model, val_split, worker)
     metrics = metrics_of(config, val_split, detections) if worker.is_first else {}
     return TrialOutcome(
         metrics=metrics,
         history=state.history,
-        train_seconds=trained - started,
+        train_seconds=state.train_seconds,
         eval_seconds=time.perf_counter() - trained,
         training_began_at=began_at,
         proposals=joined_columns(state.snapshots),
@@ -99,11 +104,26 @@ def run_trial(
     )
 
 
-def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
-    """Write a training state into a folder."""
-    torch.save(state, folder / CHECKPOINT_FILE)
+def _resume_note(state: TrainingState, workers_before: int) -> str:
+    workers = state.worker.world_size
+    note = f"goes on from the checkpoint of step {state.step}"
+    if workers != workers_before:
+        note += (
+            f" with {workers} workers instead of {workers_before}: the same global batch and the same rule for T_now "
+            "and beta_now, but no longer equal bit for bit"
+        )
+    return note
 
 
-def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]:
-    """Read a training state; nothing but tensors and plain values is accepted."""
-    return torch.load(folder / CHECKPOINT_FILE, map_location=device, weights_only=True)
+def _evaluate_checkpoint(config: TrialConfig, state: TrainingState, val_split: CocoDataset) -> bool:
+    """Evaluate in the middle of training; whether the AP is the best so far, on the first worker."""
+    detections = detect_all(config, state.model, val_split, state.worker)
+    state.model.train()
+    if not state.worker.is_first:
+        return False
+    average_precision = metrics_of(config, val_split, detections)["AP"] or 0.0
+    if state.history and state.history[-1]["step"] == state.step:
+        state.history[-1]["AP"] = average_precision
+    is_best = average_precision > state.best_average_precision
+    state.best_average_precision = max(average_precision, state.best_average_precision)
+    return is_best

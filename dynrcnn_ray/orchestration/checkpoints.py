@@ -1,44 +1,89 @@
-"""Where a training's checkpoints are in the storage, and how the newest one is read."""
+"""Checkpoints in the storage: written whole or not at all, the newest ones kept, read back past a damaged one.
+
+```
+<storage>/checkpoints/<training_id>/step_00000500.pt
+<storage>/checkpoints/<training_id>/best.pt           where checkpoints are evaluated
+```
+"""
 
 import io
-from pathlib import PurePosixPath
+import pickle
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pyarrow import fs
 
-from dynrcnn_ray.engine.trial import CHECKPOINT_FILE
 from dynrcnn_ray.results.store import ResultStore, StoreError
 
-
-def checkpoint_root(storage: str) -> str:
-    """The folder or URI below which each trial has a folder of checkpoints."""
-    return f"{storage}/ray/train"
+_BEST = "best.pt"
 
 
-def read_newest_checkpoint(store: ResultStore, training_id: str) -> dict[str, Any]:
-    """The training state of a training's last checkpoint, on the CPU; nothing but tensors and plain values is accepted.
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """The checkpoints of one training. Several drivers may use it at once: every file in it is whole."""
 
-    Raises:
-        StoreError: the training has no checkpoint here.
-    """
-    files = _checkpoint_files(store, training_id)
-    if not files:
-        raise StoreError(
-            f"{store.describe_path(f'ray/train/{training_id}')}: no checkpoint of training {training_id!r}; give the id of a "
-            "trial that trained in this storage"
-        )
-    with store.filesystem.open_input_stream(files[-1]) as stream:
-        return torch.load(io.BytesIO(stream.read()), map_location="cpu", weights_only=True)
+    store: ResultStore
+    training_id: str
+
+    def save(self, state: dict[str, Any], step: int, *, is_best: bool, keep: int) -> None:
+        """Write a training state; then drop all but the newest `keep`.
+
+        Raises:
+            StoreError: the storage cannot be written, for example because it is full. What was there stays.
+        """
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        self.store.write_bytes(f"{self._folder}/{_file_name(step)}", content)
+        if is_best:
+            self.store.write_bytes(f"{self._folder}/{_BEST}", content)
+        for old in self.steps()[:-keep]:
+            self.store.delete(f"{self._folder}/{_file_name(old)}")
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are there, ascending."""
+        selector = fs.FileSelector(f"{self.store.root}/{self._folder}", allow_not_found=True)
+        names = [info.base_name for info in self.store.filesystem.get_file_info(selector)]
+        numbers = [name.removeprefix("step_").removesuffix(".pt") for name in names if name.startswith("step_")]
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
+    def newest(self, device: torch.device) -> dict[str, Any] | None:
+        """The newest training state that can be read, on a device; None if there is none.
+
+        A damaged file is passed over: the run then goes on from the one before. Nothing but tensors and plain values is
+        accepted.
+        """
+        for step in reversed(self.steps()):
+            try:
+                return self._read(_file_name(step), device)
+            except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+                continue
+        return None
+
+    def require_newest(self, device: torch.device) -> dict[str, Any]:
+        """Like `newest`.
+
+        Raises:
+            StoreError: there is none that can be read.
+        """
+        state = self.newest(device)
+        if state is None:
+            found = f"{len(self.steps())} damaged ones" if self.steps() else "none"
+            raise StoreError(
+                f"{self.store.describe_path(self._folder)}: has no readable checkpoint ({found}); give a trial that "
+                "trained in this storage"
+            )
+        return state
+
+    @property
+    def _folder(self) -> str:
+        return f"checkpoints/{self.training_id}"
+
+    def _read(self, name: str, device: torch.device) -> dict[str, Any]:
+        with self.store.filesystem.open_input_stream(f"{self.store.root}/{self._folder}/{name}") as stream:
+            return torch.load(io.BytesIO(stream.read()), map_location=device, weights_only=True)
 
 
-def newest_step(store: ResultStore, training_id: str) -> int | None:
-    """The step of a training's last checkpoint; None if it has none."""
-    files = _checkpoint_files(store, training_id)
-    return int(PurePosixPath(files[-1]).parent.name.removeprefix("step_")) if files else None
-
-
-def _checkpoint_files(store: ResultStore, training_id: str) -> list[str]:
-    folder = checkpoint_root(store.root) + f"/{training_id}"
-    found = store.filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-    return sorted(info.path for info in found if info.base_name == CHECKPOINT_FILE)
+def _file_name(step: int) -> str:
+    return f"step_{step:08d}.pt"

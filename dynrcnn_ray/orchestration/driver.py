@@ -1,6 +1,7 @@
 """The driver of one trial: a Tune trainable that runs a TorchTrainer and writes what came out into the store."""
 
 import statistics
+import tempfile
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from dynrcnn_ray.config import TrialConfig, from_yaml
-from dynrcnn_ray.orchestration.checkpoints import checkpoint_root, newest_step
+from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.orchestration.worker import train_worker
 from dynrcnn_ray.results.store import ResultStore
 
@@ -34,13 +35,17 @@ def drive_trial(trial: dict[str, str]) -> None:
     config = from_yaml(trial["config"])
     store = ResultStore.open(trial["storage"])
     started = time.time()
-    try:
-        result = _trainer(config, trial).fit()
-        outcome = result.return_value
-        assert isinstance(outcome, dict), "the first worker returned no outcome"
-    except (train.TrainingFailedError, RayActorError) as error:
-        # The second kind: Ray's own snapshot of the run or its checkpoint cannot be read.
-        ending = {"status": "failed", "error": _reason(error), "last_good_step": newest_step(store, config.training_id)}
+    # Ray's own files of a run are of no use afterwards: checkpoints and results go to the storage.
+    with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
+        try:
+            returned: Any = _trainer(config, trial, scratch).fit().return_value
+            assert isinstance(returned, dict), "the first worker returned no outcome"
+            outcome: dict[str, Any] = returned
+        except (train.TrainingFailedError, RayActorError) as error:
+            outcome = {"failure": _reason(error)}
+    if "failure" in outcome:
+        steps = CheckpointFolder(store, config.training_id).steps()
+        ending = {"status": "failed", "error": outcome["failure"], "last_good_step": steps[-1] if steps else None}
     else:
         _write_course(store, config, outcome)
         ending = _finished(outcome) | {"startup_seconds": outcome["training_began_at"] - started}
@@ -48,21 +53,21 @@ def drive_trial(trial: dict[str, str]) -> None:
     tune.report({"ending": ending["status"] if ending["status"] == "finished" else ending["error"]})
 
 
-def _trainer(config: TrialConfig, trial: dict[str, str]) -> TorchTrainer:
-    resources: dict[str, float] = {"CPU": config.run.cpus_per_worker}
+def _trainer(config: TrialConfig, trial: dict[str, str], scratch: str) -> TorchTrainer:
+    run = config.run
+    resources: dict[str, float] = {"CPU": run.cpus_per_worker}
     return TorchTrainer(
         train_worker,
-        train_loop_config={"config": trial["config"]},
+        train_loop_config={"config": trial["config"], "storage": trial["storage"]},
         scaling_config=train.ScalingConfig(
-            num_workers=config.run.num_workers,
-            use_gpu=config.run.gpu,
-            resources_per_worker=resources | ({"GPU": 1} if config.run.gpu else {}),
+            num_workers=(run.min_workers, run.num_workers) if run.min_workers else run.num_workers,
+            use_gpu=run.gpu,
+            resources_per_worker=resources | ({"GPU": 1} if run.gpu else {}),
         ),
         run_config=train.RunConfig(
-            name=config.training_id,
-            storage_path=checkpoint_root(trial["storage"]),
-            failure_config=train.FailureConfig(max_failures=1, controller_failure_limit=0),
-            checkpoint_config=train.CheckpointConfig(num_to_keep=2),
+            name=config.trial_id,
+            storage_path=scratch,
+            failure_config=train.FailureConfig(max_failures=run.max_failures, controller_failure_limit=0),
             callbacks=[TuneReportCallback()],
         ),
     )

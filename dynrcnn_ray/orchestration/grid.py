@@ -1,6 +1,7 @@
 """A grid of trials under Ray Tune: as many at once as fit, each by a driver of its own."""
 
 import logging
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,9 +43,10 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
     # Tune's own closing remarks are about files that we do not ask it for.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     progress = ProgressLines(len(trials))
-    with ray_cluster():
+    # Tune's own files are of no use afterwards: the store is what counts.
+    with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
         for wave in _waves(trials):
-            _tuner(wave, storage, git_commit, progress).fit()
+            _tuner(wave, storage, git_commit, scratch, progress).fit()
 
 
 def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
@@ -56,7 +58,9 @@ def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
     return [wave for wave in (list(first.values()), again) if wave]
 
 
-def _tuner(trials: Sequence[PlannedTrial], storage: str, git_commit: str, progress: ProgressLines) -> tune.Tuner:
+def _tuner(
+    trials: Sequence[PlannedTrial], storage: str, git_commit: str, scratch: str, progress: ProgressLines
+) -> tune.Tuner:
     described = [
         {
             "config": to_yaml(trial.config),
@@ -77,7 +81,7 @@ def _tuner(trials: Sequence[PlannedTrial], storage: str, git_commit: str, progre
         ),
         run_config=tune.RunConfig(
             name=trials[0].experiment,
-            storage_path=f"{storage}/ray/tune",
+            storage_path=scratch,
             callbacks=[progress],
             verbose=0,
         ),

@@ -32,10 +32,12 @@ class ProgressLines(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Show a row of the dynamics, or how the trial ended; a report of a checkpoint alone says nothing new."""
+        """Show a row of the dynamics, a note, or how the trial ended."""
         if "ending" in result:
             finished = result["ending"] == "finished"
             self._print(trial, "done" if finished else f"failed: {result['ending']}")
+        if "note" in result:
+            self._print(trial, result["note"])
         if "loss" not in result:
             return
         config = self._configs[trial.trial_id]

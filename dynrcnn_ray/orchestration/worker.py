@@ -1,40 +1,46 @@
-"""One Ray Train worker: the engine's trial, with Ray's checkpoints and reports around it."""
+"""One Ray Train worker: the engine's trial, with checkpoints in the storage and reports to the driver around it."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import ray.train
 import ray.train.torch
 import torch
 
-from dynrcnn_ray.config import from_yaml
+from dynrcnn_ray.config import TrialConfig, from_yaml
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.environment import describe_hardware, package_versions
 from dynrcnn_ray.engine.telemetry import DynamicsRow
-from dynrcnn_ray.engine.training import TrainingState
-from dynrcnn_ray.engine.trial import load_checkpoint, run_trial, save_checkpoint
+from dynrcnn_ray.engine.training import TrainingDivergedError, TrainingState
+from dynrcnn_ray.engine.trial import run_trial
+from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
+from dynrcnn_ray.results.store import ResultStore
 
 
 def train_worker(payload: dict[str, str]) -> dict[str, Any]:
-    """Run the trial `payload["config"]` (YAML) as this Ray Train worker.
+    """Run the trial `payload["config"]` (YAML) as this Ray Train worker, from its newest checkpoint in the storage.
 
     Returns:
-        The outcome as plain values, with what it ran on. Ray hands on the first worker's.
+        The outcome as plain values, with what it ran on; or `failure`, the reason of a failure that another attempt
+        would only repeat. Ray hands on the first worker's.
     """
     config = from_yaml(payload["config"])
     torch.set_num_threads(config.run.cpus_per_worker)
     context = ray.train.get_context()
     worker = Worker(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    outcome = run_trial(
-        config,
-        worker,
-        checkpoint=_latest_checkpoint(worker),
-        on_row=_report_row,
-        on_checkpoint=_checkpoint_reporter(worker),
-    )
+    checkpoints = CheckpointFolder(ResultStore.open(payload["storage"]), config.training_id)
+    try:
+        outcome = run_trial(
+            config,
+            worker,
+            checkpoint=checkpoints.newest(worker.device),
+            on_row=_report_row,
+            on_checkpoint=_checkpoint_writer(config, checkpoints, worker),
+            on_note=_report_note,
+        )
+    except TrainingDivergedError as error:
+        return {"failure": f"{type(error).__name__}: {error}"}
     return {
         **asdict(outcome),
         "packages": package_versions(),
@@ -42,33 +48,22 @@ def train_worker(payload: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _latest_checkpoint(worker: Worker) -> dict[str, Any] | None:
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as folder:
-        return load_checkpoint(Path(folder), worker.device)
-
-
 def _report_row(row: DynamicsRow) -> None:
     ray.train.report(dict(row))
 
 
-def _checkpoint_reporter(worker: Worker) -> Callable[[TrainingState], None]:
-    """Every worker reports, the first one with the checkpoint; its name makes a repeated step overwrite itself."""
+def _report_note(note: str) -> None:
+    ray.train.report({"note": note})
 
-    def report(state: TrainingState) -> None:
+
+def _checkpoint_writer(
+    config: TrialConfig, checkpoints: CheckpointFolder, worker: Worker
+) -> Callable[[TrainingState, bool], None]:
+    """The first worker writes; all take part, as each holds a part of the state."""
+
+    def write(state: TrainingState, is_best: bool) -> None:
         contents = state.state_dict()
-        metrics = {"checkpoint_step": state.step}
-        if not worker.is_first:
-            ray.train.report(metrics)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            save_checkpoint(contents, Path(folder))
-            ray.train.report(
-                metrics,
-                checkpoint=ray.train.Checkpoint.from_directory(folder),
-                checkpoint_dir_name=f"step_{state.step:08d}",
-            )
+        if worker.is_first:
+            checkpoints.save(contents, state.step, is_best=is_best, keep=config.run.keep_checkpoints)
 
-    return report
+    return write

@@ -68,7 +68,7 @@ TRIALS = versioned(
 """A finished or failed trial, one row a file. `status` is "finished" or "failed"; `experiment` and `setting` are those
 that first ran it; `kept_*_updates` counts updates of Algorithm 1 that had nothing to measure and kept the old value.
 `startup_seconds` go from the start of the trial's driver to its first step. `last_good_step` is that of the newest
-checkpoint of a failed trial. Times are those of the last attempt."""
+checkpoint of a failed trial. `train_seconds` are those of the steps, over all attempts."""
 
 DYNAMICS = versioned(
     [
@@ -99,6 +99,7 @@ DYNAMICS = versioned(
         optional("sigma_dw", _FLOAT, "offset"),
         optional("sigma_dh", _FLOAT, "offset"),
         optional("images_per_second", _FLOAT, "images per second"),
+        optional("AP", _FLOAT, "percent"),
     ]
 )
 """One logged step of a trial. `T_now` and `beta_now` are what Algorithm 1 follows. `iou_threshold` and `smooth_l1_beta`
@@ -106,7 +107,7 @@ are in force: the same values, or fixed ones where DLA or DSL is off. `positives
 that IoU, the appended ground truths among them; `positives` the sampled RoIs that are positive at the threshold in
 force. `iou_at_rank` and `error_at_rank` are the images' mean I_k and E_k; `sigma_*` the standard deviations of the
 offsets (Paper: Eq. 2, not normalised) of the proposals at IoU 0.5. Losses and `positives` are means since the row
-before, the others those of the step itself."""
+before, the others those of the step itself. `AP` is there where checkpoints are evaluated."""
 
 _CORNERS = [required(name, _SINGLE, "pixels") for name in ("x1", "y1", "x2", "y2")]
 

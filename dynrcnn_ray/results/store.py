@@ -9,6 +9,7 @@
 <storage>/plans/<experiment>.parquet     which trials make up which row of a table
 <storage>/tables/<experiment>.parquet    and .md
 <storage>/figures/<name>.png             and .svg
+<storage>/checkpoints/<training_id>/     training states, see orchestration/checkpoints.py
 ```
 """
 
@@ -147,6 +148,19 @@ class ResultStore:
                 f"{self.describe_path(relative)} cannot be written: {_one_line(error)}; "
                 "free the path or choose another storage"
             ) from None
+
+    def delete(self, relative: str) -> None:
+        """Delete a file; one that is already gone is fine.
+
+        Raises:
+            StoreError: the storage cannot be written.
+        """
+        try:
+            self.filesystem.delete_file(f"{self.root}/{relative}")
+        except FileNotFoundError:
+            pass
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{self.describe_path(relative)} cannot be deleted: {_one_line(error)}") from None
 
     def finished_trials(self) -> set[str]:
         """Ids of the trials that have finished; failed ones are not among them.

@@ -11,7 +11,7 @@ from torch import Tensor
 from dynrcnn_ray.config import TrialConfig, validate
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import TrainingState
-from dynrcnn_ray.engine.trial import load_checkpoint, run_trial, save_checkpoint
+from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.evaluation.coco_ap import METRICS
 
 DETECTORS = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet", "fcos")
@@ -36,14 +36,14 @@ def of_model(smoke: TrialConfig, name: str, backbone: str, deformable: bool) -> 
 def trains_evaluates_and_resumes(config: TrialConfig, folder: Path) -> None:
     final_weights: list[dict[str, Tensor]] = []
 
-    def keep(state: TrainingState) -> None:
+    def keep(state: TrainingState, _is_best: bool) -> None:
         if state.step == 1:
-            save_checkpoint(state.state_dict(), folder)
+            torch.save(state.state_dict(), folder / "state.pt")
         else:
             final_weights.append({name: value.clone() for name, value in state.model.state_dict().items()})
 
     whole = run_trial(config, Worker(), on_checkpoint=keep)
-    after_one_step = load_checkpoint(folder, torch.device("cpu"))
+    after_one_step = torch.load(folder / "state.pt", weights_only=True)
     resumed = run_trial(config, Worker(), checkpoint=after_one_step, on_checkpoint=keep)
 
     expected = set(METRICS) | ({f"segm_{name}" for name in METRICS} if config.model.has_masks else set())
