@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.results.report import draw_report
+from dynrcnn_ray.results.report import draw_report, is_figure
 from dynrcnn_ray.results.schemas import METRICS
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_text import simple_markdown, table_to_text
@@ -147,6 +147,11 @@ def _run(
     base = options.config()
     if options.dry_run:
         return _print_plan(experiment, base, seeds)
+    if not experiment.rows(base):
+        store = ResultStore.open(storage_location(options.storage, options.scale))
+        store.write_plan(experiment.name, [])
+        _print_report(store, experiment.name)
+        return 0
     # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
     from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
     from dynrcnn_ray.models.backbones import identify_weights, read_backbone_weights
@@ -200,9 +205,12 @@ def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int])
 
 def _print_report(store: ResultStore, experiment: str) -> None:
     paths = draw_report(store, experiment)
+    print()
+    if is_figure(experiment):
+        print("\n".join(paths) or f"{experiment}: no finished trial has recorded what it shows")
+        return
     plan = store.plan(experiment)
     assert plan is not None, "draw_report has read it"
-    print()
     print(table_to_text(build_table(plan, store.trials(plan["trial_id"].dropna())), plan))
     print("\n".join(paths))
 

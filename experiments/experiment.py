@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table of the paper.
+    """A table or figure of the paper.
 
     Attributes:
         name: the command.

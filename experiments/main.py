@@ -23,6 +23,11 @@ from dynrcnn_ray.config import ConfigError
 from experiments import (
     commands,
     evaluate,
+    figure1,
+    figure2,
+    figure3,
+    figure4,
+    figure5,
     table1,
     table2,
     table3,
@@ -37,7 +42,22 @@ from experiments import (
 from experiments.experiment import Experiment
 
 OF_THE_PAPER: tuple[Experiment, ...] = tuple(
-    module.EXPERIMENT for module in (table1, table2, table3, table4, table5, table6, table8, table9)
+    module.EXPERIMENT
+    for module in (
+        table1,
+        table2,
+        table3,
+        table4,
+        table5,
+        table6,
+        table8,
+        table9,
+        figure1,
+        figure2,
+        figure3,
+        figure4,
+        figure5,
+    )
 )
 """What `all` runs. Table 7 is timed, not trained: it has a command of its own."""
 EXPERIMENTS = (*OF_THE_PAPER, table4_wide.EXPERIMENT)

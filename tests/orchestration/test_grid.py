@@ -59,7 +59,12 @@ def test_table3_comes_out_as_parquet_markdown_and_figure(store_of_table3):
     assert (table["AP_minus_paper"] == table["AP"] - table["AP_paper"]).all()
     markdown = (storage / "tables" / "table3.md").read_text()
     assert "Table 3, Section 5.4" in markdown
-    for name in ("tables/table3.parquet", "tables/table3.md", "figures/figure5.png", "figures/figure5.svg"):
+    for name in (
+        "tables/table3.parquet",
+        "tables/table3.md",
+        "figures/figure5_table3.png",
+        "figures/figure5_table3.svg",
+    ):
         assert (storage / name).stat().st_size > 0
         assert str(storage / name) in out
 
