@@ -5,14 +5,18 @@ from collections.abc import Mapping, Sequence
 CHECK = "✓"
 """The cell of a component that is switched on, as in the paper's Table 3."""
 EMPTY_CELLS = ("", "-")
+_PLAIN_COLUMNS = ("Setting", "Method", "Backbone", "Task")
+"""Columns whose cells are understood without the column's name."""
 
 
 def row_label(labels: Mapping[str, str]) -> str:
-    """A short name: "DLA + DSL" from checkmarks, "K_I = 64" from values, "baseline" if all cells are empty."""
+    """A short name: "DLA + DSL" from checkmarks, "K_I = 64" from values, "RetinaNet, ResNet-101" from methods.
+
+    It is "baseline" if all cells are empty.
+    """
     switched_on = [name for name, cell in labels.items() if cell == CHECK]
     valued = [
-        # A column named "Setting" adds nothing to its cells.
-        cell if name == "Setting" else f"{name} = {cell}"
+        cell if name in _PLAIN_COLUMNS else f"{name} = {cell}"
         for name, cell in labels.items()
         if cell not in (CHECK, *EMPTY_CELLS)
     ]

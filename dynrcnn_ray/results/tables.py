@@ -1,7 +1,6 @@
 """A result table as numbers: what this store's trials measured, and the paper's numbers in columns of their own."""
 
 import math
-import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,11 @@ import pyarrow as pa
 
 from dynrcnn_ray.results.labels import row_names
 from dynrcnn_ray.results.schemas import TRIALS, optional, required, versioned
+from dynrcnn_ray.results.statistics import mean, paired_difference, sample_deviation
 from dynrcnn_ray.results.store import to_parquet_bytes
+
+_Setting = list[dict[Any, Any]]
+"""The plan's lines of one row of the table: one a seed."""
 
 COURSE = ("final_T_now", "final_beta_now", "final_positives", "kept_iou_updates", "kept_beta_updates")
 """Columns of the trials that tell how Algorithm 1 went: means over the finished seeds."""
@@ -26,6 +29,12 @@ def metric_columns(plan: pd.DataFrame) -> list[str]:
     return list(plan["metrics"].iloc[0])
 
 
+def baseline_rows(plan: pd.DataFrame) -> dict[int, int]:
+    """The row that each row's differences refer to, for the rows that have one. A baseline's is itself."""
+    known = plan[plan["baseline_row"].notna()]
+    return {int(row): int(baseline) for row, baseline in zip(known["row"], known["baseline_row"], strict=True)}
+
+
 def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """Bring together a plan and its trials: one row a setting, in the order of the plan's `row`.
 
@@ -37,29 +46,29 @@ def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         Columns `row`; `name`, the row's name; one a label; `source` ("measured", or "reported" for a row that names no
         trial); `status` ("finished" if any seed has finished, else "failed" if any has failed, else "missing"; or
         "reported"); `n` (finished seeds) and `n_planned`. For each metric M, in percent: `M` (mean over the finished
-        seeds), `M_std` (sample standard deviation, null for fewer than two), `M_paper`, `M_minus_paper`. Then `COURSE`,
-        and if the plan has a baseline, `delta_AP` and `delta_AP_paper`: AP minus the baseline's AP of the same source.
+        seeds), `M_std` (sample standard deviation, null for fewer than two), `M_paper`, `M_minus_paper`. Then `COURSE`.
+
+        If the plan has a baseline, also `delta_n`, the seeds that both the row and its baseline have finished, and for
+        each metric M, in percent: `delta_M`, the mean over those seeds of the row's M minus the baseline's;
+        `delta_M_low` and `delta_M_high`, its 95 % interval by the paired t-test, null for fewer than two seeds;
+        `delta_M_paper`, the paper's M minus the paper's M of the baseline.
 
     Raises:
         KeyError: the plan names a metric that trials do not have.
     """
-    metrics = metric_columns(plan)
     results = {trial["trial_id"]: trial for trial in trials.to_dict("records")}
-    settings: dict[int, list[dict[Any, Any]]] = {}
+    settings: dict[int, _Setting] = {}
     for line in sorted(plan.to_dict("records"), key=lambda line: line["row"]):
         settings.setdefault(line["row"], []).append(line)
 
     names = row_names([dict(lines[0]["labels"]) for lines in settings.values()])
-    rows = [
-        _table_row(name, lines, results, label_columns(plan), metrics)
-        for name, lines in zip(names, settings.values(), strict=True)
-    ]
-    if "AP" in metrics and plan["baseline_row"].notna().to_numpy().any():
-        for name in ("AP", "AP_paper"):
-            by_row = {row["row"]: row[name] for row in rows}
-            for row in rows:
-                baseline_row = settings[row["row"]][0]["baseline_row"]
-                row[f"delta_{name}"] = row[name] - by_row.get(baseline_row, math.nan)
+    baselines = baseline_rows(plan)
+    rows: list[dict[str, Any]] = []
+    for name, lines in zip(names, settings.values(), strict=True):
+        row = _table_row(name, lines, results, label_columns(plan))
+        if baselines:
+            row |= _differences(lines, settings.get(baselines.get(row["row"], -1), []), results)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -69,48 +78,76 @@ def table_to_parquet_bytes(table: pd.DataFrame, plan: pd.DataFrame) -> bytes:
     fields += [required(name, pa.string(), "text") for name in ["name", *label_columns(plan), "source", "status"]]
     fields += [required(name, pa.int32(), "seeds") for name in ("n", "n_planned")]
     for metric in metric_columns(plan):
-        names = (metric, f"{metric}_std", f"{metric}_paper", f"{metric}_minus_paper")
-        unit = TRIALS.field(metric).metadata[b"unit"].decode()
-        fields += [optional(name, pa.float64(), unit) for name in names]
+        fields += _percents(metric, f"{metric}_std", f"{metric}_paper", f"{metric}_minus_paper")
     fields += [optional(name, pa.float64(), TRIALS.field(name).metadata[b"unit"].decode()) for name in COURSE]
-    if "delta_AP" in table:
-        fields += [optional(name, pa.float64(), "percent") for name in ("delta_AP", "delta_AP_paper")]
+    if "delta_n" in table:
+        fields.append(required("delta_n", pa.int32(), "seeds"))
+        for metric in metric_columns(plan):
+            delta = f"delta_{metric}"
+            fields += _percents(delta, f"{delta}_low", f"{delta}_high", f"{delta}_paper")
     return to_parquet_bytes(pa.Table.from_pandas(table, schema=versioned(fields), preserve_index=False))
 
 
+def _percents(*names: str) -> list[pa.Field]:
+    return [optional(name, pa.float64(), "percent") for name in names]
+
+
 def _table_row(
-    name: str,
-    lines: list[dict[Any, Any]],
-    results: Mapping[str, Mapping[Any, Any]],
-    columns: list[str],
-    metrics: list[str],
+    name: str, lines: _Setting, results: Mapping[str, Mapping[Any, Any]], columns: list[str]
 ) -> dict[str, Any]:
     labels: Mapping[str, str] = dict(lines[0]["labels"])
-    reported: Mapping[str, float] = dict(lines[0]["reported"])
     planned = [line["trial_id"] for line in lines if isinstance(line["trial_id"], str)]
-    known = [results[trial_id] for trial_id in planned if trial_id in results]
-    finished = [trial for trial in known if trial["status"] == "finished"]
+    is_known = any(trial_id in results for trial_id in planned)
+    finished = _finished(lines, results)
 
     row: dict[str, Any] = {"row": lines[0]["row"]}
     row["name"] = name
     row |= {column: labels.get(column, "") for column in columns}
     row["source"] = "measured" if planned else "reported"
-    row["status"] = "finished" if finished else "failed" if known else "missing" if planned else "reported"
+    row["status"] = "finished" if finished else "failed" if is_known else "missing" if planned else "reported"
     row["n"] = len(finished)
     row["n_planned"] = len(planned)
-    for metric in metrics:
-        values = [trial[metric] for trial in finished if not math.isnan(trial[metric])]
-        mean = _mean_of_known(values)
-        paper = reported.get(metric, math.nan)
-        row[metric] = mean
-        row[f"{metric}_std"] = statistics.stdev(values) if len(values) > 1 else math.nan
+    for metric in lines[0]["metrics"]:
+        values = _values(lines, results, metric).values()
+        paper = _reported(lines, metric)
+        row[metric] = mean(values)
+        row[f"{metric}_std"] = sample_deviation(values)
         row[f"{metric}_paper"] = paper
-        row[f"{metric}_minus_paper"] = mean - paper
+        row[f"{metric}_minus_paper"] = row[metric] - paper
     for column in COURSE:
-        row[column] = _mean_of_known([trial[column] for trial in finished])
+        row[column] = mean(trial[column] for trial in finished.values())
     return row
 
 
-def _mean_of_known(values: list[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return statistics.fmean(known) if known else math.nan
+def _differences(lines: _Setting, baseline: _Setting, results: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
+    """A row's differences to its baseline; an empty `baseline` gives nulls."""
+    shared = _finished(lines, results).keys() & _finished(baseline, results).keys()
+    columns: dict[str, Any] = {"delta_n": len(shared)}
+    for metric in lines[0]["metrics"]:
+        difference = paired_difference(_values(lines, results, metric), _values(baseline, results, metric))
+        columns[f"delta_{metric}"] = difference.mean
+        columns[f"delta_{metric}_low"] = difference.low
+        columns[f"delta_{metric}_high"] = difference.high
+        columns[f"delta_{metric}_paper"] = _reported(lines, metric) - _reported(baseline, metric)
+    return columns
+
+
+def _finished(lines: _Setting, results: Mapping[str, Mapping[Any, Any]]) -> dict[int, Mapping[Any, Any]]:
+    """The finished trials of a row, by seed."""
+    trials = {line["seed"]: results[line["trial_id"]] for line in lines if line["trial_id"] in results}
+    return {int(seed): trial for seed, trial in trials.items() if trial["status"] == "finished"}
+
+
+def _values(lines: _Setting, results: Mapping[str, Mapping[Any, Any]], metric: str) -> dict[int, float]:
+    """What the finished trials of a row measured, by seed; of the masks if the row's `metric_prefix` says so."""
+    if not lines:
+        return {}
+    prefix = lines[0]["metric_prefix"]
+    name = f"{prefix}{metric}" if isinstance(prefix, str) else metric
+    return {seed: trial[name] for seed, trial in _finished(lines, results).items()}
+
+
+def _reported(lines: _Setting, metric: str) -> float:
+    """The paper's number; NaN if it gives none."""
+    number = dict(lines[0]["reported"]).get(metric) if lines else None
+    return math.nan if number is None else number

@@ -1,11 +1,12 @@
 """A small Table 3 with made-up measurements: four settings, three seeds each."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dynrcnn_ray.results.store import ResultStore
@@ -40,7 +41,7 @@ def trial_row(trial_id: str, **changes: Any) -> dict[str, Any]:
 
 
 def plan_row(row: int, **changes: Any) -> dict[str, Any]:
-    labels, reported = SETTINGS[row]
+    labels, reported = SETTINGS.get(row, ({}, {}))
     return {
         "title": "Effects of each component",
         "anchor": "Table 3",
@@ -89,6 +90,33 @@ def dynamics_rows(row: int, seed: int) -> list[dict[str, Any]]:
 @pytest.fixture
 def make_trial() -> Callable[..., dict[str, Any]]:
     return trial_row
+
+
+@pytest.fixture
+def write_table(store: ResultStore) -> Callable[..., tuple[pd.DataFrame, pd.DataFrame]]:
+    """Writes and reads back a plan and its trials.
+
+    Each row is its plan's changed fields and what each seed measured: None has failed, {} is not there yet.
+    """
+
+    def write(*rows: tuple[Mapping[str, Any], Mapping[int, Mapping[str, float] | None]]):
+        lines = []
+        for row, (changes, seeds) in enumerate(rows):
+            lines += [plan_row(row, seed=seed, **{"trial_id": f"row{row}seed{seed}", **changes}) for seed in seeds] or [
+                plan_row(row, seed=None, trial_id=None, **changes)
+            ]
+            for seed, metrics in seeds.items():
+                failed = {"status": "failed", **dict.fromkeys(METRICS)}
+                if metrics is None or metrics:
+                    store.write_trial(
+                        trial_row(f"row{row}seed{seed}", seed=seed, **(failed if metrics is None else metrics))
+                    )
+        store.write_plan("made", lines)
+        plan = store.plan("made")
+        assert plan is not None
+        return plan, store.trials()
+
+    return write
 
 
 @pytest.fixture

@@ -126,6 +126,34 @@ def test_writers_of_one_trial_leave_one_whole_file_and_readers_never_see_half(st
     assert not list((tmp_path / "storage/.partial").iterdir())
 
 
+@pytest.mark.parametrize("version", [b"1", b"2"])
+def test_an_older_file_is_read_with_nulls_for_the_fields_it_lacks(store, tmp_path, make_trial, version):
+    store.write_trial(make_trial("old", startup_seconds=3.0, last_good_step=7))
+    store.write_trial(make_trial("new", startup_seconds=4.0, last_good_step=8))
+    path = tmp_path / "storage/trials/old.parquet"
+    lacking = ["startup_seconds", "last_good_step"]
+    older = pq.read_table(path).drop_columns(lacking).replace_schema_metadata({VERSION_KEY: version})
+    pq.write_table(older, path)
+    assert not set(lacking) & set(pq.read_schema(path).names)
+
+    trials = store.trials().set_index("trial_id")
+
+    assert trials.loc["old", lacking].isna().all()
+    assert trials.loc["new", lacking].tolist() == [4.0, 8]
+    assert trials.loc["old", ["AP", "steps", "status"]].tolist() == [50.0, 600, "finished"]
+    assert store.finished_trials() == {"old", "new"}
+
+
+@pytest.mark.parametrize("field", ["scale", "finished_at"])
+def test_an_older_file_that_lacks_a_required_field_is_refused(store, tmp_path, make_trial, field):
+    store.write_trial(make_trial("old"))
+    path = tmp_path / "storage/trials/old.parquet"
+    pq.write_table(pq.read_table(path).drop_columns([field]).replace_schema_metadata({VERSION_KEY: b"1"}), path)
+
+    with pytest.raises(StoreError, match="has other fields"):
+        store.trials()
+
+
 def write_truncated(path):
     path.write_bytes(path.read_bytes()[:-100])
 

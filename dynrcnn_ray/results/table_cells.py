@@ -1,0 +1,244 @@
+"""A result table as cells of text, made once and rendered by `table_text` and `table_latex`.
+
+Two lines a setting: what was measured here and, right below it, the paper's numbers.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dynrcnn_ray.results.statistics import holds_zero
+from dynrcnn_ray.results.table_notes import ZERO_MARK, table_notes
+from dynrcnn_ray.results.tables import baseline_rows, label_columns, metric_columns
+
+_NOTHING = "-"
+_DELTA = "ΔAP"
+_DIFFERENCES_TITLE = "Differences to the baseline, paired by seed"
+_COURSE_TITLE = (
+    "Algorithm 1 after the last step (where DLA or DSL is off, T_now or beta_now was only recorded); "
+    "how many updates kept the old value because there was nothing to measure"
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell. Its parts are plain text without a space around them; most cells have the first alone.
+
+    Attributes:
+        text: a label, or a number such as 52.1 or +2.1.
+        spread: the sample standard deviation over the seeds: ± 0.3.
+        interval: of a difference: [+0.8, +3.4].
+        mark: ≈0 if the interval cannot tell the difference from zero.
+    """
+
+    text: str = ""
+    spread: str = ""
+    interval: str = ""
+    mark: str = ""
+
+    @property
+    def addition(self) -> str:
+        """All that stands behind the text."""
+        return " ".join(part for part in (self.spread, self.interval, self.mark) if part)
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column. Numbers stand on the right, text on the left."""
+
+    title: str
+    is_number: bool = True
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a grid: a cell a column.
+
+    Attributes:
+        cells: as many as the grid has columns.
+        is_paper: whether the numbers are the paper's own.
+        starts_row: whether a row of the table begins here; a second line belongs to the row above it.
+    """
+
+    cells: tuple[Cell, ...]
+    is_paper: bool = False
+    starts_row: bool = True
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Lines below a head.
+
+    Attributes:
+        name: empty for the table itself, "differences" or "course".
+        title: one line, without a full stop.
+        columns: the head.
+        lines: at least one.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class TableCells:
+    """Everything that a rendered table shows, as plain text.
+
+    Attributes:
+        experiment: the experiment's name.
+        anchor: the table's place in the paper.
+        run: scale and seeds: half a sentence, without a full stop.
+        command: what made the table.
+        notes: sentences that explain the table's lines and signs.
+        grids: the table itself first; its `title` says what it shows. Then the differences to the baseline if any has
+            an interval, and the course of Algorithm 1 if any row has finished.
+    """
+
+    experiment: str
+    anchor: str
+    run: str
+    command: str
+    notes: tuple[str, ...]
+    grids: tuple[Grid, ...]
+
+
+def make_cells(table: pd.DataFrame, plan: pd.DataFrame) -> TableCells:
+    """The cells of a table.
+
+    Args:
+        table: as from `build_table`.
+        plan: the plan that the table was built from, rows as in `schemas.PLAN`.
+    """
+    seeds = ", ".join(str(seed) for seed in sorted({int(seed) for seed in plan["seed"].dropna()}))
+    scales = ", ".join(dict.fromkeys(plan["scale"]))
+    grids = [_main_grid(table, plan), _difference_grid(table, plan), _course_grid(table, plan)]
+    return TableCells(
+        experiment=plan["experiment"].iloc[0],
+        anchor=plan["anchor"].iloc[0],
+        run=f"Scale {scales}; seeds {seeds or 'none'}",
+        command=plan["command"].iloc[0],
+        notes=tuple(table_notes(table, plan)),
+        grids=tuple(grid for grid in grids if grid is not None),
+    )
+
+
+def simple_grid(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
+    """A grid of ready texts: the first column is text, the others are numbers."""
+    columns = tuple(Column(name, is_number=index > 0) for index, name in enumerate(header))
+    return Grid("", title, columns, tuple(Line(tuple(Cell(text) for text in row)) for row in rows))
+
+
+def _main_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid:
+    labels, metrics = label_columns(plan), metric_columns(plan)
+    numbers = list(metrics)
+    if "delta_AP" in table:
+        numbers.insert(metrics.index("AP") + 1, _DELTA)
+    baselines = baseline_rows(plan)
+
+    lines: list[Line] = []
+    for row in table.to_dict("records"):
+        names = tuple(Cell(row[label]) for label in labels)
+        is_baseline = baselines.get(row["row"]) == row["row"]
+        if is_measured := row["source"] == "measured":
+            cells = {metric: _measured(row, metric) for metric in metrics}
+            cells[_DELTA] = Cell(_NOTHING) if is_baseline else _difference(row, "AP", with_interval=False)
+            head = (*names, Cell(_measured_name(row)), Cell(_seeds(row)))
+            lines.append(Line(head + tuple(cells[name] for name in numbers)))
+        if not is_measured or any(not math.isnan(row[f"{metric}_paper"]) for metric in metrics):
+            cells = {metric: Cell(_number(row[f"{metric}_paper"])) for metric in metrics}
+            cells[_DELTA] = Cell(_NOTHING if is_baseline else _signed(row.get("delta_AP_paper", math.nan)))
+            head = (*(Cell() for _ in names), Cell("paper"), Cell()) if is_measured else (*names, Cell("paper"), Cell())
+            line = head + tuple(cells[name] for name in numbers)
+            lines.append(Line(line, is_paper=True, starts_row=not is_measured))
+
+    texts = [Column(name, is_number=False) for name in [*labels, "", "n"]]
+    return Grid("", plan["title"].iloc[0], (*texts, *(Column(name) for name in numbers)), tuple(lines))
+
+
+def _difference_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
+    """Every metric's difference to the baseline with its interval; None if no row has an interval."""
+    baselines, metrics = baseline_rows(plan), metric_columns(plan)
+    rows = [row for row in table.to_dict("records") if baselines.get(row["row"], row["row"]) != row["row"]]
+    if not any(row["delta_n"] > 1 for row in rows):
+        return None
+    names = dict(zip(table["row"], table["name"], strict=True))
+    has_several = len({baselines[row["row"]] for row in rows}) > 1
+
+    lines: list[Line] = []
+    for row in rows:
+        name = (Cell(row["name"]), *([Cell(names.get(baselines[row["row"]], _NOTHING))] if has_several else []))
+        if is_measured := row["source"] == "measured":
+            differences = tuple(_difference(row, metric, with_interval=True) for metric in metrics)
+            lines.append(Line((*name, Cell("measured"), Cell(str(row["delta_n"])), *differences)))
+        papers = [row[f"delta_{metric}_paper"] for metric in metrics]
+        if any(not math.isnan(paper) for paper in papers):
+            name = tuple(Cell() for _ in name) if is_measured else name
+            line = (*name, Cell("paper"), Cell(), *(Cell(_signed(paper)) for paper in papers))
+            lines.append(Line(line, is_paper=True, starts_row=not is_measured))
+
+    heads = ["", *(["baseline"] if has_several else []), "", "n"]
+    columns = [*(Column(head, is_number=False) for head in heads), *(Column(metric) for metric in metrics)]
+    return Grid("differences", _DIFFERENCES_TITLE, tuple(columns), tuple(lines))
+
+
+def _course_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
+    """Where Algorithm 1 stood after the last step, a line for each row that has finished and has proposals.
+
+    A row of masks is left out: the row of its boxes tells the same. None if no line is left.
+    """
+    of_masks = set(plan.loc[plan["metric_prefix"].fillna("") != "", "row"])
+    rows = [
+        row for row in table.to_dict("records") if row["row"] not in of_masks and not math.isnan(row["final_T_now"])
+    ]
+    if not rows:
+        return None
+    header = ["", "T_now", "beta_now", "positives/image", "T_now kept", "beta_now kept"]
+    lines = [
+        Line(
+            (
+                Cell(row["name"]),
+                *(Cell(f"{row[name]:.3g}") for name in ("final_T_now", "final_beta_now", "final_positives")),
+                *(Cell(f"{row[name]:.0f}") for name in ("kept_iou_updates", "kept_beta_updates")),
+            )
+        )
+        for row in rows
+    ]
+    columns = tuple(Column(name, is_number=index > 0) for index, name in enumerate(header))
+    return Grid("course", _COURSE_TITLE, columns, tuple(lines))
+
+
+def _measured_name(row: Mapping[Any, Any]) -> str:
+    return {"finished": "measured", "failed": "failed", "missing": "not run yet"}[row["status"]]
+
+
+def _seeds(row: Mapping[Any, Any]) -> str:
+    return str(row["n"]) if row["n"] == row["n_planned"] else f"{row['n']} of {row['n_planned']}"
+
+
+def _measured(row: Mapping[Any, Any], metric: str) -> Cell:
+    deviation = row[f"{metric}_std"]
+    return Cell(_number(row[metric]), spread="" if math.isnan(deviation) else f"± {deviation:.1f}")
+
+
+def _difference(row: Mapping[Any, Any], metric: str, *, with_interval: bool) -> Cell:
+    difference, low, high = (row.get(f"delta_{metric}{end}", math.nan) for end in ("", "_low", "_high"))
+    has_interval = with_interval and not math.isnan(low)
+    return Cell(
+        _signed(difference),
+        interval=f"[{_signed(low)}, {_signed(high)}]" if has_interval else "",
+        mark=ZERO_MARK if holds_zero(low, high) else "",
+    )
+
+
+def _number(value: float) -> str:
+    return _NOTHING if math.isnan(value) else f"{value:.1f}"
+
+
+def _signed(value: float) -> str:
+    # Adding zero turns a rounded -0.0 into +0.0.
+    return _NOTHING if math.isnan(value) else f"{round(value, 1) + 0.0:+.1f}"
