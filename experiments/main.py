@@ -7,6 +7,7 @@ python experiments/main.py figure5         train what Figure 5 needs and draw it
 python experiments/main.py all             every table and figure; with --dry-run, the plan and how long it takes
 python experiments/main.py train           train one trial
 python experiments/main.py evaluate        evaluate a trained trial on any split; write the COCO server's results file
+python experiments/main.py compare A B     the difference of two trials, with its interval over the images
 python experiments/main.py report          draw tables and figures again, from the store alone
 
 Every command takes --help.
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dynrcnn_ray.config import ConfigError
 from experiments import (
     commands,
+    compare,
     evaluate,
     figure1,
     figure2,
@@ -85,11 +87,13 @@ def main(arguments: Sequence[str]) -> int:
             return table7.run_table7(rest)
         if command == "evaluate":
             return evaluate.evaluate_trial(rest)
+        if command == "compare":
+            return compare.compare_trials(rest)
         if command == "report":
             return commands.report(rest)
         if command in by_name:
             return commands.run_experiment(by_name[command], rest)
-        known = ", ".join(["list", "all", "train", "evaluate", "report", *by_name, "table7"])
+        known = ", ".join(["list", "all", "train", "evaluate", "compare", "report", *by_name, "table7"])
         raise ConfigError(f"unknown command {command!r}; allowed: {known}")
     except ValueError as error:
         # A user's mistake: what is wrong, in one line. Anything else is ours and shows its traceback.

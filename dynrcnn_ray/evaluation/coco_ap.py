@@ -1,20 +1,17 @@
-"""COCO average precision of a whole split, by pycocotools."""
+"""COCO average precision of a whole split: pycocotools' numbers, many times faster."""
 
-import contextlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pycocotools import mask as mask_utils
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from numpy.typing import NDArray
+
+from dynrcnn_ray.evaluation.average_precision import average_precision
+from dynrcnn_ray.evaluation.ground_truth import GroundTruth, read_ground_truth
+from dynrcnn_ray.evaluation.matching import IOU_THRESHOLDS, DetectionArrays, match
 
 METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "AP_S", "AP_M", "AP_L")
-
-_IOU_START, _IOU_STEP = 0.50, 0.05
-_ALL_SIZES, _MOST_DETECTIONS = 0, -1
 
 
 class Detections(NamedTuple):
@@ -50,62 +47,55 @@ def evaluate_detections(
     Raises:
         ValueError: an image of the split has no entry, or has two.
     """
-    with contextlib.redirect_stdout(io.StringIO()):
-        ground_truth = COCO(str(annotation_file))
-        _check_each_image_once(ground_truth, detections)
-        evaluation = COCOeval(ground_truth, _as_coco(ground_truth, detections, kind), kind)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    # [IoU, recall, category, object size, most detections]; -1 where there is no ground truth.
-    precision = evaluation.eval["precision"][:, :, :, :, _MOST_DETECTIONS]
-    metrics = {"AP": _mean(precision[..., _ALL_SIZES])}
-    for name in METRICS:
-        if name[2:].isdigit():
-            # By index: the thresholds are a linspace, in which 0.9 is 0.8999999999999999.
-            index = round((int(name[2:]) / 100 - _IOU_START) / _IOU_STEP)
-            metrics[name] = _mean(precision[index, ..., _ALL_SIZES])
-    for index, name in enumerate(("AP_S", "AP_M", "AP_L"), start=1):
-        metrics[name] = _mean(precision[..., index])
+    return evaluate_against(read_ground_truth(annotation_file), detections, kind=kind)
+
+
+def evaluate_against(
+    truth: GroundTruth, detections: Sequence[Detections], *, kind: Literal["bbox", "segm"] = "bbox"
+) -> dict[str, float | None]:
+    """The same as `evaluate_detections`, with annotations that were read before."""
+    _check_each_image_once(truth, detections)
+    matches = match(truth, _as_arrays(detections, kind))
+    of_all = average_precision(matches)
+    metrics = {name: percent(of_all[iou_rows(name)]) for name in METRICS if "_" not in name}
+    for name, size in (("AP_S", "small"), ("AP_M", "medium"), ("AP_L", "large")):
+        metrics[name] = percent(average_precision(matches, size=size))
     return metrics
 
 
-def _check_each_image_once(ground_truth: COCO, detections: Sequence[Detections]) -> None:
-    expected = sorted(ground_truth.getImgIds())
+def iou_rows(metric: str) -> slice:
+    """The IoU thresholds over which a metric such as `AP` or `AP50` is the mean."""
+    if metric == "AP":
+        return slice(None)
+    # By index: the thresholds are a linspace, in which 0.9 is 0.8999999999999999.
+    index = int(np.abs(IOU_THRESHOLDS - int(metric[2:]) / 100).argmin())
+    return slice(index, index + 1)
+
+
+def percent(precision: NDArray[np.float64]) -> float | None:
+    """The mean of the values that are not NaN, in percent; None if there are none."""
+    valid = precision[~np.isnan(precision)]
+    return 100.0 * float(valid.mean()) if valid.size else None
+
+
+def _check_each_image_once(truth: GroundTruth, detections: Sequence[Detections]) -> None:
     evaluated = sorted(entry.image_id for entry in detections)
-    if evaluated != expected:
+    if evaluated != truth.image_ids.tolist():
         raise ValueError(
-            f"evaluation needs each of the split's {len(expected)} images once; it got {len(evaluated)} entries "
+            f"evaluation needs each of the split's {len(truth.image_ids)} images once; it got {len(evaluated)} entries "
             f"for {len(set(evaluated))} images"
         )
 
 
-def _as_coco(ground_truth: COCO, detections: Sequence[Detections], kind: Literal["bbox", "segm"]) -> COCO:
-    """The detections as pycocotools wants them; unlike `loadRes`, this also takes none at all."""
-    annotations: list[dict[str, Any]] = []
-    for entry in detections:
-        corners = entry.boxes.astype(np.float64)
-        sizes = corners[:, 2:] - corners[:, :2]
-        for index, (corner, size) in enumerate(zip(corners, sizes, strict=True)):
-            annotation = {
-                "id": len(annotations) + 1,
-                "image_id": entry.image_id,
-                "category_id": int(entry.category_ids[index]),
-                "bbox": [*corner[:2].tolist(), *size.tolist()],
-                "area": float(size.prod()),
-                "score": float(entry.scores[index]),
-                "iscrowd": 0,
-            }
-            if kind == "segm":
-                assert entry.masks is not None, "a model without masks has no mask AP"
-                annotation |= {"segmentation": entry.masks[index], "area": float(mask_utils.area(entry.masks[index]))}
-            annotations.append(annotation)
-    results = COCO()
-    dataset: Any = {name: ground_truth.dataset[name] for name in ("images", "categories")}
-    results.dataset = dataset | {"annotations": annotations}
-    results.createIndex()
-    return results
-
-
-def _mean(precision: np.ndarray) -> float | None:
-    valid = precision[precision > -1]
-    return 100.0 * float(valid.mean()) if valid.size else None
+def _as_arrays(detections: Sequence[Detections], kind: Literal["bbox", "segm"]) -> DetectionArrays:
+    masks: list[Any] | None = None
+    if kind == "segm":
+        assert all(entry.masks is not None for entry in detections), "a model without masks has no mask AP"
+        masks = [mask for entry in detections for mask in entry.masks or ()]
+    return DetectionArrays(
+        image_ids=np.repeat([entry.image_id for entry in detections], [len(entry.scores) for entry in detections]),
+        category_ids=np.concatenate([entry.category_ids for entry in detections]).astype(np.int64),
+        scores=np.concatenate([entry.scores for entry in detections]),
+        boxes=np.concatenate([entry.boxes for entry in detections]).reshape(-1, 4),
+        masks=masks,
+    )

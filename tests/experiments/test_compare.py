@@ -1,0 +1,118 @@
+"""The command `compare`, on a store and a split written by hand."""
+
+import dataclasses
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dynrcnn_ray.config import ConfigError, DataConfig, TrialConfig, to_yaml
+from dynrcnn_ray.data.prepare import prepare_data
+from dynrcnn_ray.results.store import ResultStore, StoreError
+from experiments.compare import compare_trials
+
+NUM_IMAGES = 30
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
+    """Thirty images with one object each."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    annotations = [
+        {"id": image, "image_id": image, "category_id": 1, "bbox": [10, 10, 40, 40], "area": 1600, "iscrowd": 0}
+        for image in range(1, NUM_IMAGES + 1)
+    ]
+    content = {
+        "images": [
+            {"id": image, "file_name": f"{image}.png", "width": 64, "height": 64} for image in range(1, NUM_IMAGES + 1)
+        ],
+        "categories": [{"id": 1, "name": "square"}],
+        "annotations": annotations,
+    }
+    (tmp_path / "data" / "annotations").mkdir(parents=True)
+    for split in ("train", "val"):
+        (tmp_path / "data" / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+        (tmp_path / "data" / split).mkdir()
+        for image in content["images"]:
+            Image.new("RGB", (64, 64)).save(tmp_path / "data" / split / image["file_name"])
+    return prepare_data(DataConfig(root=str(tmp_path / "data")))
+
+
+def add_trial(store: ResultStore, trial: str, data: DataConfig, **changes: Any) -> None:
+    row = {"trial_id": trial, "experiment": "table3", "setting": "DLA", "seed": 0, "scale": "mini", "AP": 50.0}
+    row |= {"status": "finished", "num_workers": 1, "config": to_yaml(TrialConfig(data=data))}
+    store.write_trial(row | {"finished_at": datetime.datetime.now(datetime.UTC)} | changes)
+
+
+def add_detections(store: ResultStore, trial: str, width: float) -> None:
+    """One box in each image, as high as the object and `width` pixels wide."""
+    columns = {"image_id": np.arange(1, NUM_IMAGES + 1), "category_id": np.ones(NUM_IMAGES, dtype=int)}
+    columns |= {"score": np.full(NUM_IMAGES, 0.9, dtype=np.float32)}
+    corners = np.tile(np.array([10, 10, 10 + width, 50], dtype=np.float32), (NUM_IMAGES, 1))
+    store.write_detections(trial, columns | dict(zip(("x1", "y1", "x2", "y2"), corners.T, strict=True)))
+
+
+@pytest.fixture
+def store(tmp_path: Path, data: DataConfig) -> ResultStore:
+    """Trials `exact` and `narrow`, whose boxes have an IoU of 1 and of 31 / 40."""
+    store = ResultStore.open(tmp_path / "store")
+    for trial, width in (("exact", 40), ("narrow", 31)):
+        add_trial(store, trial, data)
+        add_detections(store, trial, width)
+    return store
+
+
+def run(store: ResultStore, *arguments: str) -> int:
+    return compare_trials([*arguments, "--storage", store.root])
+
+
+def test_it_prints_both_their_difference_and_how_it_was_measured(store: ResultStore, capsys):
+    assert run(store, "narrow", "exact", "--samples", "60", "--seed", "3") == 0
+    out = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    assert lines["AP"].split() == ["AP", "60.0", "100.0", "+40.0", "[+40.0,", "+40.0]"]
+    assert lines["AP75"].split()[:6] == ["AP75", "100.0", "100.0", "+0.0", "[+0.0,", "+0.0]"]
+    assert lines["AP75"].endswith("cannot be told from zero")
+    assert lines["AP90"].split()[:4] == ["AP90", "0.0", "100.0", "+100.0"]
+    for part in ("30 images of val", "60 samples, seed 3", "paired bootstrap over images", "two trained models fixed"):
+        assert part in out
+    assert "A: narrow  table3, DLA, seed 0" in out
+
+
+def test_a_trial_against_itself(store: ResultStore, capsys):
+    assert run(store, "exact", "exact", "--samples", "20") == 0
+    assert capsys.readouterr().out.count("[+0.0, +0.0]      cannot be told from zero") == 5
+
+
+def test_a_trial_that_detected_nothing_is_compared(store: ResultStore, data: DataConfig, capsys):
+    add_trial(store, "blind", data, AP=0.0)
+    assert run(store, "exact", "blind", "--samples", "20") == 0
+    assert "-100.0   [-100.0, -100.0]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ([], ConfigError, "trial_a: missing"),
+        (["exact"], ConfigError, "trial_b: missing"),
+        (["exact", "narrow", "--samples", "0"], ConfigError, "--samples: 0 must be 1 or greater"),
+        (["exact", "narrow", "--seed", "-1"], ConfigError, "--seed: -1 must be 0 or greater"),
+        (["exact", "unknown"], StoreError, "holds no trial 'unknown'"),
+        (["failed", "exact"], StoreError, r"trial failed: has not finished \(out of memory\)"),
+        (["exact", "old"], StoreError, "detections/old.parquet: is missing"),
+        (["exact", "elsewhere"], ConfigError, "data.val_split: 'val' of trial exact and 'train' of elsewhere differ"),
+        (["exact", "foreign"], ConfigError, "data.fingerprint: .* only trials with the same data"),
+    ],
+)
+def test_mistakes_are_refused_in_one_line(store: ResultStore, data: DataConfig, arguments, error, message):
+    add_trial(store, "failed", data, status="failed", error="out of memory")
+    add_trial(store, "old", data)
+    for trial, change in (("elsewhere", {"val_split": "train"}), ("foreign", {"fingerprint": "0123"})):
+        add_trial(store, trial, data, config=to_yaml(TrialConfig(data=dataclasses.replace(data, **change))))
+    with pytest.raises(error, match=message) as refused:
+        run(store, *arguments)
+    assert "\n" not in str(refused.value)
