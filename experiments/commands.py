@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.results.html.page import draw_html_report
 from dynrcnn_ray.results.report import draw_report, is_figure
 from dynrcnn_ray.results.schemas import METRICS
 from dynrcnn_ray.results.store import ResultStore
@@ -132,8 +133,10 @@ def report(arguments: Sequence[str]) -> int:
     experiments = store.experiments()
     if not experiments:
         print(f"{store.describe_path('')} holds no results yet; run an experiment first, such as table3")
+        return 0
     for name in experiments:
         _print_report(store, name)
+    print(f"\n{draw_html_report(store)}")
     return 0
 
 

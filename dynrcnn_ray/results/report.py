@@ -10,6 +10,7 @@ from dynrcnn_ray.results.figures.figure4 import draw_figure4
 from dynrcnn_ray.results.figures.figure5 import draw_figure5, draw_trends
 from dynrcnn_ray.results.figures.style import figure_bytes
 from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.table_latex import table_to_latex
 from dynrcnn_ray.results.table_text import table_to_markdown
 from dynrcnn_ray.results.tables import build_table, table_to_parquet_bytes
 
@@ -41,6 +42,7 @@ def draw_report(store: ResultStore, experiment: str) -> list[str]:
         table = build_table(plan, store.trials(plan["trial_id"].dropna()))
         files[f"tables/{experiment}.parquet"] = table_to_parquet_bytes(table, plan)
         files[f"tables/{experiment}.md"] = table_to_markdown(table, plan).encode()
+        files[f"tables/{experiment}.tex"] = table_to_latex(table, plan).encode()
     figure = figure_of(store, experiment)
     if figure is not None:
         name = experiment if is_figure(experiment) else f"figure5_{experiment}"

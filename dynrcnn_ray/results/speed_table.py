@@ -7,7 +7,11 @@ import pyarrow as pa
 
 from dynrcnn_ray.results.schemas import SPEED
 from dynrcnn_ray.results.store import to_parquet_bytes
+from dynrcnn_ray.results.table_cells import Grid, simple_grid
 from dynrcnn_ray.results.table_text import simple_markdown
+
+SPEED_FILE = "tables/table7.parquet"
+SPEED_TITLE = "Table 7, Section 5.5. Training and inference speed of Dynamic against Cascade R-CNN"
 
 _HEADER = (
     "Backbone",
@@ -28,17 +32,28 @@ def speed_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 def speed_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table for people: each cascade stands below the dynamic detector that it is compared with."""
-    by_name = {(row["backbone"], row["model"]): row for row in rows}
-    cells = [_cells(row, by_name) for row in rows]
+    return f"**{SPEED_TITLE}**\n\n{simple_markdown(_HEADER, _lines(rows))}\n\n{speed_note(rows)}\n"
+
+
+def speed_grid(rows: Sequence[Mapping[str, Any]]) -> Grid:
+    """The same cells for another renderer."""
+    return simple_grid(SPEED_TITLE, _HEADER, _lines(rows))
+
+
+def speed_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How it was measured and what the columns mean."""
     first = rows[0]
     return (
-        f"**Table 7, Section 5.5. Training and inference speed of Dynamic against Cascade R-CNN**\n\n"
-        f"{simple_markdown(_HEADER, cells)}\n\n"
         f"Scale {first['scale']}, {first['hardware']}; one image at a time, medians of {first['rounds']} interleaved "
         "rounds, untrained models with as many detections as they may return. Training time is that of the matching "
         "dynamic detector times the number given; the paper only says that the cascade's is longer. The paper's images "
-        "per second are inference on one RTX 2080TI, with ResNet-50-FPN above and ResNet-101-FPN below.\n"
+        "per second are inference on one RTX 2080TI, with ResNet-50-FPN above and ResNet-101-FPN below."
     )
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    by_name = {(row["backbone"], row["model"]): row for row in rows}
+    return [_cells(row, by_name) for row in rows]
 
 
 def _cells(row: Mapping[str, Any], by_name: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[str]:

@@ -149,6 +149,25 @@ class ResultStore:
                 "free the path or choose another storage"
             ) from None
 
+    def read_bytes(self, relative: str) -> bytes | None:
+        """The content of a file; None if there is none.
+
+        Raises:
+            StoreError: the storage cannot be read.
+        """
+        if not self._is_file(relative):
+            return None
+        with self._readable(relative), self.filesystem.open_input_stream(f"{self.root}/{relative}") as stream:
+            return stream.read()
+
+    def read_table(self, relative: str, schema: pa.Schema) -> pa.Table | None:
+        """A Parquet file of this schema; None if there is none.
+
+        Raises:
+            StoreError: the file is damaged, foreign or of another schema version.
+        """
+        return self._read_file(relative, schema, None) if self._is_file(relative) else None
+
     def delete(self, relative: str) -> None:
         """Delete a file; one that is already gone is fine.
 
@@ -265,6 +284,10 @@ class ResultStore:
     def _write_stream(self, path: str, data: bytes) -> None:
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(data)
+
+    def _is_file(self, relative: str) -> bool:
+        with self._readable(relative):
+            return self.filesystem.get_file_info(f"{self.root}/{relative}").type == pafs.FileType.File
 
     def _names(self, folder: str) -> list[str]:
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)

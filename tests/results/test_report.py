@@ -51,7 +51,13 @@ def test_report_writes_a_table_and_its_trends(table3_store, tmp_path):
     paths = draw_report(table3_store, "table3")
 
     storage = tmp_path / "storage"
-    names = ["tables/table3.parquet", "tables/table3.md", "figures/figure5_table3.png", "figures/figure5_table3.svg"]
+    names = [
+        "tables/table3.parquet",
+        "tables/table3.md",
+        "tables/table3.tex",
+        "figures/figure5_table3.png",
+        "figures/figure5_table3.svg",
+    ]
     assert paths == [str(storage / name) for name in names]
     assert "ΔAP" in (storage / "tables/table3.md").read_text()
     image = matplotlib.image.imread(storage / "figures/figure5_table3.png")
@@ -64,7 +70,7 @@ def test_a_report_before_the_first_trial_is_a_table_alone(table3_store, store, t
     for path in (tmp_path / "storage/trials").iterdir():
         path.unlink()
 
-    assert [Path(path).name for path in draw_report(store, "table3")] == ["table3.parquet", "table3.md"]
+    assert [Path(path).name for path in draw_report(store, "table3")] == ["table3.parquet", "table3.md", "table3.tex"]
 
 
 def test_a_figure_is_drawn_from_its_recorded_trials_without_a_table(table3_store, tmp_path):

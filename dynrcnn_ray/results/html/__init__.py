@@ -1,0 +1,1 @@
+"""report.html: one page with every table, figure and trial of a store."""

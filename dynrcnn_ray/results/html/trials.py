@@ -1,0 +1,89 @@
+"""Details of every trial: where it belongs, how it went, on what it ran, its configuration."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from dynrcnn_ray.results.html.charts import line_chart
+from dynrcnn_ray.results.schemas import METRICS
+
+MOST_WITH_DETAILS = 200
+"""With more trials than this, each is a line of a table and nothing more."""
+_SECONDS = ("startup_seconds", "train_seconds", "eval_seconds", "wall_seconds")
+
+
+def trials_html(trials: pd.DataFrame, dynamics: pd.DataFrame, belongs_to: Mapping[str, Sequence[str]]) -> str:
+    """All trials, each folded; a table alone for very many.
+
+    Args:
+        trials: rows as in `schemas.TRIALS`.
+        dynamics: rows as in `schemas.DYNAMICS`; not needed for very many trials.
+        belongs_to: the rows of tables that each trial makes up.
+    """
+    ordered = trials.sort_values(["experiment", "setting", "seed", "trial_id"])
+    if len(ordered) > MOST_WITH_DETAILS:
+        note = f'<p class="soft">{len(ordered)} trials: only their numbers are shown here.</p>'
+        return note + _compact(ordered)
+    courses = {trial_id: rows.sort_values("step") for trial_id, rows in dynamics.groupby("trial_id")}
+    return "\n".join(
+        _details(row, courses.get(row["trial_id"]), belongs_to.get(row["trial_id"], ()))
+        for row in ordered.to_dict("records")
+    )
+
+
+def _compact(trials: pd.DataFrame) -> str:
+    names = ["trial_id", "experiment", "setting", "seed", "status", "AP", "AP90", "wall_seconds"]
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(_shown(value))}</td>" for value in row) + "</tr>"
+        for row in trials[names].itertuples(index=False)
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _details(row: dict[Any, Any], course: pd.DataFrame | None, belongs_to: Sequence[str]) -> str:
+    finished = row["status"] == "finished"
+    state = f"AP {_shown(row['AP'])}" if finished else '<span class="failed">failed</span>'
+    summary = f"{escape(row['setting'])}, seed {row['seed']} · {state} · <code>{escape(row['trial_id'])}</code>"
+    facts: dict[str, str] = {"rows": "; ".join(belongs_to) or "no table of this store"}
+    if finished:
+        facts["metrics"] = ", ".join(f"{name} {_shown(row[name])}" for name in METRICS)
+    else:
+        facts["reason"] = str(row["error"])
+        facts["last good step"] = _shown(row["last_good_step"])
+    facts["times"] = ", ".join(f"{name.removesuffix('_seconds')} {_shown(row[name])} s" for name in _SECONDS)
+    facts["speed"] = f"{_shown(row['train_images_per_second'])} images/s, workers: {row['num_workers']}"
+    facts["ran on"] = str(row["hardware"] or "unknown")
+    facts["commit"] = str(row["git_commit"] or "unknown")
+    facts["packages"] = ", ".join(f"{name} {version}" for name, version in (row["packages"] or {}).items())
+    facts["finished at"] = f"{row['finished_at']:%Y-%m-%d %H:%M} UTC"
+    table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in facts.items())
+    charts = "" if course is None else f'<div class="charts">{_charts(course)}</div>'
+    config = f"<details><summary>Configuration</summary><pre>{escape(row['config'])}</pre></details>"
+    return (
+        f'<details class="trial" id="trial-{escape(row["trial_id"])}"><summary>{summary}</summary>'
+        f'<table class="facts">{table}</table>{charts}{config}</details>'
+    )
+
+
+def _charts(course: pd.DataFrame) -> str:
+    steps = course["step"].tolist()
+    levels = {f".{level}": course[f"positives_iou{level}0"].tolist() for level in (5, 6, 7, 8, 9)}
+    return "".join(
+        [
+            line_chart("loss", steps, {"loss": course["loss"].tolist()}),
+            line_chart("T_now (IoU)", steps, {"T_now": course["T_now"].tolist()}),
+            line_chart("beta_now (normalised offset)", steps, {"beta_now": course["beta_now"].tolist()}),
+            line_chart("sampled positives per image", steps, {"positives": course["positives"].tolist()}),
+            line_chart("proposals per image, IoU from", steps, levels),
+        ]
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA:
+        return "-"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
