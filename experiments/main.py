@@ -5,6 +5,7 @@ python experiments/main.py list            every experiment, its place in the pa
 python experiments/main.py table3          train, evaluate and print Table 3; so for table1 to table9
 python experiments/main.py figure5         train what Figure 5 needs and draw it; so for figure1 to figure5
 python experiments/main.py all             every table and figure; with --dry-run, the plan and how long it takes
+python experiments/main.py check-data      check a data set before anything is trained on it
 python experiments/main.py train           train one trial
 python experiments/main.py evaluate        evaluate a trained trial on any split; write the COCO server's results file
 python experiments/main.py compare A B     the difference of two trials, with its interval over the images
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dynrcnn_ray.config import ConfigError
 from experiments import (
+    check_data,
     commands,
     compare,
     evaluate,
@@ -87,13 +89,15 @@ def main(arguments: Sequence[str]) -> int:
             return table7.run_table7(rest)
         if command == "evaluate":
             return evaluate.evaluate_trial(rest)
+        if command == "check-data":
+            return check_data.run_check_data(rest)
         if command == "compare":
             return compare.compare_trials(rest)
         if command == "report":
             return commands.report(rest)
         if command in by_name:
             return commands.run_experiment(by_name[command], rest)
-        known = ", ".join(["list", "all", "train", "evaluate", "compare", "report", *by_name, "table7"])
+        known = ", ".join(["list", "all", "check-data", "train", "evaluate", "compare", "report", *by_name, "table7"])
         raise ConfigError(f"unknown command {command!r}; allowed: {known}")
     except ValueError as error:
         # A user's mistake: what is wrong, in one line. Anything else is ours and shows its traceback.

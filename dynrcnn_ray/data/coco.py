@@ -4,7 +4,6 @@ Layout: images in `<root>/<split>/<file_name>`, annotations in `<root>/annotatio
 """
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,18 +15,10 @@ from pycocotools import mask as mask_utils
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dynrcnn_ray.data.annotations import DataError, annotation_path, is_unlabelled, read_annotations
+from dynrcnn_ray.data.check import check_annotations, clipped_xyxy, has_extent
+
 Target = dict[str, Any]
-
-
-class DataError(ValueError):
-    """Data that cannot be used. Its text is one line: the file, the offending id or value, the remedy."""
-
-
-_REQUIRED_FIELDS = {
-    "images": {"id", "file_name", "width", "height"},
-    "categories": {"id", "name"},
-    "annotations": {"image_id", "category_id", "bbox"},
-}
 
 
 class Sample(NamedTuple):
@@ -39,51 +30,6 @@ class Sample(NamedTuple):
     """Mirror the image left to right."""
     short_side: int = 0
     """Pixels to which the network's input is to be resized; 0 leaves that to the model."""
-
-
-def annotation_path(root: str | Path, split: str) -> Path:
-    """Where the annotations of a split are. A split without labels, such as test-dev2017, has an `image_info_` file."""
-    folder = Path(root) / "annotations"
-    instances, images_alone = folder / f"instances_{split}.json", folder / f"image_info_{split}.json"
-    return images_alone if images_alone.is_file() and not instances.is_file() else instances
-
-
-def is_unlabelled(file: Path) -> bool:
-    """Whether a file names images alone."""
-    return file.name.startswith("image_info_")
-
-
-def read_annotations(file: Path) -> dict[str, Any]:
-    """Parse a COCO annotations file.
-
-    Raises:
-        DataError: the file is missing or not JSON, lacks `images`, `categories` or `annotations`, or the first two
-            are empty.
-    """
-    try:
-        parsed = json.loads(file.read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"{file}: cannot be read ({error.strerror}); check data.root and the name of the split"
-        ) from None
-    except ValueError as error:
-        raise DataError(f"{file}: not valid JSON ({error}); it may be truncated, copy it again") from None
-    if not isinstance(parsed, dict):
-        raise DataError(f"{file}: holds a {type(parsed).__name__}, not an object; give COCO instance annotations")
-    if is_unlabelled(file):
-        parsed.setdefault("annotations", [])
-    for key in ("images", "categories", "annotations"):
-        if not isinstance(parsed.get(key), list):
-            raise DataError(f"{file}: has no list '{key}'; give COCO instance annotations")
-    for key in ("images", "categories"):
-        if not parsed[key]:
-            raise DataError(f"{file}: the list '{key}' is empty; at least one is needed")
-    for key, fields in _REQUIRED_FIELDS.items():
-        for position, record in enumerate(parsed[key]):
-            missing = fields - record.keys() if isinstance(record, dict) else fields
-            if missing:
-                raise DataError(f"{file}: {key}[{position}] has no '{min(missing)}'; COCO asks for {sorted(fields)}")
-    return parsed
 
 
 class CocoDataset(Dataset[tuple[Tensor, Target]]):
@@ -115,6 +61,9 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         """
         self.annotation_file = annotation_path(root, split)
         parsed = read_annotations(self.annotation_file)
+        checked = check_annotations(self.annotation_file, parsed, include_masks=include_masks)
+        if checked.errors:
+            raise DataError("\n".join(map(str, checked.errors)))
         self.has_annotations = not is_unlabelled(self.annotation_file)
         categories = sorted(parsed["categories"], key=lambda category: category["id"])
         self.class_names: list[str] = [category["name"] for category in categories]
@@ -127,12 +76,12 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         self.file_names: list[str] = [image["file_name"] for image in parsed["images"]]
 
         objects = [record for record in parsed["annotations"] if not record.get("iscrowd", 0)]
-        image_of_object = self._positions(objects, "image_id", self.image_ids)
-        labels = self._positions(objects, "category_id", self.category_ids) + 1
+        image_of_object = _positions(objects, "image_id", self.image_ids)
+        labels = _positions(objects, "category_id", self.category_ids) + 1
         xywh = np.array([record["bbox"] for record in objects], dtype=np.float64).reshape(-1, 4)
-        boxes = _clipped_xyxy(xywh, self.sizes[image_of_object])
+        boxes = clipped_xyxy(xywh, self.sizes[image_of_object])
 
-        drawable = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).nonzero()[0]
+        drawable = has_extent(boxes).nonzero()[0]
         kept = drawable[np.argsort(image_of_object[drawable], kind="stable")]
         self._boxes = boxes[kept]
         self._labels = labels[kept]
@@ -141,7 +90,7 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
 
         self._packed_masks: _PackedMasks | None = None
         if include_masks:
-            encoded = [self._encoded_mask(objects[row], self.sizes[image_of_object[row]]) for row in kept]
+            encoded = [_encoded_mask(objects[row]["segmentation"], self.sizes[image_of_object[row]]) for row in kept]
             self._packed_masks = _PackedMasks(encoded)
 
     def __len__(self) -> int:
@@ -186,9 +135,10 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         try:
             with Image.open(file) as opened:
                 pixels = np.array(opened.convert("RGB"))
-        except OSError as error:
+        except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             raise DataError(
-                f"{file}: image {image_id} cannot be read ({error.strerror or error}); "
+                f"{file}: image {image_id} cannot be read ({reason}); "
                 f"restore the file or drop the image from {self.annotation_file.name}"
             ) from None
         width, height = self.sizes[index].tolist()
@@ -199,36 +149,21 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
             )
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
-    def _positions(self, objects: list[dict[str, Any]], key: str, known_ids: list[int]) -> NDArray[np.int64]:
-        position = {known_id: index for index, known_id in enumerate(known_ids)}
-        for record in objects:
-            if record[key] not in position:
-                raise DataError(
-                    f"{self.annotation_file}: annotation {record['id']} has the unknown {key} {record[key]}; "
-                    "correct or drop it"
-                )
-        return np.array([position[record[key]] for record in objects], dtype=np.int64)
 
-    def _encoded_mask(self, record: dict[str, Any], size: NDArray[np.int64]) -> bytes:
-        width, height = size.tolist()
-        segmentation = record.get("segmentation")
-        if not segmentation:
-            raise DataError(
-                f"{self.annotation_file}: annotation {record['id']} has no segmentation; "
-                "masks need one for every object"
-            )
-        if isinstance(segmentation, list):
-            encoded: Any = mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
-            return encoded["counts"]
-        if segmentation["size"] != [height, width]:
-            raise DataError(
-                f"{self.annotation_file}: annotation {record['id']} has a mask of height and width "
-                f"{segmentation['size']}, but its image has {[height, width]}; correct one of them"
-            )
-        if isinstance(segmentation["counts"], list):
-            segmentation = mask_utils.frPyObjects(segmentation, height, width)
-            return segmentation["counts"]
-        return segmentation["counts"].encode()
+def _positions(objects: list[dict[str, Any]], key: str, known_ids: list[int]) -> NDArray[np.int64]:
+    position = {known_id: index for index, known_id in enumerate(known_ids)}
+    return np.array([position[record[key]] for record in objects], dtype=np.int64)
+
+
+def _encoded_mask(segmentation: Any, size: NDArray[np.int64]) -> bytes:
+    width, height = size.tolist()
+    if isinstance(segmentation, list):
+        encoded: Any = mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
+        return encoded["counts"]
+    if isinstance(segmentation["counts"], list):
+        encoded = mask_utils.frPyObjects(segmentation, height, width)
+        return encoded["counts"]
+    return segmentation["counts"].encode()
 
 
 class _PackedMasks:
@@ -248,9 +183,3 @@ class _PackedMasks:
             for start, stop in itertools.pairwise(bounds)
         ]
         return torch.from_numpy(mask_utils.decode(encoded)).permute(2, 0, 1).contiguous()
-
-
-def _clipped_xyxy(xywh: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float32]:
-    corners = np.stack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-    inside = np.clip(corners, 0, sizes[:, None, :])
-    return inside.reshape(-1, 4).astype(np.float32)

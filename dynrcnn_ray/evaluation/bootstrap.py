@@ -49,6 +49,9 @@ def bootstrap_differences(
     Each sample draws as many images as the split has, with replacement, and the same ones for both runs. An image that
     is drawn twice counts its objects and its detections twice. A sample without any object counts for nothing.
 
+    AP is no mean over images: the resampled differences need not centre on the measured one, least of all where many
+    categories are rare. The percentiles are not corrected for that.
+
     Args:
         first: the matches of one run.
         second: those of the other, with the same annotations.

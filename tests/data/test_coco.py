@@ -55,8 +55,8 @@ def content(corner_mask: np.ndarray) -> dict[str, Any]:
             annotation(1, 8, 17, [15, 1, 5, 3], segmentation=compressed(corner_mask)),
             annotation(2, 70, 90, [2, 3, 4, 4], segmentation=SQUARE),
             annotation(3, 70, 3, [0, 0, 20, 10], iscrowd=1, segmentation=uncompressed(corner_mask)),
-            annotation(4, 70, 3, [15, 1, 9, 3], segmentation=uncompressed(corner_mask)),
-            annotation(5, 70, 3, [20, 1, 5, 3], segmentation=SQUARE),
+            annotation(4, 70, 3, [15, 1, 5.75, 3], segmentation=uncompressed(corner_mask)),
+            annotation(5, 70, 3, [20, 1, 0.5, 3], segmentation=SQUARE),
             annotation(6, 70, 3, [1, 1, 0, 3], segmentation=SQUARE),
         ],
     }
@@ -165,8 +165,14 @@ def test_pickles(root: Path) -> None:
         ({"images": None}, r"has no list 'images'"),
         ({"categories": {}}, r"has no list 'categories'"),
         ({"annotations": None}, r"has no list 'annotations'"),
-        ({"annotations": [annotation(7, 70, 4, [0, 0, 1, 1])]}, r"annotation 7 has the unknown category_id 4; correct"),
-        ({"annotations": [annotation(7, 71, 3, [0, 0, 1, 1])]}, r"annotation 7 has the unknown image_id 71; correct"),
+        (
+            {"annotations": [annotation(7, 70, 4, [0, 0, 1, 1])]},
+            r"unknown category_id: 1 annotation \(id 7: category_id 4\); correct",
+        ),
+        (
+            {"annotations": [annotation(7, 71, 3, [0, 0, 1, 1])]},
+            r"unknown image_id: 1 annotation \(id 7: image_id 71\); correct",
+        ),
     ],
 )
 def test_unusable_content(root: Path, content: dict[str, Any], change: dict[str, Any], message: str) -> None:
@@ -194,12 +200,14 @@ def test_missing_truncated_and_foreign_annotations(root: Path, content: dict[str
 def test_masks_need_a_segmentation_of_the_right_size(root: Path, content: dict[str, Any]) -> None:
     write(root, content | {"annotations": [annotation(4, 70, 3, [0, 0, 4, 4])]})
     CocoDataset(root, "train")
-    with pytest.raises(DataError, match=r"annotation 4 has no segmentation"):
+    with pytest.raises(
+        DataError, match=r"no segmentation, which Mask R-CNN needs for every object: 1 annotation \(id 4\)"
+    ):
         CocoDataset(root, "train", include_masks=True)
     transposed = compressed(np.zeros((WIDTH, HEIGHT)))
     write(root, content | {"annotations": [annotation(4, 70, 3, [0, 0, 4, 4], segmentation=transposed)]})
-    with pytest.raises(DataError, match=r"annotation 4 has a mask of height and width \[20, 10\]"):
-        CocoDataset(root, "train", include_masks=True)
+    with pytest.raises(DataError, match=r"\(id 4: height and width \[20, 10\], where the image has \[10, 20\]\)"):
+        CocoDataset(root, "train")
 
 
 def test_unusable_image(root: Path) -> None:

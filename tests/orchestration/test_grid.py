@@ -126,8 +126,8 @@ def test_two_workers_train_one_trial(store_of_two_workers):
     assert trial["status"] == "finished"
     assert trial["segm_AP"] >= 0
     assert "segm_AP50" in out
-    checkpoints = list((storage / "ray" / "train" / trial["trial_id"]).glob("step_*/training_state.pt"))
-    assert {file.parent.name for file in checkpoints} == {"step_00000005", "step_00000010"}
+    checkpoints = (storage / "checkpoints" / trial["trial_id"]).iterdir()
+    assert {file.name for file in checkpoints} == {"step_00000005.pt", "step_00000010.pt"}
 
 
 def test_a_trained_trial_is_evaluated_on_any_split(store_of_two_workers, cache_home: Path, tmp_path: Path):

@@ -1,0 +1,68 @@
+"""COCO annotation files: where they are, and reading one as far as its three lists."""
+
+import contextlib
+import gc
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class DataError(ValueError):
+    """Data that cannot be used. Its text has one line a problem: the file, the ids or values, the remedy."""
+
+
+def annotation_path(root: str | Path, split: str) -> Path:
+    """Where the annotations of a split are. A split without labels, such as test-dev2017, has an `image_info_` file."""
+    folder = Path(root) / "annotations"
+    instances, images_alone = folder / f"instances_{split}.json", folder / f"image_info_{split}.json"
+    return images_alone if images_alone.is_file() and not instances.is_file() else instances
+
+
+def is_unlabelled(file: Path) -> bool:
+    """Whether a file names images alone."""
+    return file.name.startswith("image_info_")
+
+
+def read_annotations(file: Path) -> dict[str, Any]:
+    """Parse a COCO annotations file. What its lists hold is not looked at: see `check.check_annotations`.
+
+    Raises:
+        DataError: the file is missing or not JSON, lacks `images`, `categories` or `annotations`, or the first two
+            are empty.
+    """
+    try:
+        with _without_garbage_collection():
+            parsed = json.loads(file.read_bytes())
+    except OSError as error:
+        raise unreadable(file, error) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: not valid JSON ({error}); it may be truncated, copy it again") from None
+    if not isinstance(parsed, dict):
+        raise DataError(f"{file}: holds a {type(parsed).__name__}, not an object; give COCO instance annotations")
+    if is_unlabelled(file):
+        parsed.setdefault("annotations", [])
+    for key in ("images", "categories", "annotations"):
+        if not isinstance(parsed.get(key), list):
+            raise DataError(f"{file}: has no list '{key}'; give COCO instance annotations")
+    for key in ("images", "categories"):
+        if not parsed[key]:
+            raise DataError(f"{file}: the list '{key}' is empty; at least one is needed")
+    return parsed
+
+
+def unreadable(file: Path, error: OSError) -> DataError:
+    """What to say of an annotations file that the system does not give."""
+    return DataError(f"{file}: cannot be read ({error.strerror}); check data.root and the name of the split")
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    # Nothing of what is parsed is garbage, and looking for some takes nearly as long as parsing.
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

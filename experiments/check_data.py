@@ -1,0 +1,106 @@
+"""Check a data set before anything is trained on it: every annotation, and every pixel of every image.
+
+Command:  python experiments/main.py check-data --data.root DIR [--data.train-split train] [--data.val-split val]
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynrcnn_ray.config import DataConfig, TrialConfig, validate
+from dynrcnn_ray.scales import Scale, base_config
+from experiments.options import parse
+
+if TYPE_CHECKING:
+    from dynrcnn_ray.data.check import CheckedSplit
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Options of the command `check-data`. The data section starts from the scale's own."""
+
+    scale: Scale = "mini"
+    """The scale whose data and ranks K_I and K_beta are meant."""
+    masks: bool = False
+    """Also demand a mask for every object, as Mask R-CNN needs."""
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+def run_check_data(arguments: Sequence[str]) -> int:
+    """Print what is wrong with a data set, and what it holds.
+
+    Returns:
+        The exit code: 0 if a run would take it, 2 if not.
+    """
+    options = parse(CheckOptions, arguments, command="check-data")
+    base = base_config(options.scale)
+    defaults = CheckOptions(scale=options.scale, data=base.data)
+    options = parse(CheckOptions, arguments, command="check-data", default=defaults)
+    config = validate(dataclasses.replace(base, data=options.data))
+
+    # Imported late: torch takes seconds, and a wrong command should be refused at once.
+    from dynrcnn_ray.data.prepare import check_data, describe_dropped, generate_if_asked
+
+    generate_if_asked(config.data)
+    splits = check_data(config.data, include_masks=options.masks, decode=True, on_progress=_print_progress)
+    usable = True
+    for split, checked in splits.items():
+        for finding in checked.findings:
+            dropped = config.data.drop_invalid and finding.can_be_dropped
+            usable &= dropped or not finding.is_error
+            print(f"{'error' if finding.is_error and not dropped else 'note'}: {finding}")
+        if config.data.drop_invalid and checked.errors:
+            print(*describe_dropped(checked)[:1])
+        if checked.num_objects():
+            print(summary(split, checked))
+        if split == config.data.train_split and checked.num_objects():
+            print("".join(advice(checked, config)), end="")
+    print("A run would take this data set." if usable else "A run would refuse this data set.")
+    return 0 if usable else 2
+
+
+def summary(split: str, checked: "CheckedSplit") -> str:
+    """What the usable part of a split holds."""
+    assert checked.content is not None
+    counts = _objects_per_image(checked)
+    median, most_have, most = np.percentile(counts, [50, 90, 100]).round().astype(int).tolist()
+    crowds = len(checked.annotation_rows) - counts.sum()
+    return (
+        f"{split}: {len(counts)} images, {counts.sum()} objects, {crowds} crowds, "
+        f"{len(checked.content['categories'])} categories\n"
+        f"  objects per image: median {median}, 90 % have at most {most_have}, the most {most}; "
+        f"{(counts == 0).sum()} images have none"
+    )
+
+
+def advice(checked: "CheckedSplit", config: TrialConfig) -> list[str]:
+    """Lines on K_beta and K_I where most training images hold that many objects: see README, On your own data."""
+    counts = _objects_per_image(checked)
+    ranks = (
+        ("K_beta", config.beta_top_k, "beta-top-k", "beta_now is kept as it was"),
+        ("K_I", config.iou_top_k, "iou-top-k", "T_now follows the ground truths alone"),
+    )
+    shares = {symbol: float((counts[counts > 0] >= rank).mean()) for symbol, rank, _, _ in ranks}
+    return [
+        f"  {shares[symbol]:.0%} of the images with objects hold {symbol} = {rank} of them or more, so {consequence}: "
+        f"raise --dynamic.{option}\n"
+        for symbol, rank, option, consequence in ranks
+        if shares[symbol] >= 0.5
+    ]
+
+
+def _objects_per_image(checked: "CheckedSplit") -> NDArray[np.int64]:
+    assert checked.content is not None
+    images, annotations = checked.content["images"], checked.content["annotations"]
+    objects = {images[row]["id"]: 0 for row in checked.image_rows.tolist()}
+    for row in checked.annotation_rows.tolist():
+        objects[annotations[row]["image_id"]] += not annotations[row].get("iscrowd", 0)
+    return np.array(list(objects.values()), dtype=np.int64)
+
+
+def _print_progress(split: str, done: int, total: int) -> None:
+    print(f"\r{split}: {done}/{total} images read", end="\n" if done == total else "", flush=True)

@@ -1,0 +1,93 @@
+"""A Ray head of a test's own: its own ports, home, token and temporary folder, and the end of it alone."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+RAY = str(BIN / "ray")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head: the address of its job server, that of the cluster, and the environment of its users."""
+
+    jobs: str
+    address: str
+    environment: dict[str, str]
+
+
+@contextlib.contextmanager
+def ray_head(home: Path, *options: str, port: int | None = None, **environment: str) -> Iterator[Head]:
+    """Start a head with token authentication and end it, as a user's `ray start --head` with `HOME` elsewhere."""
+    folder = tempfile.mkdtemp(prefix="ray_", dir="/tmp")  # Ray's socket paths must be short.
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    # The first of PATH is what activating the virtual environment puts there: a job's `python` is looked for in it.
+    env = outer | {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(home)}
+    env |= {"RAY_AUTH_MODE": "token", **environment}
+    subprocess.run([RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
+    port, dashboard, *others = (port or free_port(), *(free_port() for _ in range(5)))
+    ports = (
+        "dashboard-agent-listen-port",
+        "dashboard-agent-grpc-port",
+        "metrics-export-port",
+        "ray-client-server-port",
+    )
+    command = [RAY, "start", "--head", "--block", "--disable-usage-stats", f"--temp-dir={folder}", f"--port={port}"]
+    command += [
+        "--node-ip-address=127.0.0.1",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        f"--dashboard-port={dashboard}",
+        *options,
+    ]
+    command += [f"--{name}={other}" for name, other in zip(ports, others, strict=False)]
+    log = Path(folder) / "start.log"
+    with log.open("w") as out:
+        head = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        _wait_until_it_listens(dashboard, head, log)
+        yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", env)
+    finally:
+        head.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(15)
+        for pid in processes_with(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        head.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
+
+def processes_with(text: str) -> list[int]:
+    """Processes whose command line holds a text that only the caller's own have."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if int(process.name) != os.getpid() and text.encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def _wait_until_it_listens(port: int, head: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        assert head.poll() is None, log.read_text()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.5)
+    raise AssertionError(log.read_text())
