@@ -1,0 +1,99 @@
+"""A grid on a cluster whose worker nodes are started by Ray's autoscaler: a real one, with all nodes on this machine.
+
+`ray.cluster_utils.AutoscalingCluster` would do the same, but it ends every Ray on the machine and needs a file that the
+wheel does not hold.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import ray.util
+import yaml
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from tests.cluster.ray_head import Head, free_port, ray_head
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def autoscaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A head without a core for workers, and up to two nodes of one core that are not there yet."""
+    home, port = tmp_path_factory.mktemp("home"), free_port()
+    cluster = {
+        "cluster_name": "fake",
+        "max_workers": 2,
+        "upscaling_speed": 1.0,
+        "idle_timeout_minutes": 5,
+        "provider": {
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+            "launch_multiple": True,
+            "head_node_id": FAKE_HEAD_NODE_ID,
+            "gcs_address": f"{ray.util.get_node_ip_address()}:{port}",
+        },
+        "head_node_type": "ray.head.default",
+        "available_node_types": {
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "small": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+        },
+    }
+    commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    cluster |= {f"{name}_commands": [] for name in commands} | {"auth": {}, "docker": {}, "file_mounts": {}}
+    cluster |= {"cluster_synced_files": [], "file_mounts_sync_continuously": False}
+    validate_config(prepare_config(cluster))
+    # Where `ray up` leaves it.
+    file = home / "ray_bootstrap_config.yaml"
+    file.write_text(yaml.safe_dump(cluster))
+    environment = {
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "RAY_FAKE_CLUSTER": "1",
+        "RAY_enable_autoscaler_v2": "1",
+        "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+    }
+    options = ["--num-cpus=0", "--object-store-memory=100000000", f"--autoscaling-config={file}"]
+    with ray_head(home, *options, port=port, **environment) as head:
+        yield head
+
+
+def run(head: Head, *arguments: str) -> subprocess.CompletedProcess[str]:
+    keep = ("PATH", "HOME", "XDG_CACHE_HOME", "RAY_AUTH_MODE")
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments],
+        env={name: head.environment[name] for name in keep} | {"RAY_ADDRESS": head.address},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def test_what_no_node_type_holds_is_refused_at_once(autoscaled: Head, tmp_path: Path):
+    done = run(autoscaled, "train", "--scale", "smoke", "--num-workers", "4", "--storage", str(tmp_path))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert (
+        "error: run.num_workers: 4 workers of 1 CPU each do not fit, the cluster has 0 CPU on 1 nodes, places for 0, "
+        "and for 2 when its autoscaler has started all it may (2 small of 1 CPU and 0 GPU); ask for less or add nodes"
+    ) in done.stderr
+
+
+def test_a_grid_runs_on_nodes_that_were_not_there(autoscaled: Head, tmp_path: Path):
+    arguments = ["table3", "--scale", "smoke", "--train.steps", "4", "--storage", str(tmp_path)]
+    done = run(autoscaled, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = pd.read_parquet(tmp_path / "trials")
+    assert list(trials["status"]) == ["finished"] * 4
+    # Two nodes, so two trials at once: the second starts before the first is done.
+    events = [line for line in done.stdout.splitlines() if " starts:" in line or line.endswith(" done")]
+    assert [" starts:" in line for line in events[:2]] == [True, True]
