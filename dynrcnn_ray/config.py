@@ -272,7 +272,7 @@ class TrialConfig:
         without `_ID_VERSION`.
         """
         deciding = _differences(self, TrialConfig())
-        for path in (("scale",), ("run",), ("data", "root"), ("data", "shapes")):
+        for path in (("scale",), ("run",), ("data", "root"), ("data", "source_root"), ("data", "shapes")):
             section = deciding if len(path) == 1 else deciding.get(path[0], {})
             section.pop(path[-1], None)
         if self.model.weights_fingerprint:

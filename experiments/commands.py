@@ -163,7 +163,9 @@ def _run(
     store = ResultStore.open(storage)
     if images := images_to_generate(base.data):
         print(f"Generating {images} images; this happens once.", flush=True)
-    base = dataclasses.replace(base, data=prepare_data(base.data), model=identify_weights(base.model))
+    base = dataclasses.replace(
+        base, data=prepare_data(base.data, include_masks=base.model.has_masks), model=identify_weights(base.model)
+    )
     # A URI may carry credentials, which have no place in a table.
     place = store.describe_path("").rstrip("/")
     is_uri = "://" in options.storage

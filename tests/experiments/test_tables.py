@@ -12,6 +12,7 @@ from experiments.experiment import Experiment
 from experiments.main import EXPERIMENTS, OF_THE_PAPER
 
 PAPER = Path(__file__).resolve().parents[3] / "shared" / "paper" / "dynamic_rcnn_eccv2020.md"
+TABLES = tuple(experiment for experiment in OF_THE_PAPER if experiment.name.startswith("table"))
 BY_NAME = {experiment.name: experiment for experiment in EXPERIMENTS}
 
 
@@ -73,7 +74,7 @@ def test_baselines_train_without_dynamic_parts():
 
 
 @pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not here")
-@pytest.mark.parametrize("name", [experiment.name for experiment in OF_THE_PAPER])
+@pytest.mark.parametrize("name", [experiment.name for experiment in TABLES])
 def test_the_papers_numbers_are_those_of_its_text(name: str):
     printed = [[number for number in line if number is not None] for line in numbers_of(name)]
     if name == "table3":
@@ -94,7 +95,7 @@ def test_the_papers_speeds_are_those_of_its_text():
 
 @pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not here")
 def test_the_split_is_the_papers():
-    for experiment in OF_THE_PAPER:
+    for experiment in TABLES:
         start = PAPER.read_text().index(f"**Table {experiment.name[-1]}.**")
         caption = PAPER.read_text()[start:].split("\n\n")[0]
         assert experiment.paper_split in re.sub(r"[*`]", "", caption)
