@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
+import moto
 import pytest
+from ray.autoscaler._private.aws import config, utils
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.tags import NODE_KIND_HEAD, NODE_KIND_WORKER, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
@@ -18,10 +21,6 @@ USER = "203.0.113.7/32"  # An address that is reserved for documentation.
 @pytest.fixture
 def ec2(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[Any]:
     """EC2 in this process, with the two profiles; keys of no account, and a home for the key pair that Ray makes."""
-    boto3 = pytest.importorskip("boto3", reason="pip install boto3")
-    moto = pytest.importorskip("moto", reason='pip install "moto[ec2]"')
-    from ray.autoscaler._private.aws import config, utils
-
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("HOME", str(tmp_path))
