@@ -32,7 +32,7 @@ check: install
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest -q -m "not ray and not slow"
+	$(BIN)/python -m pytest -q -m "not ray and not slow and not benchmark"
 
 format: install
 	$(BIN)/ruff format $(CODE)

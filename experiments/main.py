@@ -9,6 +9,7 @@ python experiments/main.py check-data      check a data set before anything is t
 python experiments/main.py train           train one trial
 python experiments/main.py evaluate        evaluate a trained trial on any split; write the COCO server's results file
 python experiments/main.py compare A B     the difference of two trials, with its interval over the images
+python experiments/main.py benchmark       measure this machine: paired comparisons with what people would use instead
 python experiments/main.py report          draw tables and figures again, from the store alone
 
 Every command takes --help.
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dynrcnn_ray.config import ConfigError
 from experiments import (
+    benchmark,
     check_data,
     commands,
     compare,
@@ -93,11 +95,14 @@ def main(arguments: Sequence[str]) -> int:
             return check_data.run_check_data(rest)
         if command == "compare":
             return compare.compare_trials(rest)
+        if command == "benchmark":
+            return benchmark.run_benchmark(rest)
         if command == "report":
             return commands.report(rest)
         if command in by_name:
             return commands.run_experiment(by_name[command], rest)
-        known = ", ".join(["list", "all", "check-data", "train", "evaluate", "compare", "report", *by_name, "table7"])
+        others = ("list", "all", "check-data", "train", "evaluate", "compare", "benchmark", "report", "table7")
+        known = ", ".join([*others, *by_name])
         raise ConfigError(f"unknown command {command!r}; allowed: {known}")
     except ValueError as error:
         # A user's mistake: what is wrong, in one line. Anything else is ours and shows its traceback.

@@ -1,0 +1,72 @@
+"""Resident memory of a training process over many steps."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dynrcnn_ray.benchmarks.schema import Row, at_most, stated_row
+from dynrcnn_ray.benchmarks.workbench import Workbench, train_split, with_batch, with_steps
+from dynrcnn_ray.config import TrialConfig, from_yaml, to_yaml
+from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.training import build_training_state, train
+
+STEPS = 2000
+_EVERY = 100
+_BATCH = 2
+_WARM_UP = 0.25
+"""Share of the steps that does not count."""
+_MEGABYTE = 1e6
+
+
+def measure_memory(bench: Workbench, rounds: int, steps: int = STEPS) -> Iterator[Row]:
+    """The growth of a training process after its warm-up. A round is one training."""
+    growths, sizes = [], []
+    for seed in range(rounds):
+        config = with_steps(with_batch(bench.mini, _BATCH), steps, log_every=max(1, steps * _EVERY // STEPS))
+        resident = _resident_while_training(config, seed)
+        growths.append(growth(resident))
+        sizes.append(float(np.median(resident)))
+    yield stated_row(
+        "memory.growth",
+        f"growth of memory over {steps} steps after warm-up, mini",
+        float(np.median(growths)),
+        "of the memory",
+        rounds=rounds,
+        must=at_most(0.01, "of the memory"),
+        note=f"{_BATCH} images a step; resident memory at each row, a straight line through all but the first quarter; "
+        f"the process has {np.median(sizes) / _MEGABYTE:.0f} MB",
+    )
+
+
+def growth(resident: list[float]) -> float:
+    """The rise of a straight line through the values after warm-up, as a share of their mean."""
+    counted = np.array(resident[int(len(resident) * _WARM_UP) :], dtype=np.float64)
+    slope = np.polynomial.Polynomial.fit(np.arange(len(counted)), counted, 1).convert().coef[1]
+    return float(slope * (len(counted) - 1) / counted.mean())
+
+
+def _resident_while_training(config: TrialConfig, seed: int) -> list[float]:
+    """In a process of its own: this one has trained before, and its heap is no longer that of a worker."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_train_and_watch, (to_yaml(config), seed))
+
+
+def _train_and_watch(text: str, seed: int) -> list[float]:
+    config = from_yaml(text)
+    torch.set_num_threads(config.run.cpus_per_worker)
+    dataset = train_split(config)
+    torch.manual_seed(seed)
+    state = build_training_state(config, len(dataset.class_names), Worker())
+    resident: list[float] = []
+    train(config, state, dataset, on_row=lambda row: resident.append(_resident()), on_checkpoint=lambda _: None)
+    return resident
+
+
+def _resident() -> float:
+    """Bytes of this process in memory (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * float(os.sysconf("SC_PAGE_SIZE"))

@@ -1,0 +1,57 @@
+"""A trial's speed under Ray Train against the bare loop, both as the training process itself measures it."""
+
+import dataclasses
+import statistics
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from dynrcnn_ray.benchmarks.paired import Paired
+from dynrcnn_ray.benchmarks.schema import Row, at_least, compared_row
+from dynrcnn_ray.benchmarks.workbench import Workbench, train_split, with_steps
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.training import build_training_state, train
+from dynrcnn_ray.orchestration.cluster import ray_cluster
+from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
+from dynrcnn_ray.results.store import ResultStore
+
+STEPS = 90
+
+
+def measure_ray_overhead(bench: Workbench, rounds: int, steps: int = STEPS) -> Iterator[Row]:
+    """The same trial in turn; of each the rows of images per second but the first, which holds the warm-up."""
+    # Only the end makes a checkpoint: the bare loop makes none.
+    config = with_steps(bench.mini, steps, checkpoint_every=10 * steps, log_every=max(1, steps // 6))
+    under_ray, bare = [], []
+    with ray_cluster():
+        for number in range(rounds):
+            seeded = dataclasses.replace(config, seed=number)
+            runs = [(under_ray, lambda: _under_ray(seeded, bench)), (bare, lambda: _bare(seeded))]  # noqa: B023
+            for speeds, run in runs if number % 2 == 0 else reversed(runs):
+                speeds.append(run())
+    yield compared_row(
+        "ray.images_per_second",
+        "training under Ray Train, 1 worker, mini",
+        "the engine's loop in this process",
+        Paired(np.array(under_ray), np.array(bare)),
+        "images per second",
+        must=at_least(0.98),
+        note=f"a round is {steps} steps of each; the median of its logged rows but the first",
+    )
+
+
+def _under_ray(config: TrialConfig, bench: Workbench) -> float:
+    storage = str(bench.scratch / f"ray_overhead_{config.seed}")
+    run_trials([PlannedTrial(config, "benchmark", "ray")], storage=storage, git_commit="")
+    rows = ResultStore.open(storage).dynamics([config.trial_id])
+    return float(rows["images_per_second"].iloc[1:].median())
+
+
+def _bare(config: TrialConfig) -> float:
+    torch.set_num_threads(config.run.cpus_per_worker)
+    dataset = train_split(config)
+    state = build_training_state(config, len(dataset.class_names), Worker())
+    train(config, state, dataset, on_row=lambda row: None, on_checkpoint=lambda _: None)
+    return statistics.median(row["images_per_second"] for row in state.history[1:])

@@ -1,0 +1,172 @@
+"""Measure this machine: paired comparisons, written as `tables/benchmarks.parquet` and `.md` in the storage.
+
+Each line names what it compares with; both sides run in turn, and the ratio is the median over the rounds. Lines are
+written as soon as they are measured, so that a run that is stopped leaves them. A later run with `--only` replaces the
+lines of those benchmarks and keeps the others. Measure on a machine that does nothing else.
+
+Command:  python experiments/main.py benchmark [--only NAME ...] [--rounds N] [--data-root DIR] [--storage DIR]
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from dynrcnn_ray.config import ConfigError
+from dynrcnn_ray.results.store import ResultStore, to_parquet_bytes
+from experiments.commands import _git_commit
+from experiments.options import StoreOptions, parse, storage_location
+
+if TYPE_CHECKING:
+    from dynrcnn_ray.benchmarks.workbench import Workbench
+
+NAMES = (
+    "training_step",
+    "reference_loop",
+    "loader",
+    "inference",
+    "evaluation",
+    "memory",
+    "collective",
+    "store",
+    "ray",
+    "startup",
+    "grid",
+)
+PARQUET_FILE = "tables/benchmarks.parquet"
+MARKDOWN_FILE = "tables/benchmarks.md"
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions(StoreOptions):
+    """Options of the command `benchmark`."""
+
+    only: tuple[str, ...] = ()
+    """Measure these alone: training_step, reference_loop, loader, inference, evaluation, memory, collective, store,
+    ray, startup, grid."""
+    rounds: int = 0
+    """Rounds of each benchmark. 0: as many as each needs."""
+    data_root: str = ""
+    """Folder of COCO 2017, or of a part of it, for the lines of ResNet-50. Empty: generated images."""
+    dry_run: bool = False
+    """Only say what would be measured."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One family of lines.
+
+    Attributes:
+        measure: yields the rows; takes the workbench and the number of rounds.
+        rounds: default number of rounds.
+        minutes: estimate on two quiet cores.
+    """
+
+    measure: "Callable[[Workbench, int], Iterator[dict[str, Any]]]"
+    rounds: int
+    minutes: float
+
+
+def benchmarks() -> dict[str, Benchmark]:
+    """All of them by name, in the order in which they run: those that start Ray come last."""
+    # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
+    from dynrcnn_ray.benchmarks.collective import measure_collective
+    from dynrcnn_ray.benchmarks.evaluation import measure_evaluation
+    from dynrcnn_ray.benchmarks.grid import measure_grid
+    from dynrcnn_ray.benchmarks.inference import measure_inference
+    from dynrcnn_ray.benchmarks.loader import measure_loader
+    from dynrcnn_ray.benchmarks.memory import measure_memory
+    from dynrcnn_ray.benchmarks.ray_overhead import measure_ray_overhead
+    from dynrcnn_ray.benchmarks.reference_loop import measure_reference_loop
+    from dynrcnn_ray.benchmarks.startup import measure_startup
+    from dynrcnn_ray.benchmarks.store import measure_store
+    from dynrcnn_ray.benchmarks.training_step import measure_training_step
+
+    in_order = (
+        Benchmark(measure_training_step, rounds=100, minutes=4),
+        Benchmark(measure_reference_loop, rounds=6, minutes=2.5),
+        Benchmark(measure_loader, rounds=3, minutes=1.5),
+        Benchmark(measure_inference, rounds=100, minutes=1),
+        Benchmark(measure_evaluation, rounds=1, minutes=1),
+        Benchmark(measure_memory, rounds=1, minutes=2),
+        Benchmark(measure_collective, rounds=200, minutes=0.5),
+        Benchmark(measure_store, rounds=1, minutes=2),
+        Benchmark(measure_ray_overhead, rounds=3, minutes=2),
+        Benchmark(measure_startup, rounds=2, minutes=1.5),
+        Benchmark(measure_grid, rounds=1, minutes=4.5),
+    )
+    return dict(zip(NAMES, in_order, strict=True))
+
+
+def run_benchmark(arguments: Sequence[str]) -> int:
+    """Measure, print and write the table."""
+    options = parse(BenchmarkOptions, arguments, command="benchmark")
+    _check(options)
+    chosen = {name: each for name, each in benchmarks().items() if not options.only or name in options.only}
+    print(f"About {sum(each.minutes for each in chosen.values()):.0f} minutes on two quiet cores.", flush=True)
+    if options.dry_run:
+        for name, each in chosen.items():
+            print(f"  {name:<15} {options.rounds or each.rounds:>4} rounds, about {each.minutes:g} minutes")
+        return 0
+
+    from dynrcnn_ray.benchmarks.workbench import build_workbench
+
+    store = ResultStore.open(storage_location(options.storage, "mini"))
+    commit = _git_commit()
+    with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_benchmark_") as scratch:
+        bench = build_workbench(Path(scratch), options.data_root)
+        for number, (name, each) in enumerate(chosen.items(), start=1):
+            rounds = options.rounds or each.rounds
+            label = f"[{number}/{len(chosen)}] {name}"
+            print(f"{label}: {rounds} rounds, about {each.minutes:g} minutes", flush=True)
+            started = time.perf_counter()
+            _measure(name, each.measure(bench, rounds), store, commit)
+            print(f"{label}: done in {(time.perf_counter() - started) / 60:.1f} minutes", flush=True)
+    for relative in (PARQUET_FILE, MARKDOWN_FILE):
+        print(store.describe_path(relative))
+    return 0
+
+
+def _check(options: BenchmarkOptions) -> None:
+    unknown = [name for name in options.only if name not in NAMES]
+    if unknown:
+        raise ConfigError(f"--only: {unknown[0]!r} is no benchmark; allowed: {', '.join(NAMES)}")
+    if options.rounds < 0:
+        raise ConfigError(f"--rounds: {options.rounds} must be 0 or greater")
+
+
+def _measure(name: str, rows: Iterator[dict[str, Any]], store: ResultStore, commit: str) -> None:
+    """Write each row as it comes, in the place of the benchmark's earlier ones."""
+    from dynrcnn_ray.benchmarks.markdown import row_line
+
+    measured: list[dict[str, Any]] = []
+    for row in rows:
+        measured.append(row | {"commit": commit})
+        print(f"  {row_line(row)}", flush=True)
+        write_rows(store, name, measured)
+
+
+def write_rows(store: ResultStore, benchmark: str, measured: Sequence[Mapping[str, Any]]) -> None:
+    """Put a benchmark's rows into the table, which keeps those of the others.
+
+    Raises:
+        StoreError: the table that is there is of another kind, or the storage cannot be written.
+    """
+    from dynrcnn_ray.benchmarks.markdown import benchmarks_markdown
+    from dynrcnn_ray.benchmarks.schema import BENCHMARKS
+
+    table = store.read_table(PARQUET_FILE, BENCHMARKS)
+    rows = table.to_pylist() if table else []
+    rows = [row for row in rows if _benchmark_of(row) != benchmark] + [dict(row) for row in measured]
+    rows.sort(key=lambda row: NAMES.index(_benchmark_of(row)))
+    table = pa.Table.from_pylist(rows, schema=BENCHMARKS)
+    store.write_bytes(PARQUET_FILE, to_parquet_bytes(table))
+    store.write_bytes(MARKDOWN_FILE, benchmarks_markdown(table.to_pylist()).encode())
+
+
+def _benchmark_of(row: Mapping[str, Any]) -> str:
+    return row["name"].partition(".")[0]

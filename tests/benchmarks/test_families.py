@@ -1,0 +1,123 @@
+"""Each family at a size of seconds: it runs, its lines fit, both sides compute the same. No time is judged."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dynrcnn_ray.benchmarks.collective import Network, all_reduce_seconds, buffer_bytes, modelled_seconds
+from dynrcnn_ray.benchmarks.evaluation import measure_evaluation
+from dynrcnn_ray.benchmarks.inference import measure_inference
+from dynrcnn_ray.benchmarks.loader import measure_loader
+from dynrcnn_ray.benchmarks.memory import growth, measure_memory
+from dynrcnn_ray.benchmarks.reference_loop import GroupedBatchSampler, measure_reference_loop, stock_detector
+from dynrcnn_ray.benchmarks.schema import BENCHMARKS
+from dynrcnn_ray.benchmarks.store import measure_store
+from dynrcnn_ray.benchmarks.training_step import measure_training_step
+from dynrcnn_ray.benchmarks.workbench import Workbench, preload, train_split
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.dynamic_training import DynamicTrainingState
+from dynrcnn_ray.models.detector import build_model
+
+
+@pytest.fixture
+def bench(smoke: TrialConfig, tmp_path: Path) -> Workbench:
+    """Scale smoke in the place of both trials."""
+    return Workbench(smoke, smoke, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("measure", [measure_training_step, measure_reference_loop, measure_loader, measure_inference])
+def test_a_family_yields_lines_of_the_schema(bench: Workbench, measure):
+    rows = list(measure(bench, 2))
+    assert rows
+    for row in rows:
+        assert set(row) <= set(BENCHMARKS.names)
+        assert row["compared_with"]
+        assert row["ratio"] > 0
+        assert row["median_a"] > 0
+    names = [row["name"] for row in rows]
+    assert len(set(names)) == len(names)
+
+
+def test_the_stock_detector_takes_our_weights_and_detects_the_same(smoke: TrialConfig):
+    smoke = dataclasses.replace(smoke, model=dataclasses.replace(smoke.model, score_threshold=0.0))
+    ours = build_model(smoke, 6, DynamicTrainingState(smoke)).eval()
+    stock = stock_detector(smoke, 6).eval()
+    for part in (stock.roi_heads, stock.roi_heads.box_roi_pool, stock.rpn.head):
+        assert type(part).__module__.startswith("torchvision")
+    stock.load_state_dict(ours.state_dict(), strict=True)
+    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    (a,), (b,) = ours([image]), stock([image])
+    assert len(a["scores"])
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_batches_of_the_reference_hold_one_aspect_ratio():
+    ratios = [0.5, 2.0] * 10
+    batches = list(GroupedBatchSampler(ratios, 4))
+    assert len(batches) == 4
+    assert all(len({ratios[index] for index in batch}) == 1 for batch in batches)
+    assert len({index for batch in batches for index in batch}) == 16
+
+
+def test_evaluation_compares_equal_numbers(bench: Workbench):
+    speed, difference = measure_evaluation(bench, 1, num_images=20)
+    assert speed["ratio"] > 0
+    assert difference["median_a"] <= 1e-9
+    assert difference["reached"] is True
+
+
+@pytest.mark.slow
+def test_memory_is_watched_in_a_process_of_its_own(bench: Workbench):
+    (row,) = measure_memory(bench, 1, steps=40)
+    assert "of the memory" in row["unit"]
+    assert abs(row["median_a"]) < 1
+
+
+def test_growth_is_the_slope_after_warm_up():
+    assert growth([1.0, 50.0, *[100.0] * 6]) == pytest.approx(0.0, abs=1e-12)
+    leaking = [0.0, 0.0, *np.linspace(100, 110, 6)]
+    assert growth(leaking) == pytest.approx(10 / 105)
+
+
+def test_a_store_is_filled_and_drawn(bench: Workbench):
+    rows = list(measure_store(bench, 1, many=40))
+    assert [row["name"] for row in rows][:2] == ["store.write", "store.listing"]
+    assert (bench.scratch / "store_40" / "tables" / "table3.md").is_file()
+    assert len(list((bench.scratch / "store_4" / "trials").iterdir())) == 4
+
+
+def test_the_buffer_is_the_one_that_training_reduces(smoke: TrialConfig):
+    state = DynamicTrainingState(smoke)
+    reduced = []
+    for _ in range(smoke.dynamic.update_interval):
+        state.end_step(lambda tensor: reduced.append(tensor.numel() * tensor.element_size()))
+    assert reduced == [buffer_bytes(smoke.dynamic.update_interval, smoke.train.global_batch)]
+
+
+def test_the_model_of_the_all_reduce():
+    network = Network(latency=1e-3, bandwidth=1e6)
+    assert modelled_seconds(1000, 1, network) == 0
+    # Two workers: a message there and one back, and half of the bytes twice.
+    assert modelled_seconds(1000, 2, network) == pytest.approx(2 * 1e-3 + 1000 / 1e6)
+    assert modelled_seconds(0, 1024, network) == pytest.approx(20 * 1e-3)
+    assert modelled_seconds(1_000_000, 8, network) == pytest.approx(6e-3 + 2 * 7 / 8)
+
+
+@pytest.mark.slow
+def test_two_processes_time_their_all_reduce(smoke: TrialConfig, tmp_path: Path):
+    seconds = all_reduce_seconds(smoke, 2, 3, tmp_path)
+    assert seconds.shape == (3,)
+    assert (seconds > 0).all()
+
+
+def test_preloaded_batches_are_those_of_the_training(smoke: TrialConfig):
+    dataset = train_split(smoke)
+    first, second = preload(smoke, dataset, 2)
+    assert len(first[0]) == len(first[1]) == smoke.train.global_batch
+    assert [target["image_index"] for target in first[1]] != [target["image_index"] for target in second[1]]
+    again = preload(smoke, dataset, 1)[0]
+    assert all(torch.equal(a, b) for a, b in zip(first[0], again[0], strict=True))
