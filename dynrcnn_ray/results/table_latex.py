@@ -74,7 +74,7 @@ def _float(grid: Grid, caption: str, experiment: str) -> str:
             rf"\caption{{{caption}}}",
             rf"\label{{{label}}}",
             r"\footnotesize",
-            r"\setlength{\tabcolsep}{4pt}",
+            r"\setlength{\tabcolsep}{2.5pt}",
             rf"\begin{{tabular}}{{{alignment}}}",
             r"\toprule",
             rf"{header} \\",
