@@ -169,7 +169,7 @@ def _run(
     # A URI may carry credentials, which have no place in a table.
     place = store.describe_path("").rstrip("/")
     is_uri = "://" in options.storage
-    shown = [place if is_uri and argument == options.storage else argument for argument in arguments]
+    shown = [argument.replace(options.storage, place) if is_uri else argument for argument in arguments]
     command = shlex.join(["python", "experiments/main.py", command_name or experiment.name, *shown])
     store.write_plan(experiment.name, experiment.plan(base, seeds, command))
 

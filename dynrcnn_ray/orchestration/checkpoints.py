@@ -81,8 +81,10 @@ class CheckpointFolder:
         return f"checkpoints/{self.training_id}"
 
     def _read(self, name: str, device: torch.device) -> dict[str, Any]:
-        with self.store.filesystem.open_input_stream(f"{self.store.root}/{self._folder}/{name}") as stream:
-            return torch.load(io.BytesIO(stream.read()), map_location=device, weights_only=True)
+        content = self.store.read_bytes(f"{self._folder}/{name}")
+        if content is None:
+            raise FileNotFoundError(name)
+        return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
 
 
 def _file_name(step: int) -> str:

@@ -157,8 +157,9 @@ class ResultStore:
         """
         if not self._is_file(relative):
             return None
-        with self._readable(relative), self.filesystem.open_input_stream(f"{self.root}/{relative}") as stream:
-            return stream.read()
+        # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
+        with self._readable(relative), self.filesystem.open_input_file(f"{self.root}/{relative}") as file:
+            return file.read()
 
     def read_table(self, relative: str, schema: pa.Schema) -> pa.Table | None:
         """A Parquet file of this schema; None if there is none.
