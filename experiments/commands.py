@@ -195,7 +195,8 @@ def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int])
     from dynrcnn_ray.data.prepare import fingerprint
 
     try:
-        base = dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=fingerprint(base.data)))
+        found = fingerprint(base.data, include_masks=base.model.has_masks)
+        base = dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=found))
     except DataError as error:
         print(f"The data are not here, so the trial ids are not final: {error}")
     trials = experiment.trials(base, seeds)
