@@ -397,7 +397,8 @@ def from_yaml(text: str) -> TrialConfig:
     """
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Too many digits are a ValueError, too many brackets a RecursionError.
         raise ConfigError(f"the configuration is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"the configuration must be a mapping of fields, not {type(tree).__name__}")
@@ -412,7 +413,7 @@ def _parse(tree: dict[str, Any]) -> TrialConfig:
 
 
 def _one_line(detail: Any) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
+    path = " ".join(".".join(str(part) for part in detail["loc"]).split())
     if detail["type"] == "unexpected_keyword_argument":
         return f"{path}: unknown field"
     requirement = detail["msg"].replace("Input should be", "must be")

@@ -169,7 +169,7 @@ def _run(
     # A URI may carry credentials, which have no place in a table.
     place = store.describe_path("").rstrip("/")
     is_uri = "://" in options.storage
-    shown = [place if is_uri and argument == options.storage else argument for argument in arguments]
+    shown = [argument.replace(options.storage, place) if is_uri else argument for argument in arguments]
     command = shlex.join(["python", "experiments/main.py", command_name or experiment.name, *shown])
     store.write_plan(experiment.name, experiment.plan(base, seeds, command))
 
@@ -195,7 +195,8 @@ def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int])
     from dynrcnn_ray.data.prepare import fingerprint
 
     try:
-        base = dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=fingerprint(base.data)))
+        found = fingerprint(base.data, include_masks=base.model.has_masks)
+        base = dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=found))
     except DataError as error:
         print(f"The data are not here, so the trial ids are not final: {error}")
     trials = experiment.trials(base, seeds)

@@ -67,7 +67,7 @@ def compare_trials(arguments: Sequence[str]) -> int:
     from dynrcnn_ray.evaluation.bootstrap import bootstrap_differences
     from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
 
-    data = prepare_data(config.data)
+    data = prepare_data(config.data, include_masks=config.model.has_masks)
     truth = read_ground_truth(annotation_path(data.root, data.val_split))
     differences = bootstrap_differences(
         _stored_matches(store, row_a, truth),

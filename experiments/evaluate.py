@@ -6,6 +6,7 @@ Command:  python experiments/main.py evaluate --trial TRIAL_ID --split test-dev2
 """
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,16 +57,19 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
     import torch
 
     from dynrcnn_ray.data.coco import CocoDataset, DataError
-    from dynrcnn_ray.data.prepare import prepare_data
+    from dynrcnn_ray.data.prepare import prepare_data, require_split
     from dynrcnn_ray.engine.collectives import Worker
     from dynrcnn_ray.engine.inference import detect, metrics_of
-    from dynrcnn_ray.engine.training import build_training_state
+    from dynrcnn_ray.engine.training import CheckpointError, build_training_state
     from dynrcnn_ray.evaluation.results_file import check_results, write_results
     from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 
+    split = options.split or data.val_split
     if data.root == config_root:
-        prepare_data(data)
-    dataset = CocoDataset(data.root, options.split or data.val_split)
+        prepare_data(data, include_masks=config.model.has_masks)
+    if data.root != config_root or split != data.val_split:
+        require_split(data.root, split, include_masks=config.model.has_masks)
+    dataset = CocoDataset(data.root, split)
     trained_on = CocoDataset(config_root, data.val_split)
     if dataset.category_ids != trained_on.category_ids:
         raise DataError(
@@ -74,12 +78,17 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
         )
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     untrained = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
-    checkpoint = CheckpointFolder(store, trained_id).require_newest(worker.device)
+    folder = CheckpointFolder(store, trained_id)
+    checkpoint = folder.require_newest(worker.device, on_damaged=lambda note: print(note, file=sys.stderr))
     state = build_training_state(untrained, len(dataset.class_names), worker)
-    state.model.load_state_dict(checkpoint["model"])
+    state.training_id = trained_id
+    try:
+        state.load_model(checkpoint)
+    except CheckpointError as error:
+        raise StoreError(f"{folder.described}: {error}") from None
     detections = detect(config, state.model, dataset, worker)
 
-    file = options.output.absolute() / f"detections_{options.split or data.val_split}_{options.trial}_results.json"
+    file = options.output.absolute() / f"detections_{split}_{options.trial}_results.json"
     write_results(file, detections)
     count = check_results(file, image_ids=dataset.image_ids, category_ids=dataset.category_ids)
     if dataset.has_annotations:

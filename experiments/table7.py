@@ -97,7 +97,7 @@ def run_table7(arguments: Sequence[str]) -> int:
     from dynrcnn_ray.engine.environment import describe_hardware
     from dynrcnn_ray.engine.speed import measure_speed
 
-    data = prepare_data(base.data)
+    data = prepare_data(base.data, include_masks=True)
     dataset = CocoDataset(data.root, data.val_split, include_masks=True)
     torch.set_num_threads(base.run.cpus_per_worker)
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))

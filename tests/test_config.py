@@ -27,6 +27,7 @@ def test_every_scale_is_valid_and_survives_yaml(scale):
     [
         {"run": {"num_workers": 4, "cpus_per_worker": 2, "log_every": 7, "checkpoint_every": 3, "gpu": True}},
         {"data": {"root": "/there"}},
+        {"data": {"source_root": "/there"}},
     ],
 )
 def test_what_a_run_merely_needs_does_not_change_its_id(same):
@@ -92,6 +93,9 @@ def test_ranks_are_in_proportion_to_the_rois(rois: int, iou_top_k: int, beta_top
         ("model: {name: cascade_rcnn}", "model.name: 'cascade_rcnn' trains at fixed thresholds"),
         ("train: [", "not valid YAML"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("[" * 20_000, "not valid YAML"),
+        ("seed: " + "9" * 5000, "not valid YAML"),
+        ('"a\\nb": 5', "a b: unknown field"),
         ("5", "must be a mapping"),
     ],
 )

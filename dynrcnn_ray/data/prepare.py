@@ -94,6 +94,24 @@ def check_data(
     return splits
 
 
+def require_split(root: str | Path, split: str, *, include_masks: bool = False) -> None:
+    """Check one more split that average precision is to be measured on; nothing of it is left out.
+
+    Args:
+        root: Folder of the data set.
+        split: Its name.
+        include_masks: Every object needs a mask.
+
+    Raises:
+        DataError: annotations or images that cannot be used, one line a problem.
+    """
+    checked = check_split(root, split, include_masks=include_masks, evaluated=True)
+    checked = check_images(Path(root) / split, checked, cache=_cache() / "checked_images")
+    if checked.errors:
+        lines = "\n".join(map(str, checked.errors))
+        raise DataError(lines.replace(", or leave them out with --data.drop-invalid", ""))
+
+
 def describe_dropped(checked: CheckedSplit) -> list[str]:
     """What `data.drop_invalid` leaves out of a split, a line each; nothing if nothing is left out."""
     if not checked.errors or checked.content is None:

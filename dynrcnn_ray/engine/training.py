@@ -1,7 +1,8 @@
 """One worker's training loop: plain PyTorch, with or without Ray, alone or among others."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,21 +85,42 @@ class TrainingState:
         Raises:
             CheckpointError: it is another training's, or not a training state at all.
         """
+        self.load_model(state)
+        with _refused_unless_it_fits():
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.dynamic.load_state_dict(state["dynamic"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.telemetry.load_state_dict(state["telemetry"], self.worker.rank)
+            self.history = list(state["history"])
+            self.snapshots = list(state["snapshots"])
+            self.train_seconds = float(state["train_seconds"])
+            self.best_average_precision = float(state["best_average_precision"])
+
+    def load_model(self, state: dict[str, Any]) -> None:
+        """Take the model's weights alone from a checkpoint.
+
+        Raises:
+            CheckpointError: it is another training's or another model's, or not a training state at all.
+        """
         found = state.get("training_id") if isinstance(state, dict) else None
         if found != self.training_id:
             raise CheckpointError(
                 f"the checkpoint is of training {found!r}, not of {self.training_id!r}; delete it, or bring back the "
                 "right one"
             )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.dynamic.load_state_dict(state["dynamic"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.telemetry.load_state_dict(state["telemetry"], self.worker.rank)
-        self.history = list(state["history"])
-        self.snapshots = list(state["snapshots"])
-        self.train_seconds = float(state["train_seconds"])
-        self.best_average_precision = float(state["best_average_precision"])
+        with _refused_unless_it_fits():
+            self.model.load_state_dict(state["model"])
+
+
+@contextlib.contextmanager
+def _refused_unless_it_fits() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Whatever somebody put into the file decides which.
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+        raise CheckpointError(
+            f"the checkpoint does not fit this training's model ({reason}); delete it, or bring back the right one"
+        ) from None
 
 
 def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) -> TrainingState:

@@ -73,7 +73,7 @@ def run_trial(
     data = config.data
     if not (data.fingerprint and annotation_path(data.root, data.train_split).is_file()):
         # On another node than the one that prepared them, generated images may be missing.
-        data = prepare_data(data)
+        data = prepare_data(data, include_masks=config.model.has_masks)
     train_split = CocoDataset(data.root, data.train_split, include_masks=config.model.has_masks)
     val_split = CocoDataset(data.root, data.val_split)
     state = build_training_state(config, len(train_split.class_names), worker)

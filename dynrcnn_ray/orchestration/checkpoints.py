@@ -7,12 +7,11 @@
 """
 
 import io
-import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyarrow import fs
 
 from dynrcnn_ray.results.store import ResultStore, StoreError
 
@@ -43,46 +42,60 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are there, ascending."""
-        selector = fs.FileSelector(f"{self.store.root}/{self._folder}", allow_not_found=True)
-        names = [info.base_name for info in self.store.filesystem.get_file_info(selector)]
-        numbers = [name.removeprefix("step_").removesuffix(".pt") for name in names if name.startswith("step_")]
+        names = self.store.names(self._folder, ".pt")
+        numbers = [name.removeprefix("step_") for name in names if name.startswith("step_")]
         return sorted(int(number) for number in numbers if number.isdecimal())
 
-    def newest(self, device: torch.device) -> dict[str, Any] | None:
+    def newest(
+        self, device: torch.device, *, on_damaged: Callable[[str], None] = lambda note: None
+    ) -> dict[str, Any] | None:
         """The newest training state that can be read, on a device; None if there is none.
 
         A damaged file is passed over: the run then goes on from the one before. Nothing but tensors and plain values is
         accepted.
+
+        Args:
+            device: where its tensors go.
+            on_damaged: told of each file that is passed over, in a line.
+
+        Raises:
+            StoreError: the storage cannot be read; that is no reason to train anew.
         """
         for step in reversed(self.steps()):
-            try:
-                return self._read(_file_name(step), device)
-            except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+            relative = f"{self._folder}/{_file_name(step)}"
+            content = self.store.read_bytes(relative)
+            if content is None:  # Another driver has dropped it in the meantime.
                 continue
+            try:
+                return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+            except Exception as error:  # Broken bytes make the unpickler raise nearly anything.
+                on_damaged(f"{self.store.describe_path(relative)} is damaged and passed over ({type(error).__name__})")
         return None
 
-    def require_newest(self, device: torch.device) -> dict[str, Any]:
+    def require_newest(
+        self, device: torch.device, *, on_damaged: Callable[[str], None] = lambda note: None
+    ) -> dict[str, Any]:
         """Like `newest`.
 
         Raises:
             StoreError: there is none that can be read.
         """
-        state = self.newest(device)
+        state = self.newest(device, on_damaged=on_damaged)
         if state is None:
             found = f"{len(self.steps())} damaged ones" if self.steps() else "none"
             raise StoreError(
-                f"{self.store.describe_path(self._folder)}: has no readable checkpoint ({found}); give a trial that "
-                "trained in this storage"
+                f"{self.described}: has no readable checkpoint ({found}); give a trial that trained in this storage"
             )
         return state
 
     @property
+    def described(self) -> str:
+        """Where it is, for people."""
+        return self.store.describe_path(self._folder)
+
+    @property
     def _folder(self) -> str:
         return f"checkpoints/{self.training_id}"
-
-    def _read(self, name: str, device: torch.device) -> dict[str, Any]:
-        with self.store.filesystem.open_input_stream(f"{self.store.root}/{self._folder}/{name}") as stream:
-            return torch.load(io.BytesIO(stream.read()), map_location=device, weights_only=True)
 
 
 def _file_name(step: int) -> str:

@@ -12,7 +12,7 @@ from dynrcnn_ray.config import TrialConfig, from_yaml
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.environment import describe_hardware, package_versions
 from dynrcnn_ray.engine.telemetry import DynamicsRow
-from dynrcnn_ray.engine.training import TrainingDivergedError, TrainingState
+from dynrcnn_ray.engine.training import CheckpointError, TrainingDivergedError, TrainingState
 from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.results.store import ResultStore
@@ -34,13 +34,15 @@ def train_worker(payload: dict[str, str]) -> dict[str, Any]:
         outcome = run_trial(
             config,
             worker,
-            checkpoint=checkpoints.newest(worker.device),
+            checkpoint=checkpoints.newest(worker.device, on_damaged=_report_note),
             on_row=_report_row,
             on_checkpoint=_checkpoint_writer(config, checkpoints, worker),
             on_note=_report_note,
         )
     except TrainingDivergedError as error:
         return {"failure": f"{type(error).__name__}: {error}"}
+    except CheckpointError as error:
+        return {"failure": f"{type(error).__name__}: {checkpoints.described}: {error}"}
     return {
         **asdict(outcome),
         "packages": package_versions(),

@@ -40,6 +40,7 @@ from dynrcnn_ray.results.schemas import (
 
 _PARTIAL = ".partial"
 _SUFFIX = ".parquet"
+_MEND = "mend or delete it, then repeat the command that wrote it"
 
 
 class StoreError(ValueError):
@@ -157,8 +158,9 @@ class ResultStore:
         """
         if not self._is_file(relative):
             return None
-        with self._readable(relative), self.filesystem.open_input_stream(f"{self.root}/{relative}") as stream:
-            return stream.read()
+        # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
+        with self._readable(relative), self.filesystem.open_input_file(f"{self.root}/{relative}") as file:
+            return file.read()
 
     def read_table(self, relative: str, schema: pa.Schema) -> pa.Table | None:
         """A Parquet file of this schema; None if there is none.
@@ -167,6 +169,17 @@ class ResultStore:
             StoreError: the file is damaged, foreign or of another schema version.
         """
         return self._read_file(relative, schema, None) if self._is_file(relative) else None
+
+    def names(self, folder: str, suffix: str = _SUFFIX) -> list[str]:
+        """Names of a folder's files with this suffix, without it, sorted.
+
+        Raises:
+            StoreError: the storage cannot be read.
+        """
+        selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        with self._readable(folder, "check that the storage is there and can be read"):
+            files = self.filesystem.get_file_info(selector)
+        return sorted(file.base_name.removesuffix(suffix) for file in files if file.base_name.endswith(suffix))
 
     def delete(self, relative: str) -> None:
         """Delete a file; one that is already gone is fine.
@@ -246,7 +259,7 @@ class ResultStore:
         Raises:
             StoreError: the storage cannot be read.
         """
-        return self._names("plans")
+        return self.names("plans")
 
     def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
         # pyarrow drops unknown keys without a word: a misspelt field would be lost.
@@ -289,16 +302,10 @@ class ResultStore:
         with self._readable(relative):
             return self.filesystem.get_file_info(f"{self.root}/{relative}").type == pafs.FileType.File
 
-    def _names(self, folder: str) -> list[str]:
-        selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
-        with self._readable(folder):
-            files = self.filesystem.get_file_info(selector)
-        return sorted(file.base_name.removesuffix(_SUFFIX) for file in files if file.base_name.endswith(_SUFFIX))
-
     def _read_folder(
         self, folder: str, schema: pa.Schema, names: Iterable[str] | None, columns: list[str] | None = None
     ) -> pd.DataFrame:
-        present = self._names(folder)
+        present = self.names(folder)
         wanted = present if names is None else sorted(set(names).intersection(present))
         tables = [self._read_file(f"{folder}/{name}{_SUFFIX}", schema, columns) for name in wanted]
         merged = pa.concat_tables(tables) if tables else schema.empty_table()
@@ -332,16 +339,13 @@ class ResultStore:
         raise StoreError(f"{self.describe_path(relative)} {problem}; move it away or choose another storage")
 
     @contextlib.contextmanager
-    def _readable(self, relative: str) -> Iterator[None]:
+    def _readable(self, relative: str, remedy: str = _MEND) -> Iterator[None]:
         try:
             yield
         except StoreError:
             raise
         except (pa.ArrowException, OSError) as error:
-            raise StoreError(
-                f"{self.describe_path(relative)} cannot be read: {_one_line(error)}; "
-                "mend or delete it, then repeat the command that wrote it"
-            ) from None
+            raise StoreError(f"{self.describe_path(relative)} cannot be read: {_one_line(error)}; {remedy}") from None
 
 
 def _in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -1,0 +1,168 @@
+"""The command `evaluate` without Ray, on the scale smoke: what it checks, and checkpoints that do not fit."""
+
+import datetime
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dynrcnn_ray.config import TrialConfig, to_yaml
+from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.training import TrainingState, build_training_state
+from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
+from dynrcnn_ray.results.store import ResultStore
+from experiments.main import main
+from tests.engine.test_trial import change
+
+
+@pytest.fixture
+def home(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, home: None, smoke: TrialConfig) -> CheckpointFolder:
+    """A finished trial with an untrained checkpoint of step 5 in its store."""
+    store = ResultStore.open(tmp_path / "store")
+    row = {"trial_id": "abc", "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke", "num_workers": 1}
+    row |= {"status": "finished", "AP": 0.0, "config": to_yaml(smoke)}
+    store.write_trial(row | {"finished_at": datetime.datetime.now(datetime.UTC)})
+    folder = CheckpointFolder(store, smoke.training_id)
+    save(folder, untrained(smoke), 5)
+    return folder
+
+
+def untrained(config: TrialConfig, more_classes: int = 0) -> TrainingState:
+    classes = CocoDataset(config.data.root, config.data.val_split).class_names
+    return build_training_state(config, len(classes) + more_classes, Worker())
+
+
+def save(folder: CheckpointFolder, state: TrainingState | dict, step: int) -> None:
+    contents = state if isinstance(state, dict) else state.state_dict()
+    folder.save(contents, step, is_best=False, keep=2)
+
+
+def run(folder: CheckpointFolder, tmp_path: Path, *arguments: str) -> int:
+    return main(
+        ["evaluate", "--trial", "abc", "--storage", folder.store.root, "--output", str(tmp_path / "out"), *arguments]
+    )
+
+
+def test_it_evaluates_the_newest_checkpoint(folder: CheckpointFolder, tmp_path: Path, capsys):
+    assert run(folder, tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "AP50 " in out
+    assert "detections_val_abc_results.json" in out
+
+
+def test_a_truncated_checkpoint_is_passed_over_with_a_line(
+    folder: CheckpointFolder, smoke: TrialConfig, tmp_path: Path, capsys
+):
+    save(folder, untrained(smoke), 10)
+    file = Path(folder.described) / "step_00000010.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    assert run(folder, tmp_path) == 0
+    assert capsys.readouterr().err == f"{file} is damaged and passed over (RuntimeError)\n"
+
+
+def truncated(folder: CheckpointFolder, smoke: TrialConfig) -> None:
+    file = Path(folder.described) / "step_00000005.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def of_another_training(folder: CheckpointFolder, smoke: TrialConfig) -> None:
+    save(folder, untrained(change(smoke, train={"learning_rate": 0.5})), 10)
+
+
+def of_another_model(folder: CheckpointFolder, smoke: TrialConfig) -> None:
+    other = change(smoke, model={"name": "cascade_rcnn"}, dynamic={"dla": False, "dsl": False})
+    save(folder, untrained(other).state_dict() | {"training_id": smoke.training_id}, 10)
+
+
+def of_other_classes(folder: CheckpointFolder, smoke: TrialConfig) -> None:
+    save(folder, untrained(smoke, more_classes=1), 10)
+
+
+def of_weights_alone(folder: CheckpointFolder, smoke: TrialConfig) -> None:
+    save(folder, dict(untrained(smoke).model.state_dict()), 10)
+
+
+def without_a_model(folder: CheckpointFolder, smoke: TrialConfig) -> None:
+    save(folder, {"training_id": smoke.training_id}, 10)
+
+
+def no_mapping(folder: CheckpointFolder, smoke: TrialConfig) -> None:
+    torch.save([1, 2], Path(folder.described) / "step_00000010.pt")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncated, "has no readable checkpoint (1 damaged ones); give a trial that trained in this storage"),
+        (of_another_training, "the checkpoint is of training '"),
+        (of_another_model, "the checkpoint does not fit this training's model (RuntimeError: Error(s) in loading"),
+        (of_other_classes, "the checkpoint does not fit this training's model (RuntimeError: Error(s) in loading"),
+        (of_weights_alone, "the checkpoint is of training None, not of '"),
+        (without_a_model, "the checkpoint does not fit this training's model (KeyError: 'model'); delete it"),
+        (no_mapping, "the checkpoint is of training None, not of '"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_in_a_line(
+    folder: CheckpointFolder,
+    smoke: TrialConfig,
+    tmp_path: Path,
+    capsys,
+    damage: Callable[[CheckpointFolder, TrialConfig], None],
+    message: str,
+):
+    damage(folder, smoke)
+    assert run(folder, tmp_path) == 2
+    *passed_over, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {folder.described}: {message}")
+    assert len(passed_over) == (damage is truncated)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def other_split(smoke: TrialConfig, tmp_path: Path) -> Path:
+    """The trial's data with a third split, `more`, whose first box is beyond its image."""
+    root = tmp_path / "data"
+    shutil.copytree(smoke.data.root, root)
+    shutil.copytree(root / "val", root / "more")
+    content = json.loads((root / "annotations" / "instances_val.json").read_text())
+    content["annotations"][0]["bbox"] = [1000, 0, 5, 5]
+    (root / "annotations" / "instances_more.json").write_text(json.dumps(content))
+    return root
+
+
+def test_another_split_is_checked_before_it_is_measured_on(
+    folder: CheckpointFolder, other_split: Path, tmp_path: Path, capsys
+):
+    assert run(folder, tmp_path, "--data-root", str(other_split), "--split", "more") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"error: {other_split}/annotations/instances_more.json: bbox outside its image: 1 annotation"
+    )
+    assert line.endswith("; correct them")
+
+
+def test_the_images_of_another_split_are_checked(folder: CheckpointFolder, other_split: Path, tmp_path: Path, capsys):
+    next((other_split / "val").iterdir()).unlink()
+    assert run(folder, tmp_path, "--data-root", str(other_split)) == 2
+    assert f"{other_split}/val lacks images: 1 image" in capsys.readouterr().err
+
+
+def test_a_split_that_trained_is_checked_as_one_to_measure_on(
+    folder: CheckpointFolder, smoke: TrialConfig, other_split: Path, tmp_path: Path, capsys
+):
+    """A box without extent is fine in training, but no detection can match it."""
+    file = other_split / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"][2] = 0
+    file.write_text(json.dumps(content))
+    assert run(folder, tmp_path, "--data-root", str(other_split), "--split", "train") == 2
+    assert "instances_train.json: bbox of zero width or height" in capsys.readouterr().err

@@ -1,0 +1,261 @@
+"""Results and checkpoints on S3: moto's server in this process, the real command line in others."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import boto3
+import pandas as pd
+import pyarrow.dataset as ds
+import pytest
+from moto.s3.exceptions import S3AccessDeniedError
+from moto.s3.models import S3Backend
+from moto.server import ThreadedMotoServer
+
+from dynrcnn_ray.results.store import ResultStore, StoreError
+from experiments.main import main
+from tests.cluster.ray_head import processes_with
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PART = 10 * 1024 * 1024
+"""Bytes of one part of an upload, as pyarrow cuts it."""
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@dataclass(frozen=True)
+class Server:
+    """An S3 server with one empty bucket."""
+
+    endpoint: str
+    client: Any
+
+    def uri(self, prefix: str) -> str:
+        return f"s3://bucket/{prefix}?endpoint_override={self.endpoint}&region=us-east-1"
+
+    def keys(self, prefix: str) -> set[str]:
+        """Objects below a prefix, without the empty ones that stand for folders."""
+        found = self.client.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])
+        return {each["Key"] for each in found if not each["Key"].endswith("/")}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server on a free port, and keys of no account."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        moto_server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        moto_server.start()
+        _, port = moto_server.get_host_and_port()
+        endpoint = f"http://127.0.0.1:{port}"
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        client.create_bucket(Bucket="bucket")
+        yield Server(endpoint, client)
+        moto_server.stop()
+
+
+def instead_of(method: str, act: Callable[..., Any]) -> Any:
+    """Patch the server: `act` is called with the real method and its arguments."""
+    real = getattr(S3Backend, method)
+    return mock.patch.object(S3Backend, method, lambda *arguments, **named: act(real, *arguments, **named))
+
+
+def test_an_upload_that_breaks_off_leaves_what_was_there(server: Server):
+    """The second of three parts is refused, as when rights are withdrawn or an upload is aborted elsewhere."""
+
+    def refuse_second(real, backend, bucket, upload, part, body):
+        if part == 2:
+            raise S3AccessDeniedError
+        return real(backend, bucket, upload, part, body)
+
+    store = ResultStore.open(server.uri("broken"))
+    store.write_bytes("a", b"before")
+    with instead_of("upload_part", refuse_second):
+        for name in ("a", "b"):
+            with pytest.raises(StoreError, match=rf"s3://bucket/broken/{name} cannot be written: .*UploadPart"):
+                store.write_bytes(name, bytes(3 * PART))
+    assert store.read_bytes("a") == b"before"
+    assert store.read_bytes("b") is None
+
+
+WRITE = """
+import sys
+from dynrcnn_ray.results.store import ResultStore
+store = ResultStore.open(sys.argv[1])
+store.write_bytes("plans/a.parquet", bytes(int(sys.argv[2])))
+"""
+
+
+def test_a_writer_that_is_killed_leaves_what_was_there(server: Server):
+    store = ResultStore.open(server.uri("killed"))
+    store.write_bytes("plans/a.parquet", b"before")
+    writers: list[subprocess.Popen] = []
+
+    def kill_at_last(real, backend, bucket, upload, part, body):
+        if part == 3:
+            writers[0].kill()
+            writers[0].wait()
+        return real(backend, bucket, upload, part, body)
+
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with instead_of("upload_part", kill_at_last):
+        command = [sys.executable, "-c", WRITE, server.uri("killed"), str(3 * PART)]
+        writers.append(subprocess.Popen(command, env=environment))
+        assert writers[0].wait(60) == -signal.SIGKILL
+    assert store.read_bytes("plans/a.parquet") == b"before"
+    assert server.keys("killed/") == {"killed/plans/a.parquet"}
+
+
+def test_a_large_object_is_read_in_few_requests(server: Server):
+    """A checkpoint has some hundred megabytes; each request costs tens of milliseconds."""
+    store = ResultStore.open(server.uri("large"))
+    content = os.urandom(PART)
+    store.write_bytes("a", content)
+    requests: list[str] = []
+
+    def count(real, backend, bucket, key, *others, **named):
+        requests.append(key)
+        return real(backend, bucket, key, *others, **named)
+
+    with instead_of("get_object", count):
+        assert store.read_bytes("a") == content
+    assert len(requests) < 10
+
+
+def test_the_endpoint_may_come_from_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch):
+    ResultStore.open(server.uri("environment")).write_bytes("a", b"1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    assert ResultStore.open("s3://bucket/environment").read_bytes("a") == b"1"
+
+
+def test_a_bucket_that_is_not_there_is_told_in_one_line(server: Server):
+    store = ResultStore.open(server.uri("x").replace("//bucket", "//nowhere"))
+    with pytest.raises(StoreError, match=r"s3://nowhere/x/a cannot be written: .*bucket does not exist") as refused:
+        store.write_bytes("a", b"1")
+    assert "\n" not in str(refused.value)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """One training whose driver was killed, and what the same command then printed."""
+
+    uri: str
+    home: Path
+    command: list[str]
+    trial: str
+    after_kill: set[str]
+    resumed: str
+
+
+def start(home: Path, *arguments: str) -> subprocess.Popen:
+    """The command line in a process of its own, with a Ray of its own below `home`."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"XDG_CACHE_HOME": str(home), "RAY_TMPDIR": str(home), "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def printed_by(process: subprocess.Popen) -> str:
+    """What a command prints that must succeed."""
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    return out
+
+
+def end_leftovers(home: Path) -> None:
+    """Wait until Ray has gone after its driver; end what of it has not."""
+    for _ in range(20):
+        if not processes_with(str(home)):
+            return
+        time.sleep(0.5)
+    for pid in processes_with(str(home)):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def runs(server: Server) -> Iterator[Runs]:
+    """Train ten steps with checkpoints at five and ten; the driver is killed while the second is uploaded."""
+    uri, prefix = server.uri("runs/smoke"), "runs/smoke/"
+    command = ["train", "--scale", "smoke", f"--storage={uri}"]
+    killed: list[str] = []
+    processes: list[subprocess.Popen] = []
+
+    def kill_driver(real, backend, bucket, upload, body):
+        key = backend.get_bucket(bucket).multiparts[upload].key_name
+        if key.endswith("step_00000010.pt") and not killed:
+            killed.append(key)
+            processes[0].kill()
+            raise S3AccessDeniedError
+        return real(backend, bucket, upload, body)
+
+    with tempfile.TemporaryDirectory(prefix="s3_", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        with instead_of("complete_multipart_upload", kill_driver):
+            processes.append(start(home, *command))
+            out, _ = processes[0].communicate(timeout=300)
+        assert processes[0].returncode == -signal.SIGKILL, out
+        end_leftovers(home)
+        after_kill = {key.removeprefix(prefix) for key in server.keys(prefix)}
+        resumed = printed_by(start(home, *command))
+        yield Runs(uri, home, command, killed[0].split("/")[-2], after_kill, resumed)
+        end_leftovers(home)
+
+
+def test_a_run_whose_driver_was_killed_goes_on_from_its_checkpoint(runs: Runs):
+    assert f"checkpoints/{runs.trial}/step_00000005.pt" in runs.after_kill
+    assert f"checkpoints/{runs.trial}/step_00000010.pt" not in runs.after_kill
+    assert not [key for key in runs.after_kill if key.startswith("trials/")]
+    assert "goes on from the checkpoint of step 5" in runs.resumed
+    assert "step 10/10" in runs.resumed
+
+
+def test_the_same_command_finds_it_all_done(runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(runs.home))
+    assert main(runs.command) == 0
+    printed = capsys.readouterr().out
+    assert "nothing to train, all 1 trials are in s3://bucket/runs/smoke." in printed
+    assert "[1/1]" not in printed
+
+
+def test_everything_is_in_the_bucket(runs: Runs, server: Server):
+    kept = {f"checkpoints/{runs.trial}/step_{step:08d}.pt" for step in (5, 10)}
+    per_trial = {f"{kind}/{runs.trial}.parquet" for kind in ("trials", "dynamics", "proposals", "detections")}
+    drawn = {f"tables/train.{kind}" for kind in ("md", "tex", "parquet")} | {"plans/train.parquet"}
+    assert kept | per_trial | drawn <= {key.removeprefix("runs/smoke/") for key in server.keys("runs/smoke/")}
+
+
+def test_the_report_is_drawn_from_the_bucket_alone(runs: Runs, server: Server, capsys: pytest.CaptureFixture[str]):
+    (table,) = [key for key in server.keys("runs/smoke/") if key.endswith("train.md")]
+    server.client.delete_object(Bucket="bucket", Key=table)
+    assert main(["report", "--storage", runs.uri]) == 0
+    assert "s3://bucket/runs/smoke/report.html" in capsys.readouterr().out
+    assert {table, "runs/smoke/report.html"} <= server.keys("runs/smoke/")
+
+
+def test_others_read_the_bucket_and_no_option_of_the_uri_is_stored(runs: Runs, server: Server):
+    store = ResultStore.open(runs.uri)
+    trials = ds.dataset(f"{store.root}/trials", filesystem=store.filesystem).to_table().to_pandas()
+    dynamics = pd.read_parquet(f"{store.root}/dynamics/{runs.trial}.parquet", filesystem=store.filesystem)
+    assert trials["status"].tolist() == ["finished"]
+    assert dynamics["step"].max() == 10
+    plan = store.plan("train")
+    assert plan is not None
+    assert plan["command"][0] == "python experiments/main.py train --scale smoke --storage=s3://bucket/runs/smoke"
