@@ -101,8 +101,8 @@ def main(arguments: Sequence[str]) -> int:
             return commands.report(rest)
         if command in by_name:
             return commands.run_experiment(by_name[command], rest)
-        others = ("list", "all", "check-data", "train", "evaluate", "compare", "benchmark", "report", "table7")
-        known = ", ".join([*others, *by_name])
+        others = ("list", "all", "check-data", "train", "evaluate", "compare", "benchmark", "report")
+        known = ", ".join([*others, *by_name, "table7"])
         raise ConfigError(f"unknown command {command!r}; allowed: {known}")
     except ValueError as error:
         # A user's mistake: what is wrong, in one line. Anything else is ours and shows its traceback.
