@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 CODE := dynrcnn_ray experiments tests
+# Two processes; a file's tests stay together, in the order of the files: those that start Ray do not come last.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help install demo test check format clean
 
@@ -25,14 +27,14 @@ demo: install
 	$(BIN)/python experiments/main.py table3
 
 test: install
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 check: install
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest -q -m "not ray and not slow and not benchmark"
+	$(PYTEST) -m "not ray and not slow and not benchmark"
 
 format: install
 	$(BIN)/ruff format $(CODE)

@@ -96,7 +96,7 @@ class _Reports(TuneReportCallback):
     """What workers report goes to Tune; the loss of a worker too, which nobody would else see while the trial waits."""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        self.after_report(run_context, [{"note": _first_failure(worker_exceptions)}], None)
+        self.after_report(run_context, [{"note": f"interrupted: {_first_failure(worker_exceptions)}"}], None)
 
 
 def _write_course(store: ResultStore, config: TrialConfig, outcome: dict[str, Any]) -> None:
@@ -144,9 +144,11 @@ def _reason(error: Exception) -> str:
 
 def _first_failure(worker_failures: dict[int, Exception]) -> str:
     """What began it: a worker that is gone makes the others fail too, if that is known by now."""
-    gone = {rank: error for rank, error in worker_failures.items() if isinstance(error, RayActorError)}
-    rank, error = next(iter((gone or worker_failures).items()))
-    return f"worker {rank} failed: {'its process or its node ended' if gone else _one_line(error)}"
+    # Ray Train wraps what its health check met.
+    causes = {rank: getattr(error, "health_check_failure", error) for rank, error in worker_failures.items()}
+    gone = {rank: error for rank, error in causes.items() if isinstance(error, RayActorError)}
+    rank, error = next(iter((gone or causes).items()))
+    return f"worker {rank}: {'its process or its node ended' if gone else _one_line(error)}"
 
 
 def _failed(store: ResultStore, config: TrialConfig, reason: str) -> dict[str, Any]:
@@ -155,4 +157,4 @@ def _failed(store: ResultStore, config: TrialConfig, reason: str) -> dict[str, A
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")[:500]

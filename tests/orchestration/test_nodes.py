@@ -59,7 +59,7 @@ def test_a_trial_waits_for_a_node_in_the_place_of_a_dead_one_and_ends_with_the_s
         assert code == 0, out
         kill_at_step_7()
         process = command.start(*TWO_WORKERS)
-        lines = read_until(process, " failed: ")
+        lines = read_until(process, " interrupted: worker ")
     with cluster.mortal_node():
         rest, _ = process.communicate(timeout=400)
     out = "".join(lines) + rest

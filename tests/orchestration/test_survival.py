@@ -25,7 +25,7 @@ def test_a_killed_worker_starts_again_within_the_same_command(undisturbed: Comma
     command = Command(undisturbed.home, tmp_path / "store")
     code, out = command.run(*TRAIN, at="in_mid_interval", who="self")
     assert code == 0, out
-    assert out.index("worker 0 failed: its process or its node ended") < out.index(
+    assert out.index("interrupted: worker 0: its process or its node ended") < out.index(
         "goes on from the checkpoint of step 5"
     )
     assert_same_bits(command, undisturbed)
@@ -76,7 +76,7 @@ def test_one_trial_out_of_memory_does_not_stop_the_others(cache_home: Path, tmp_
     assert code == 1, out
     trials = command.trials().set_index("seed")
     assert trials["status"].to_dict() == {0: "finished", 1: "failed", 2: "finished"}
-    assert "MemoryError" in trials.loc[1, "error"]
+    assert trials.loc[1, "error"] == "worker 0: MemoryError"
     assert trials.loc[1, "last_good_step"] == 4
 
 
