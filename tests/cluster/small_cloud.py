@@ -1,8 +1,8 @@
 """A cloud in namespaces of this machine: moto's EC2 and S3, and a machine of its own for each instance that EC2 starts.
 
-A machine has its own processes, network and folders: it sees this machine's programs, read-only, and neither its
-processes nor its home, and nothing that runs there reaches any address outside. So a `ray stop` there, which ends every
-Ray that it finds by name, finds that machine's alone. With the cloud's first process all of it ends.
+A machine has its own processes, network and folders. It sees this machine's programs, read-only, but neither its
+processes nor its home, and reaches no address outside the cloud. So `ray stop`, which ends every Ray that it finds by
+name, finds those of that machine alone. With the cloud's first process everything in it ends.
 
 `small_cloud` starts this file with namespaces around it. The user's own machine is one more, in the cloud's network.
 """
@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -108,26 +109,27 @@ def small_cloud(bucket: Path) -> Iterator[Cloud]:
     """Start a cloud, with the files of a folder in its bucket; end it, all its machines and their files with it."""
     folder = Path(tempfile.mkdtemp(prefix="cloud_"))
     log = folder / _LOG
-    unshare = ["unshare", *_NAMESPACES, "--fork", "--kill-child", "--mount-proc", sys.executable, __file__, str(folder)]
-    unshare.append(str(bucket))
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            unshare, env=os.environ | AWS | {"PATH": _SEARCH}, stdout=subprocess.PIPE, stderr=out, text=True
-        )
+    line = ["unshare", *_NAMESPACES, "--fork", "--mount-proc", sys.executable, __file__, str(folder), str(bucket)]
+    environment = os.environ | AWS | {"PATH": _SEARCH}
+    pipe = subprocess.PIPE
+    with log.open("w") as err:
+        process = subprocess.Popen(line, env=environment, stdin=pipe, stdout=pipe, stderr=err, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         made = process.stdout.readline()
         assert made, log.read_text()
-        first = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+        first = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
         yield Cloud(json.loads(made), folder, int(first))
     finally:
-        process.kill()
+        process.stdin.close()
         process.wait()
+        process.stdout.close()
         shutil.rmtree(folder)
 
 
 def serve(folder: Path, bucket: Path) -> None:
-    """Be the cloud: answer for Amazon, and give a machine to every instance until it is terminated."""
+    """Be the cloud until the standard input ends: answer for Amazon, and give every running instance a machine."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -137,25 +139,26 @@ def serve(folder: Path, bucket: Path) -> None:
     for name in ("ip_forward", "conf/all/proxy_arp"):
         (NETWORK / name).write_text("1")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    ThreadedMotoServer(ADDRESS, 5000, verbose=False).start()
+    server = ThreadedMotoServer(ADDRESS, 5000, verbose=False)
+    server.start()
     _make_root(folder / "laptop")
     _run("mount", "-t", "proc", "proc", str(folder / "laptop" / "proc"))
     print(json.dumps(_what_the_readme_makes(bucket)), flush=True)
     ec2 = boto3.resource("ec2")
     machines: dict[str, subprocess.Popen[bytes]] = {}
-    while True:
+    while not select.select([sys.stdin], [], [], 0.5)[0]:
         instances = {instance.id: instance for instance in ec2.instances.all()}
         for name, instance in instances.items():
-            if name not in machines and instance.state["Name"] in ("pending", "running"):
+            if name not in machines:
                 machines[name] = _boot(folder / name, instance, number=len(machines))
-            elif name in machines and instance.state["Name"] == "terminated" and machines[name].poll() is None:
+            elif instance.state["Name"] == "terminated":
                 machines[name].kill()
                 machines[name].wait()
         rows = [_row(instance) | {"runs": machines[name].poll() is None} for name, instance in instances.items()]
         aside = folder / "aside"  # A reader finds a whole file.
         aside.write_text(json.dumps(rows))
         aside.rename(folder / _MACHINES)
-        time.sleep(0.2)
+    server.stop()
 
 
 def _row(instance: Any) -> dict[str, Any]:
@@ -193,14 +196,15 @@ def _boot(root: Path, instance: Any, number: int) -> subprocess.Popen[bytes]:
     known.parent.mkdir(mode=0o700)
     known.write_text(pair["PublicKey"])
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(root / "etc" / "host_key"))
-    environment = " ".join(f"{name}={value}" for name, value in AWS.items())
+    # Ray's autoscaler looks each second, not each fifth, for work that waits.
+    environment = " ".join(f"{name}={value}" for name, value in (AWS | {"AUTOSCALER_UPDATE_INTERVAL_S": "1"}).items())
     settings = ["HostKey /etc/host_key", "PermitRootLogin prohibit-password", "UsePAM no", "PrintLastLog no"]
     settings += [f"SetEnv {environment}"]
     (root / "etc" / "sshd_config").write_text("\n".join(settings) + "\n")
     sshd = ["chroot", str(root), "/usr/sbin/sshd", "-D", "-e", "-f", "/etc/sshd_config"]
     unshare = ["unshare", *_NAMESPACES, "--fork", "--kill-child", f"--mount-proc={root / 'proc'}"]
-    log = (root / "sshd.log").open("w")
-    machine = subprocess.Popen([*unshare, *sshd], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    with (root / "sshd.log").open("w") as log:
+        machine = subprocess.Popen([*unshare, *sshd], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     own = os.readlink("/proc/self/ns/net")
     while os.readlink(f"/proc/{machine.pid}/ns/net") == own:
         time.sleep(0.01)
@@ -243,8 +247,9 @@ def _make_root(root: Path) -> None:
     for found in sorted(folders):
         if not any(other in found.parents for other in folders):
             _bind(found, root)
-    for name in ("/dev", "/sys"):
-        _bind(Path(name), root, "rbind")
+    _bind(Path("/sys"), root)
+    _bind(Path("/dev"), root, "rbind")
+    _run("mount", "-t", "tmpfs", "tmpfs", str(root / "dev" / "shm"))
     (root / "programs").mkdir()
     for name, text in _OF_AMAZONS_IMAGE.items():
         (root / "programs" / name).write_text(text)

@@ -73,10 +73,17 @@ def test_no_port_is_open_to_the_world(gpu):
 
 
 def test_every_node_of_ray_up_asks_for_the_token(gpu):
-    for commands in (gpu["head_start_ray_commands"], gpu["worker_start_ray_commands"]):
-        start = next(command for command in commands if "ray start" in command)
-        assert "export RAY_AUTH_MODE=token" in start
+    for commands in (gpu["head_setup_commands"], gpu["worker_setup_commands"]):
+        assert any("export RAY_AUTH_MODE=token" in command and "~/.bashrc" in command for command in commands)
     assert any(there.endswith("/.ray/auth_token") for there in gpu["file_mounts"])
+
+
+def test_only_what_is_needed_is_copied_to_the_nodes(gpu):
+    """`ray up` reads all of it, and its exclusions without a leading slash hold in every folder: `results`, say."""
+    assert "." not in gpu["file_mounts"].values()
+    assert gpu["rsync_exclude"] == ["__pycache__"]
+    for here in gpu["file_mounts"].values():
+        assert here.startswith("~") or (ROOT / here).exists()
 
 
 @pytest.mark.parametrize("name", ["gpu.yaml", "kuberay.yaml", "README.md"])
@@ -89,10 +96,14 @@ def test_no_secret_is_written_down(name: str):
 
 
 def test_versions_are_those_of_the_constraints(gpu, rayjob):
-    install = [command for command in gpu["head_setup_commands"] if "pip install" in command and "dynrcnn" in command]
-    assert len(install) == 1
-    assert "--constraint constraints.txt ." in install[0]
-    assert install[0] in gpu["worker_setup_commands"]
+    def installed(commands: list[str]) -> list[str]:
+        return [command.split("--python ~/venv ")[1] for command in commands if "uv pip install" in command]
+
+    project = "--constraint constraints.txt ."
+    assert installed(gpu["worker_setup_commands"]) == [project]
+    # The autoscaler on the head starts nodes by boto3; it takes that of Ray's environment.
+    assert installed(gpu["head_setup_commands"]) == [project, "--constraint constraints.txt boto3"]
+    assert "boto3" in PINNED
     assert rayjob["spec"]["rayClusterSpec"]["rayVersion"] == PINNED["ray"]
 
 

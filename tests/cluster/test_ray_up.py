@@ -1,4 +1,4 @@
-"""`ray up`, a job and `ray down` as cluster/README.md tells them, with `cluster/gpu.yaml`, in a cloud of this machine."""
+"""`ray up`, a job and `ray down` as cluster/README.md tells it, with `cluster/gpu.yaml`, in a cloud on this machine."""
 
 import re
 import sys
@@ -18,29 +18,33 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 INSTALL = f"{sys.executable} {Path(__file__).parent / 'install_here.py'} ~/venv"
 
-# The file's commands that cannot run here, each with what stands for it; all others run as they are. The machines of
-# the cloud have no way to PyPI: the environment is made of the packages which this test runs on.
+# The file's commands that cannot run here, known by a part, each with what stands for it; all others run as they are.
+# The cloud has no way to PyPI: the environment gets the packages that this test runs on, those that the project needs.
 INSTEAD = {
-    "python3 -m pip install --user --quiet uv==": None,
+    "python3 -m pip install --user --quiet uv==": "true",
     "test -e ~/venv || ": f"test -e ~/venv || {sys.base_prefix}/bin/python3 -m venv --without-pip ~/venv",
     "--constraint constraints.txt .": f"cd ~/dynrcnn_ray && {INSTALL} .",
     "--constraint constraints.txt boto3": f"cd ~/dynrcnn_ray && {INSTALL} boto3",
 }
 
+JOB = (
+    "ray job submit --address http://127.0.0.1:8265 --working-dir . -- python experiments/main.py train --scale smoke"
+    " --train.steps 4 --data.root /data/coco --data.train-split train2017 --data.val-split val2017"
+    " --storage s3://$BUCKET/dynrcnn"
+)
+FINISHED = 'import pandas; print(*pandas.read_parquet("s3://bucket/dynrcnn/trials").status)'
+
 
 def for_this_machine(content: dict[str, Any]) -> dict[str, Any]:
-    """The file's content with `INSTEAD`'s commands; each must be in the file once."""
-    left = dict(INSTEAD)
-    for field in ("setup_commands", "head_setup_commands"):
-        commands = []
-        for command in content[field]:
-            found = next((part for part in left if part in command), None)
-            if found is None:
-                commands.append(command)
-            elif (other := left.pop(found)) is not None:
-                commands.append(other)
-        content[field] = commands
-    assert not left
+    """The file's content with what `INSTEAD` says; each of its parts must be in one command."""
+    found = []
+    for commands in (content["setup_commands"], content["head_setup_commands"]):
+        for number, command in enumerate(commands):
+            for part in INSTEAD:
+                if part in command:
+                    found.append(part)
+                    commands[number] = INSTEAD[part]
+    assert found == list(INSTEAD)
     return content
 
 
@@ -63,23 +67,16 @@ def coco(smoke: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cloud(coco: Path) -> Iterator[Cloud]:
     if lacks := small_cloud.missing():
-        pytest.skip(f"a cloud of this machine needs {', '.join(lacks)}")
+        pytest.skip(f"a cloud on this machine needs {', '.join(lacks)}")
     with small_cloud.small_cloud(coco) as started:
         yield started
-
-
-JOB = (
-    "ray job submit --address http://127.0.0.1:8265 --working-dir . -- python experiments/main.py train --scale smoke"
-    " --train.steps 4 --data.root /data/coco --data.train-split train2017 --data.val-split val2017"
-    " --storage s3://$BUCKET/dynrcnn"
-)
-FINISHED = 'import pandas; print(*pandas.read_parquet("s3://bucket/dynrcnn/trials").status)'
 
 
 def test_a_cluster_goes_up_starts_a_node_for_a_job_and_goes_down(cloud: Cloud):
     (cloud.home / "gpu.yaml").write_text(yaml.safe_dump(for_this_machine(gpu_file.filled(**cloud.made))))
     cloud.run("ray get-auth-token --generate")
-    cloud.run("ray up -y ~/gpu.yaml", timeout=300)
+    out = cloud.run("ray up -y ~/gpu.yaml", timeout=300)
+    assert "Did not find any active Ray processes" in out  # The file's `ray stop`, whatever runs outside of the cloud.
     assert [machine["node_type"] for machine in cloud.machines()] == ["head"]
     # The project as it was copied there, with all of its packages.
     where = cloud.run("""ray exec ~/gpu.yaml 'python -c "from dynrcnn_ray import results; print(results.__file__)"'""")
@@ -92,7 +89,7 @@ def test_a_cluster_goes_up_starts_a_node_for_a_job_and_goes_down(cloud: Cloud):
     address = cloud.machines()[0]["address"]
     assert cloud.run(f"{status} {address}:8265/api/jobs/ || true") == "000"
 
-    out = cloud.run(JOB, timeout=600)
+    out = cloud.run(JOB, timeout=500)
     assert "train: 1 trials to run, 0 already in s3://bucket/dynrcnn." in out
     assert re.search(r"^\[1/1\] trial, seed 0 +step +4/4  loss ", out, re.MULTILINE)
     assert "succeeded" in out
