@@ -23,9 +23,6 @@ _CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")
 _WORKER_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # A worker group may wait a day for spot nodes. A trial that waits costs nothing, and one that can never fit is
-    # refused before.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "86400",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 

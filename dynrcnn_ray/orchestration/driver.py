@@ -25,6 +25,10 @@ _FROM_OUTCOME = (
     "hardware",
 )
 
+# Ray Train asks for a worker group's place again after each minute in vain, by default. It must: after the death of a
+# node it first asks for as many workers as before, and an elastic trial gets by with fewer only when asked anew.
+_MINUTES_TO_WAIT_FOR_NODES = 24 * 60
+
 
 def drive_trial(trial: dict[str, str]) -> None:
     """Run one trial to its row in the store, be it finished or failed.
@@ -44,13 +48,26 @@ def drive_trial(trial: dict[str, str]) -> None:
         except (train.TrainingFailedError, RayActorError) as error:
             outcome = {"failure": _reason(error)}
     if "failure" in outcome:
-        steps = CheckpointFolder(store, config.training_id).steps()
-        ending = {"status": "failed", "error": outcome["failure"], "last_good_step": steps[-1] if steps else None}
+        ending = _failed(store, config, outcome["failure"])
     else:
         _write_course(store, config, outcome)
         ending = _finished(outcome) | {"startup_seconds": outcome["training_began_at"] - started}
-    store.write_trial(_row(config, trial, started) | ending)
+    store.write_trial(_row(config, trial) | {"wall_seconds": time.time() - started} | ending)
     tune.report({"ending": ending["status"] if ending["status"] == "finished" else ending["error"]})
+
+
+def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
+    """Write the row of a trial whose driver ended without writing one.
+
+    Args:
+        trial: as in `drive_trial`.
+        error: what Tune knows of its end.
+    """
+    config = from_yaml(trial["config"])
+    store = ResultStore.open(trial["storage"])
+    if config.trial_id not in store.finished_trials():
+        reason = f"the trial's driver ended: {_one_line(error)}"
+        store.write_trial(_row(config, trial) | _failed(store, config, reason))
 
 
 def _trainer(config: TrialConfig, trial: dict[str, str], scratch: str) -> TorchTrainer:
@@ -67,10 +84,19 @@ def _trainer(config: TrialConfig, trial: dict[str, str], scratch: str) -> TorchT
         run_config=train.RunConfig(
             name=config.trial_id,
             storage_path=scratch,
-            failure_config=train.FailureConfig(max_failures=run.max_failures, controller_failure_limit=0),
-            callbacks=[TuneReportCallback()],
+            failure_config=train.FailureConfig(
+                max_failures=run.max_failures, controller_failure_limit=_MINUTES_TO_WAIT_FOR_NODES
+            ),
+            callbacks=[_Reports()],
         ),
     )
+
+
+class _Reports(TuneReportCallback):
+    """What workers report goes to Tune; the loss of a worker too, which nobody would else see while the trial waits."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        self.after_report(run_context, [{"note": _first_failure(worker_exceptions)}], None)
 
 
 def _write_course(store: ResultStore, config: TrialConfig, outcome: dict[str, Any]) -> None:
@@ -82,7 +108,7 @@ def _write_course(store: ResultStore, config: TrialConfig, outcome: dict[str, An
         store.write_images(config.data.fingerprint, outcome["example_images"])
 
 
-def _row(config: TrialConfig, trial: dict[str, str], started: float) -> dict[str, Any]:
+def _row(config: TrialConfig, trial: dict[str, str]) -> dict[str, Any]:
     return {
         "trial_id": config.trial_id,
         "experiment": trial["experiment"],
@@ -93,7 +119,6 @@ def _row(config: TrialConfig, trial: dict[str, str], started: float) -> dict[str
         "num_workers": config.run.num_workers,
         "config": trial["config"],
         "git_commit": trial["git_commit"],
-        "wall_seconds": time.time() - started,
         "finished_at": datetime.now(UTC),
     }
 
@@ -112,7 +137,22 @@ def _finished(outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The first worker's exception in one line."""
+    """Why a training ended, in one line."""
     failures = getattr(error, "worker_failures", {})
-    cause = next(iter(failures.values()), error)
-    return " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
+    return _first_failure(failures) if failures else _one_line(error)
+
+
+def _first_failure(worker_failures: dict[int, Exception]) -> str:
+    """What began it: a worker that is gone makes the others fail too, if that is known by now."""
+    gone = {rank: error for rank, error in worker_failures.items() if isinstance(error, RayActorError)}
+    rank, error = next(iter((gone or worker_failures).items()))
+    return f"worker {rank} failed: {'its process or its node ended' if gone else _one_line(error)}"
+
+
+def _failed(store: ResultStore, config: TrialConfig, reason: str) -> dict[str, Any]:
+    steps = CheckpointFolder(store, config.training_id).steps()
+    return {"status": "failed", "error": reason, "last_good_step": steps[-1] if steps else None}
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]

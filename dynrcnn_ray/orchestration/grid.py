@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config import TrialConfig, from_yaml, to_yaml
 from dynrcnn_ray.orchestration.cluster import DRIVER_RESOURCES, ray_cluster, trials_at_once
-from dynrcnn_ray.orchestration.driver import drive_trial
+from dynrcnn_ray.orchestration.driver import drive_trial, record_lost_driver
 from dynrcnn_ray.orchestration.progress import ProgressLines
 
 
@@ -46,7 +46,9 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
     # Tune's own files are of no use afterwards: the store is what counts.
     with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
         for wave in _waves(trials):
-            _tuner(wave, storage, git_commit, scratch, progress).fit()
+            for result in _tuner(wave, storage, git_commit, scratch, progress).fit():
+                if result.error and result.config:
+                    record_lost_driver(result.config["trial"], result.error)
 
 
 def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:

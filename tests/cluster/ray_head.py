@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
 RAY = str(BIN / "ray")
+_AGENT_PORTS = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port")
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,7 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
     env = outer | {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(home)}
     env |= {"RAY_AUTH_MODE": "token", **environment}
     subprocess.run([RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
-    port, dashboard, *others = (port or free_port(), *(free_port() for _ in range(5)))
-    ports = (
-        "dashboard-agent-listen-port",
-        "dashboard-agent-grpc-port",
-        "metrics-export-port",
-        "ray-client-server-port",
-    )
+    port, dashboard = port or free_port(), free_port()
     command = [RAY, "start", "--head", "--block", "--disable-usage-stats", f"--temp-dir={folder}", f"--port={port}"]
     command += [
         "--node-ip-address=127.0.0.1",
@@ -50,7 +46,7 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
         f"--dashboard-port={dashboard}",
         *options,
     ]
-    command += [f"--{name}={other}" for name, other in zip(ports, others, strict=False)]
+    command += [f"--{name}={free_port()}" for name in (*_AGENT_PORTS, "ray-client-server-port")]
     log = Path(folder) / "start.log"
     with log.open("w") as out:
         head = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
@@ -66,6 +62,34 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
                 os.kill(pid, signal.SIGKILL)
         head.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def ray_node(head: Head, folder: Path, **environment: str) -> Iterator[subprocess.Popen]:
+    """Start a node of one core beside a head, and end it; its processes are descendants of what is yielded."""
+    command = [RAY, "start", f"--address={head.address}", "--block", "--disable-usage-stats", "--num-cpus=1"]
+    command += ["--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0"]
+    command += ["--object-store-memory=100000000"]
+    command += [f"--{name}={free_port()}" for name in _AGENT_PORTS]
+    log = folder / f"node_{uuid.uuid4().hex}.log"
+    with log.open("w") as out:
+        node = subprocess.Popen(
+            command, env=head.environment | environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        for _ in range(240):
+            assert node.poll() is None, log.read_text()
+            if "Ray runtime started" in log.read_text():
+                break
+            time.sleep(0.5)
+        yield node
+    finally:
+        node.send_signal(signal.SIGTERM)
+        try:
+            node.wait(15)
+        except subprocess.TimeoutExpired:
+            node.kill()
+            node.wait()
 
 
 def free_port() -> int:

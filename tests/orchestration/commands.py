@@ -1,0 +1,86 @@
+"""The command line in processes of its own, which may be told to die, and what such processes leave."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_DEATHS = Path(__file__).parent / "deaths"
+_CLOCKS = ["images_per_second"]
+_OF_THE_TRAINING = ["trial_id", "status", "AP", "AP50", "AP75", "AP90", "final_T_now", "final_beta_now", "steps"]
+
+
+def deaths(at: str, who: str, marker: Path) -> dict[str, str]:
+    """The environment in which a process dies at a moment, once the marker holds a process id (see `deaths/`)."""
+    return {"PYTHONPATH": str(_DEATHS), "DIE_AT": at, "DIE_WITH": who, "DIE_MARKER": str(marker)}
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command line on one storage; what a killed process leaves is for the next one.
+
+    Attributes:
+        home: working directory and cache.
+        storage: where it writes.
+        environment: further variables, such as those of a cluster to join.
+    """
+
+    home: Path
+    storage: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *arguments: str, at: str = "", who: str = "self") -> subprocess.Popen[str]:
+        """Start it; with `at`, it or a part of it dies at that moment, once."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        environment |= {"XDG_CACHE_HOME": str(self.home), **self.environment}
+        marker = self.storage.with_suffix(".marker")
+        process = subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments, "--storage", str(self.storage)],
+            cwd=self.home,
+            env=environment | (deaths(at, who, marker) if at else {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if at:
+            marker.write_text(str(process.pid))
+        return process
+
+    def run(self, *arguments: str, at: str = "", who: str = "self") -> tuple[int, str]:
+        """Its exit code and what it printed."""
+        process = self.start(*arguments, at=at, who=who)
+        out, _ = process.communicate(timeout=400)
+        assert not at or not self.storage.with_suffix(".marker").exists(), f"nobody died:\n{out}"
+        return process.returncode, out
+
+    def trials(self) -> pd.DataFrame:
+        """The rows of the store, as pandas reads them."""
+        files = sorted((self.storage / "trials").glob("*.parquet"))
+        return pd.concat([pd.read_parquet(file) for file in files]) if files else pd.DataFrame()
+
+    def dynamics(self) -> pd.DataFrame:
+        """The history of all trials, without what a clock measured."""
+        return pd.read_parquet(self.storage / "dynamics").drop(columns=_CLOCKS)
+
+    def last_checkpoint(self) -> dict:
+        """The training state after the last step."""
+        (file,) = (self.storage / "checkpoints").glob("*/step_00000010.pt")
+        return torch.load(file, weights_only=True)
+
+
+def assert_same_bits(found: Command, expected: Command) -> None:
+    """Two stores of one trial: equal weights, momenta, T_now, beta_now, history and metrics."""
+    assert found.trials()[_OF_THE_TRAINING].equals(expected.trials()[_OF_THE_TRAINING])
+    assert found.dynamics().equals(expected.dynamics())
+    ours, theirs = found.last_checkpoint(), expected.last_checkpoint()
+    for name, weight in theirs["model"].items():
+        assert torch.equal(ours["model"][name], weight), name
+    for index, slots in theirs["optimizer"]["state"].items():
+        assert torch.equal(ours["optimizer"]["state"][index]["momentum_buffer"], slots["momentum_buffer"])
+    for name, value in theirs["dynamic"].items():
+        assert torch.equal(torch.as_tensor(ours["dynamic"][name]), torch.as_tensor(value)), name

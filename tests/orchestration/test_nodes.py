@@ -1,0 +1,89 @@
+"""Nodes that die under a trial of two workers: real `ray start` processes on this machine, ended by SIGKILL."""
+
+import contextlib
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.ray_head import Head, ray_head, ray_node
+from tests.orchestration.commands import Command, assert_same_bits, deaths
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+TWO_WORKERS = ("train", "--scale", "smoke", "--num-workers", "2")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A head without a core for workers, one node of one core that stays, and nodes that come and die."""
+
+    head: Head
+    folder: Path
+
+    @contextlib.contextmanager
+    def mortal_node(self) -> Iterator[Callable[[], object]]:
+        """A node of one core. After a call of what is yielded, it dies at step 7 of the next trial."""
+        marker = self.folder / f"marker_{uuid.uuid4().hex}"
+        with ray_node(self.head, self.folder, **deaths("in_mid_interval", "cluster", marker)) as node:
+            yield lambda: marker.write_text(str(node.pid))
+
+    def command(self, storage: Path) -> Command:
+        """The command line on this cluster."""
+        return Command(self.folder, storage, self.head.environment | {"RAY_ADDRESS": self.head.address})
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Ray notices a dead node after a second and a half instead of 15, and asks for places anew after five, not 60."""
+    folder = tmp_path_factory.mktemp("cluster")
+    quick = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
+    quick |= {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"}
+    with (
+        ray_head(folder, "--num-cpus=0", "--object-store-memory=100000000", **quick) as head,
+        ray_node(head, folder),
+    ):
+        yield Cluster(head, folder)
+
+
+def test_a_trial_waits_for_a_node_in_the_place_of_a_dead_one_and_ends_with_the_same_bits(
+    cluster: Cluster, tmp_path: Path
+):
+    """As many workers as before: the trial cannot go on with what remains."""
+    undisturbed, command = cluster.command(tmp_path / "undisturbed"), cluster.command(tmp_path / "store")
+    with cluster.mortal_node() as kill_at_step_7:
+        code, out = undisturbed.run(*TWO_WORKERS)
+        assert code == 0, out
+        kill_at_step_7()
+        process = command.start(*TWO_WORKERS)
+        lines = read_until(process, " failed: ")
+    with cluster.mortal_node():
+        rest, _ = process.communicate(timeout=400)
+    out = "".join(lines) + rest
+    assert process.returncode == 0, out
+    assert "goes on from the checkpoint of step 5\n" in rest
+    assert_same_bits(command, undisturbed)
+
+
+def test_an_elastic_trial_goes_on_with_what_remains(cluster: Cluster, tmp_path: Path):
+    command = cluster.command(tmp_path / "store")
+    with cluster.mortal_node() as kill_at_step_7:
+        kill_at_step_7()
+        code, out = command.run(*TWO_WORKERS, "--run.min-workers", "1")
+    assert code == 0, out
+    assert "goes on from the checkpoint of step 5 with 1 workers instead of 2: the same global batch" in out
+    assert list(command.trials()["status"]) == ["finished"]
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
+    """The lines that a process prints up to the first with this text."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError("".join(lines))
