@@ -1,6 +1,7 @@
 """`cluster/gpu.yaml` and `cluster/kuberay.yaml` in the hands of Ray's and Kubernetes' own checks."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscali
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from dynrcnn_ray.scales import base_config
+from experiments.costs import wall_seconds
 from tests.cluster import gpu_file
 
 CLUSTER = gpu_file.FILE.parent
@@ -139,3 +141,21 @@ def test_the_pods_follow_the_schema_of_kubernetes(rayjob):
         with pytest.raises(kubernetes_validate.ValidationError):
             kubernetes_validate.validate(pod, "1.34", strict=True)
         del pod["spec"]["containers"][0]["ressources"]
+
+
+def test_the_readmes_hours_are_those_of_the_plan():
+    """Eight GPUs, at the throughput that `experiments/costs.py` assumes."""
+    dollars = 16.29
+    section = (CLUSTER / "README.md").read_text().split("## Hours and costs")[1]
+    told = re.findall(r"^\| (\w+) \| (\d+)[^|]* \| (\d+) \| (\d+) \|$", section, re.MULTILINE)
+    planned, every = [], {}
+    for number in (1, 2, 3, 4, 5, 6, 8, 9):
+        rows = import_module(f"experiments.table{number}").rows(base_config("coco"))
+        trials = {row.config.trial_id: row.config for row in rows if row.config}
+        every |= trials
+        planned.append((str(number), trials))
+    for (name, trials), (table, trainings, hours, cost) in zip([*planned, ("all", every)], told, strict=True):
+        assert (name, len({config.training_id for config in trials.values()})) == (table, int(trainings))
+        wanted = wall_seconds(trials.values(), "coco") / 3600
+        assert int(hours) == round(wanted)
+        assert int(cost) == pytest.approx(wanted * dollars, abs=10)
