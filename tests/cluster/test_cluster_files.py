@@ -1,6 +1,7 @@
 """`cluster/gpu.yaml` and `cluster/kuberay.yaml` in the hands of Ray's and Kubernetes' own checks."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscali
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from dynrcnn_ray.scales import base_config
+from experiments.costs import wall_seconds
 from tests.cluster import gpu_file
 
 CLUSTER = gpu_file.FILE.parent
@@ -73,10 +75,17 @@ def test_no_port_is_open_to_the_world(gpu):
 
 
 def test_every_node_of_ray_up_asks_for_the_token(gpu):
-    for commands in (gpu["head_start_ray_commands"], gpu["worker_start_ray_commands"]):
-        start = next(command for command in commands if "ray start" in command)
-        assert "export RAY_AUTH_MODE=token" in start
+    for commands in (gpu["head_setup_commands"], gpu["worker_setup_commands"]):
+        assert any("export RAY_AUTH_MODE=token" in command and "~/.bashrc" in command for command in commands)
     assert any(there.endswith("/.ray/auth_token") for there in gpu["file_mounts"])
+
+
+def test_only_what_is_needed_is_copied_to_the_nodes(gpu):
+    """`ray up` reads all of it, and its exclusions without a leading slash hold in every folder: `results`, say."""
+    assert "." not in gpu["file_mounts"].values()
+    assert gpu["rsync_exclude"] == ["__pycache__"]
+    for here in gpu["file_mounts"].values():
+        assert here.startswith("~") or (ROOT / here).exists()
 
 
 @pytest.mark.parametrize("name", ["gpu.yaml", "kuberay.yaml", "README.md"])
@@ -89,10 +98,14 @@ def test_no_secret_is_written_down(name: str):
 
 
 def test_versions_are_those_of_the_constraints(gpu, rayjob):
-    install = [command for command in gpu["head_setup_commands"] if "pip install" in command and "dynrcnn" in command]
-    assert len(install) == 1
-    assert "--constraint constraints.txt ." in install[0]
-    assert install[0] in gpu["worker_setup_commands"]
+    def installed(commands: list[str]) -> list[str]:
+        return [command.split("--python ~/venv ")[1] for command in commands if "uv pip install" in command]
+
+    project = "--constraint constraints.txt ."
+    assert installed(gpu["worker_setup_commands"]) == [project]
+    # The autoscaler on the head starts nodes by boto3; it takes that of Ray's environment.
+    assert installed(gpu["head_setup_commands"]) == [project, "--constraint constraints.txt boto3"]
+    assert "boto3" in PINNED
     assert rayjob["spec"]["rayClusterSpec"]["rayVersion"] == PINNED["ray"]
 
 
@@ -128,3 +141,21 @@ def test_the_pods_follow_the_schema_of_kubernetes(rayjob):
         with pytest.raises(kubernetes_validate.ValidationError):
             kubernetes_validate.validate(pod, "1.34", strict=True)
         del pod["spec"]["containers"][0]["ressources"]
+
+
+def test_the_readmes_hours_are_those_of_the_plan():
+    """Eight GPUs, at the throughput that `experiments/costs.py` assumes."""
+    dollars = 16.29
+    section = (CLUSTER / "README.md").read_text().split("## Hours and costs")[1]
+    told = re.findall(r"^\| (\w+) \| (\d+)[^|]* \| (\d+) \| (\d+) \|$", section, re.MULTILINE)
+    planned, every = [], {}
+    for number in (1, 2, 3, 4, 5, 6, 8, 9):
+        rows = import_module(f"experiments.table{number}").rows(base_config("coco"))
+        trials = {row.config.trial_id: row.config for row in rows if row.config}
+        every |= trials
+        planned.append((str(number), trials))
+    for (name, trials), (table, trainings, hours, cost) in zip([*planned, ("all", every)], told, strict=True):
+        assert (name, len({config.training_id for config in trials.values()})) == (table, int(trainings))
+        wanted = wall_seconds(trials.values(), "coco") / 3600
+        assert int(hours) == round(wanted)
+        assert int(cost) == pytest.approx(wanted * dollars, abs=10)
