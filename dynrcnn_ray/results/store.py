@@ -24,23 +24,30 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
-from dynrcnn_ray.results.schemas import (
-    DETECTIONS,
-    DYNAMICS,
-    IMAGES,
-    PLAN,
-    PROPOSALS,
-    READABLE_VERSIONS,
-    SCHEMA_VERSION,
-    TRIALS,
-    VERSION_KEY,
-)
+from dynrcnn_ray.config import ConfigError, TrialConfig, from_yaml
+from dynrcnn_ray.results.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, to_parquet_bytes
+from dynrcnn_ray.results.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, TRIALS
 
 _PARTIAL = ".partial"
 _SUFFIX = ".parquet"
-_MEND = "mend or delete it, then repeat the command that wrote it"
+_COURSE_REMEDY = (
+    "delete it and trials/{name}.parquet, then repeat the command that ran the trial: it goes on from its last "
+    "checkpoint and writes both again"
+)
+_REMEDIES = {
+    "trials": "delete it, then repeat the command that ran the trial: it goes on from its last checkpoint",
+    "dynamics": _COURSE_REMEDY,
+    "proposals": _COURSE_REMEDY,
+    "detections": _COURSE_REMEDY,
+    "images": "delete it; the next trial on these data writes it again",
+    "plans": "delete it, then run {name} again: it trains nothing that has finished",
+}
+"""What to do about a damaged file, by its folder."""
+_REMEDY = "delete it, then repeat the command that wrote it"
+_FOREIGN_REMEDY = "move it away or choose another storage"
+_KEYS = {"plans": "experiment"} | dict.fromkeys(("trials", "dynamics", "proposals", "detections"), "trial_id")
+"""The field that a file is named after, by its folder."""
 
 
 class StoreError(ValueError):
@@ -147,7 +154,7 @@ class ResultStore:
         except (pa.ArrowException, OSError) as error:
             raise StoreError(
                 f"{self.describe_path(relative)} cannot be written: {_one_line(error)}; "
-                "free the path or choose another storage"
+                "make room, free the path or choose another storage"
             ) from None
 
     def read_bytes(self, relative: str) -> bytes | None:
@@ -156,11 +163,7 @@ class ResultStore:
         Raises:
             StoreError: the storage cannot be read.
         """
-        if not self._is_file(relative):
-            return None
-        # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
-        with self._readable(relative), self.filesystem.open_input_file(f"{self.root}/{relative}") as file:
-            return file.read()
+        return self._content(relative) if self._is_file(relative) else None
 
     def read_table(self, relative: str, schema: pa.Schema) -> pa.Table | None:
         """A Parquet file of this schema; None if there is none.
@@ -168,7 +171,7 @@ class ResultStore:
         Raises:
             StoreError: the file is damaged, foreign or of another schema version.
         """
-        return self._read_file(relative, schema, None) if self._is_file(relative) else None
+        return self._read_file(relative, schema) if self._is_file(relative) else None
 
     def names(self, folder: str, suffix: str = _SUFFIX) -> list[str]:
         """Names of a folder's files with this suffix, without it, sorted.
@@ -261,6 +264,18 @@ class ResultStore:
         """
         return self.names("plans")
 
+    def config_of(self, trial: Mapping[str, Any]) -> TrialConfig:
+        """The configuration of a trial, from its row as in `TRIALS`.
+
+        Raises:
+            StoreError: it is not one that this release reads.
+        """
+        try:
+            return from_yaml(trial["config"])
+        except ConfigError as error:
+            path = self.describe_path(f"trials/{trial['trial_id']}{_SUFFIX}")
+            raise StoreError(f"{path}: its configuration is of another release: {error}; {_FOREIGN_REMEDY}") from None
+
     def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
         # pyarrow drops unknown keys without a word: a misspelt field would be lost.
         unknown = sorted({name for row in rows for name in row} - set(schema.names))
@@ -299,7 +314,7 @@ class ResultStore:
             stream.write(data)
 
     def _is_file(self, relative: str) -> bool:
-        with self._readable(relative):
+        with self._readable(relative, "check that the storage is there and can be read"):
             return self.filesystem.get_file_info(f"{self.root}/{relative}").type == pafs.FileType.File
 
     def _read_folder(
@@ -311,56 +326,46 @@ class ResultStore:
         merged = pa.concat_tables(tables) if tables else schema.empty_table()
         return merged.to_pandas(maps_as_pydicts="strict")
 
-    def _read_file(self, relative: str, schema: pa.Schema, columns: list[str] | None) -> pa.Table:
-        with (
-            self._readable(relative),
-            self.filesystem.open_input_file(f"{self.root}/{relative}") as source,
-            pq.ParquetFile(source) as file,
-        ):
-            self._check_schema(relative, file.schema_arrow, schema)
-            return _in_schema(file.read(), schema).select(columns or schema.names)
+    def _read_file(self, relative: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+        content = self._content(relative)
+        try:
+            table = from_parquet_bytes(content, schema, columns)
+        except (DamagedFileError, ForeignFileError) as error:
+            remedy = _FOREIGN_REMEDY if isinstance(error, ForeignFileError) else _remedy(relative)
+            raise StoreError(f"{self.describe_path(relative)} {error}; {remedy}") from None
+        folder, name = _parts(relative)
+        if folder in _KEYS:
+            strangers = set(table[_KEYS[folder]].unique().to_pylist()) - {name}
+            if strangers:
+                raise StoreError(
+                    f"{self.describe_path(relative)} holds the {_KEYS[folder]} {sorted(strangers)[0]!r}, not its own; "
+                    f"{_remedy(relative)}"
+                )
+        return table
 
-    def _check_schema(self, relative: str, found: pa.Schema, expected: pa.Schema) -> None:
-        version = (found.metadata or {}).get(VERSION_KEY)
-        lacking = [field for field in expected if field.name not in found.names]
-        if version is None:
-            problem = "was not written by dynrcnn_ray"
-        elif version not in READABLE_VERSIONS:
-            readable = ", ".join(known.decode() for known in READABLE_VERSIONS)
-            problem = f"has schema version {version.decode()}, this release reads {readable}"
-        elif (
-            any(field.name not in expected.names or not field.equals(expected.field(field.name)) for field in found)
-            or not all(field.nullable for field in lacking)
-            or (lacking and version == SCHEMA_VERSION)
-        ):
-            problem = "has other fields than this release writes"
-        else:
-            return
-        raise StoreError(f"{self.describe_path(relative)} {problem}; move it away or choose another storage")
+    def _content(self, relative: str) -> bytes:
+        # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
+        with self._readable(relative), self.filesystem.open_input_file(f"{self.root}/{relative}") as file:
+            return file.read()
 
     @contextlib.contextmanager
-    def _readable(self, relative: str, remedy: str = _MEND) -> Iterator[None]:
+    def _readable(self, relative: str, remedy: str = "") -> Iterator[None]:
         try:
             yield
-        except StoreError:
-            raise
         except (pa.ArrowException, OSError) as error:
+            remedy = remedy or _remedy(relative)
             raise StoreError(f"{self.describe_path(relative)} cannot be read: {_one_line(error)}; {remedy}") from None
 
 
-def _in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The same rows with nulls for the fields that an older version lacks."""
-    columns = [
-        table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type) for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+def _parts(relative: str) -> tuple[str, str]:
+    """Folder and name of a file."""
+    folder, _, file = relative.partition("/")
+    return folder, file.removesuffix(_SUFFIX)
 
 
-def to_parquet_bytes(table: pa.Table) -> bytes:
-    """A table as the content of a Parquet file, its schema's metadata included."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    return sink.getvalue().to_pybytes()
+def _remedy(relative: str) -> str:
+    folder, name = _parts(relative)
+    return _REMEDIES.get(folder, _REMEDY).format(name=name)
 
 
 def _one_line(error: BaseException) -> str:

@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow as pa
 
 from dynrcnn_ray.results.labels import row_names
+from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.schemas import TRIALS, optional, required, versioned
 from dynrcnn_ray.results.statistics import mean, paired_difference, sample_deviation
-from dynrcnn_ray.results.store import to_parquet_bytes
 
 _Setting = list[dict[Any, Any]]
 """The plan's lines of one row of the table: one a seed."""
