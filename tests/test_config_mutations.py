@@ -14,8 +14,9 @@ from dynrcnn_ray.scales import base_config
 WHOLE = to_yaml(dataclasses.replace(base_config("coco"), seed=3))
 TOKENS = [
     "null", "true", "~", ".nan", "-.inf", "1e999", "0x10", "0o17", "1_000", "12:30:45", "2001-12-14", "-1", "0", "''",
-    "'x'", "[]", "{}", "[1, [2]]", "{a: {b: 1}}", "? x", "- 1", "&a 1", "*a", "<<: {seed: 1}", "!!python/name:os.system",
-    "!!binary aGk=", "!!set {a}", "!!float x", "!!timestamp x", "!!int 0b", "# no", "---", "...", "\t", "|", ">", "%TAG",
+    "'x'", "[]", "{}", "[1, [2]]", "{a: {b: 1}}", "? x", "- 1", "&a 1", "*a", "<<: {seed: 1}", "%TAG",
+    "!!python/name:os.system", "!!binary aGk=", "!!set {a}", "!!float x", "!!timestamp x",
+    "!!int 0b", "# no", "---", "...", "\t", "|", ">",
     "\x00", "\ud800", "é", "9" * 5000, "[" * 2000, "=", "!!omap [a]", "!!pairs [1]", "? [1]\n: 2", "{? {}}", "{{}: 1}",
 ]  # fmt: skip
 

@@ -59,9 +59,10 @@ def from_parquet_bytes(content: bytes, schema: pa.Schema, columns: list[str] | N
             found = file.schema_arrow
             _check_schema(found, schema)
             wanted = columns or schema.names
+            lacking = set(wanted).difference(found.names)
             # A file has few rows: handing its columns to other threads costs more than reading them.
-            table = file.read([name for name in wanted if name in found.names], use_threads=False)
-        for name in set(wanted) - set(found.names):
+            table = file.read([name for name in wanted if name not in lacking], use_threads=False)
+        for name in lacking:
             field = schema.field(name)
             table = table.append_column(field, pa.nulls(len(table), field.type))
         if not mark:

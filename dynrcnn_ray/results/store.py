@@ -17,6 +17,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,25 +28,15 @@ import pyarrow.fs as pafs
 
 from dynrcnn_ray.config import ConfigError, TrialConfig, from_yaml
 from dynrcnn_ray.results.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, to_parquet_bytes
+from dynrcnn_ray.results.remedies import FOREIGN_REMEDY, folder_and_name, remedy_of
 from dynrcnn_ray.results.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, TRIALS
 
 _PARTIAL = ".partial"
 _SUFFIX = ".parquet"
-_COURSE_REMEDY = (
-    "delete it and trials/{name}.parquet, then repeat the command that ran the trial: it goes on from its last "
-    "checkpoint and writes both again"
-)
-_REMEDIES = {
-    "trials": "delete it, then repeat the command that ran the trial: it goes on from its last checkpoint",
-    "dynamics": _COURSE_REMEDY,
-    "proposals": _COURSE_REMEDY,
-    "detections": _COURSE_REMEDY,
-    "images": "delete it; the next trial on these data writes it again",
-    "plans": "delete it, then run {name} again: it trains nothing that has finished",
-}
-"""What to do about a damaged file, by its folder."""
-_REMEDY = "delete it, then repeat the command that wrote it"
-_FOREIGN_REMEDY = "move it away or choose another storage"
+_READERS = 8
+"""Files asked for at once where they are not local: an object store answers each after some tens of milliseconds."""
+_TABLES_AT_ONCE = 1000
+"""Tables that are read before they are joined: one by itself takes some 80 KB, however short it is."""
 _KEYS = {"plans": "experiment"} | dict.fromkeys(("trials", "dynamics", "proposals", "detections"), "trial_id")
 """The field that a file is named after, by its folder."""
 
@@ -171,7 +162,8 @@ class ResultStore:
         Raises:
             StoreError: the file is damaged, foreign or of another schema version.
         """
-        return self._read_file(relative, schema) if self._is_file(relative) else None
+        content = self.read_bytes(relative)
+        return None if content is None else self._table(relative, content, schema)
 
     def names(self, folder: str, suffix: str = _SUFFIX) -> list[str]:
         """Names of a folder's files with this suffix, without it, sorted.
@@ -203,24 +195,32 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        trials = self._read_folder("trials", TRIALS, None, ["trial_id", "status"])
+        trials = self.trials(columns=["trial_id", "status"])
         return set(trials.loc[trials["status"] == "finished", "trial_id"])
 
-    def trials(self, trial_ids: Iterable[str] | None = None) -> pd.DataFrame:
-        """Rows of the given trials, or of all; columns as in `TRIALS`. Trials that the store lacks are left out.
+    def trials(self, trial_ids: Iterable[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+        """Rows of the given trials, or of all. Trials that the store lacks are left out.
+
+        Args:
+            trial_ids: whose rows; None: all.
+            columns: fields of `TRIALS`, `trial_id` among them; None: all.
 
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return self._read_folder("trials", TRIALS, trial_ids)
+        return self._read_folder("trials", TRIALS, trial_ids, columns)
 
-    def dynamics(self, trial_ids: Iterable[str]) -> pd.DataFrame:
-        """Logged steps of the given trials; columns as in `DYNAMICS`. Trials that the store lacks are left out.
+    def dynamics(self, trial_ids: Iterable[str], columns: list[str] | None = None) -> pd.DataFrame:
+        """Logged steps of the given trials. Trials that the store lacks are left out.
+
+        Args:
+            trial_ids: whose steps.
+            columns: fields of `DYNAMICS`, `trial_id` among them; None: all.
 
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return self._read_folder("dynamics", DYNAMICS, trial_ids)
+        return self._read_folder("dynamics", DYNAMICS, trial_ids, columns)
 
     def proposals(self, trial_ids: Iterable[str]) -> pd.DataFrame:
         """Recorded proposals of the given trials; columns as in `PROPOSALS`. Trials that the store lacks are left out.
@@ -274,7 +274,7 @@ class ResultStore:
             return from_yaml(trial["config"])
         except ConfigError as error:
             path = self.describe_path(f"trials/{trial['trial_id']}{_SUFFIX}")
-            raise StoreError(f"{path}: its configuration is of another release: {error}; {_FOREIGN_REMEDY}") from None
+            raise StoreError(f"{path}: its configuration is of another release: {error}; {FOREIGN_REMEDY}") from None
 
     def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
         # pyarrow drops unknown keys without a word: a misspelt field would be lost.
@@ -322,24 +322,38 @@ class ResultStore:
     ) -> pd.DataFrame:
         present = self.names(folder)
         wanted = present if names is None else sorted(set(names).intersection(present))
-        tables = [self._read_file(f"{folder}/{name}{_SUFFIX}", schema, columns) for name in wanted]
-        merged = pa.concat_tables(tables) if tables else schema.empty_table()
+        paths = [f"{folder}/{name}{_SUFFIX}" for name in wanted]
+        contents = self._contents(paths)
+        merged = schema.empty_table().select(columns or schema.names)
+        tables = []
+        for path, content in zip(paths, contents, strict=True):
+            tables.append(self._table(path, content, schema, columns))
+            if len(tables) == _TABLES_AT_ONCE:
+                merged = pa.concat_tables([merged, *tables]).combine_chunks()
+                tables = []
+        merged = pa.concat_tables([merged, *tables]).combine_chunks()
         return merged.to_pandas(maps_as_pydicts="strict")
 
-    def _read_file(self, relative: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-        content = self._content(relative)
+    def _contents(self, paths: Sequence[str]) -> Iterator[bytes]:
+        if self.filesystem.type_name == "local":
+            yield from map(self._content, paths)
+        else:
+            with ThreadPoolExecutor(_READERS) as readers:
+                yield from readers.map(self._content, paths)
+
+    def _table(self, relative: str, content: bytes, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
         try:
             table = from_parquet_bytes(content, schema, columns)
         except (DamagedFileError, ForeignFileError) as error:
-            remedy = _FOREIGN_REMEDY if isinstance(error, ForeignFileError) else _remedy(relative)
+            remedy = FOREIGN_REMEDY if isinstance(error, ForeignFileError) else remedy_of(relative)
             raise StoreError(f"{self.describe_path(relative)} {error}; {remedy}") from None
-        folder, name = _parts(relative)
+        folder, name = folder_and_name(relative)
         if folder in _KEYS:
             strangers = set(table[_KEYS[folder]].unique().to_pylist()) - {name}
             if strangers:
                 raise StoreError(
                     f"{self.describe_path(relative)} holds the {_KEYS[folder]} {sorted(strangers)[0]!r}, not its own; "
-                    f"{_remedy(relative)}"
+                    f"{remedy_of(relative)}"
                 )
         return table
 
@@ -353,19 +367,8 @@ class ResultStore:
         try:
             yield
         except (pa.ArrowException, OSError) as error:
-            remedy = remedy or _remedy(relative)
+            remedy = remedy or remedy_of(relative)
             raise StoreError(f"{self.describe_path(relative)} cannot be read: {_one_line(error)}; {remedy}") from None
-
-
-def _parts(relative: str) -> tuple[str, str]:
-    """Folder and name of a file."""
-    folder, _, file = relative.partition("/")
-    return folder, file.removesuffix(_SUFFIX)
-
-
-def _remedy(relative: str) -> str:
-    folder, name = _parts(relative)
-    return _REMEDIES.get(folder, _REMEDY).format(name=name)
 
 
 def _one_line(error: BaseException) -> str:

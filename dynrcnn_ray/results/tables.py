@@ -29,6 +29,12 @@ def metric_columns(plan: pd.DataFrame) -> list[str]:
     return list(plan["metrics"].iloc[0])
 
 
+def trial_columns(plan: pd.DataFrame) -> list[str]:
+    """The fields of `schemas.TRIALS` that `build_table` needs for a plan."""
+    metrics = {f"{prefix}{name}" for prefix in {"", *plan["metric_prefix"].dropna()} for name in metric_columns(plan)}
+    return [name for name in TRIALS.names if name in {"trial_id", "status", *COURSE, *metrics}]
+
+
 def baseline_rows(plan: pd.DataFrame) -> dict[int, int]:
     """The row that each row's differences refer to, for the rows that have one. A baseline's is itself."""
     known = plan[plan["baseline_row"].notna()]

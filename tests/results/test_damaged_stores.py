@@ -25,7 +25,7 @@ def read_everything(store: ResultStore) -> list[object]:
         return [None]
     table = build_table(plan, store.trials(plan["trial_id"].dropna()))
     finished = sorted(store.finished_trials())
-    page = Path(draw_html_report(store)).read_text().split("; drawn ")
+    page = Path(draw_html_report(store, store.trials())).read_text().split("; drawn ")
     steps = store.dynamics(finished).to_csv()
     return [finished, table_to_text(table, plan), steps, page[0], page[1][20:]]
 
@@ -63,11 +63,17 @@ def small_store(table3_store: ResultStore) -> ResultStore:
     return table3_store
 
 
-@settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.fixture
+def truth(small_store: ResultStore) -> list[object]:
+    return read_everything(small_store)
+
+
+@settings(max_examples=120, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_the_true_numbers_or_a_line_that_names_the_file(small_store: ResultStore, data: st.DataObject) -> None:
+def test_the_true_numbers_or_a_line_that_names_the_file(
+    small_store: ResultStore, truth: list[object], data: st.DataObject
+) -> None:
     root = Path(small_store.root)
-    truth = read_everything(small_store)
     with restored(root):
         files = files_of(root)
         damaged = data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=2, unique=True))
@@ -85,7 +91,7 @@ def test_the_true_numbers_or_a_line_that_names_the_file(small_store: ResultStore
             assert "; delete it" in text or "; move it away" in text, text
 
 
-@settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_files_without_a_checksum_are_refused_in_a_line_or_read(small_store: ResultStore, data: st.DataObject) -> None:
     root = Path(small_store.root)
@@ -97,7 +103,6 @@ def test_files_without_a_checksum_are_refused_in_a_line_or_read(small_store: Res
             read_everything(small_store)
 
 
-def test_files_without_a_checksum_are_read_as_before(small_store: ResultStore) -> None:
-    truth = read_everything(small_store)
+def test_files_without_a_checksum_are_read_as_before(small_store: ResultStore, truth: list[object]) -> None:
     without_checksums(Path(small_store.root))
     assert read_everything(small_store) == truth

@@ -25,10 +25,14 @@ _LARGEST_SVG = 400_000
 _SUSPICIOUS_T_NOW = 0.8
 
 
-def draw_html_report(store: ResultStore) -> str:
+def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
     """Write `report.html`: one page that needs no other file, from the store alone.
 
     The tables' and figures' own files must have been drawn before.
+
+    Args:
+        store: where to read and write.
+        trials: rows as in `schemas.TRIALS` of all its trials.
 
     Returns:
         Its absolute path or URI.
@@ -37,7 +41,6 @@ def draw_html_report(store: ResultStore) -> str:
         StoreError: the store cannot be read or written.
     """
     experiments = sorted(store.experiments(), key=_order)
-    trials = store.trials()
     plans = {name: plan for name in experiments if (plan := store.plan(name)) is not None}
     sections = {name: _experiment_html(store, name, plan, trials) for name, plan in plans.items()}
     if speed := _speed_html(store):
