@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from dynrcnn_ray.config import ConfigError
-from dynrcnn_ray.results.store import ResultStore, to_parquet_bytes
+from dynrcnn_ray.results.parquet import to_parquet_bytes
+from dynrcnn_ray.results.store import ResultStore
 from experiments.commands import _git_commit
 from experiments.options import StoreOptions, parse, storage_location
 
@@ -116,6 +117,7 @@ def run_benchmark(arguments: Sequence[str]) -> int:
     from dynrcnn_ray.benchmarks.workbench import build_workbench
 
     store = ResultStore.open(storage_location(options.storage, "mini"))
+    _earlier_rows(store)  # A table that cannot be read is told now, not after minutes.
     commit = _git_commit()
     with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_benchmark_") as scratch:
         bench = build_workbench(Path(scratch), options.data_root)
@@ -159,13 +161,18 @@ def write_rows(store: ResultStore, benchmark: str, measured: Sequence[Mapping[st
     from dynrcnn_ray.benchmarks.markdown import benchmarks_markdown
     from dynrcnn_ray.benchmarks.schema import BENCHMARKS
 
-    table = store.read_table(PARQUET_FILE, BENCHMARKS)
-    rows = table.to_pylist() if table else []
-    rows = [row for row in rows if _benchmark_of(row) != benchmark] + [dict(row) for row in measured]
+    rows = [row for row in _earlier_rows(store) if _benchmark_of(row) != benchmark] + [dict(row) for row in measured]
     rows.sort(key=lambda row: NAMES.index(_benchmark_of(row)))
     table = pa.Table.from_pylist(rows, schema=BENCHMARKS)
     store.write_bytes(PARQUET_FILE, to_parquet_bytes(table))
     store.write_bytes(MARKDOWN_FILE, benchmarks_markdown(table.to_pylist()).encode())
+
+
+def _earlier_rows(store: ResultStore) -> list[dict[str, Any]]:
+    from dynrcnn_ray.benchmarks.schema import BENCHMARKS
+
+    table = store.read_table(PARQUET_FILE, BENCHMARKS)
+    return table.to_pylist() if table else []
 
 
 def _benchmark_of(row: Mapping[str, Any]) -> str:

@@ -6,13 +6,14 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.results.html.page import draw_html_report
 from dynrcnn_ray.results.report import draw_report, is_figure
 from dynrcnn_ray.results.schemas import METRICS
 from dynrcnn_ray.results.store import ResultStore
-from dynrcnn_ray.results.table_text import simple_markdown, table_to_text
-from dynrcnn_ray.results.tables import build_table
+from dynrcnn_ray.results.table_text import simple_markdown
 from dynrcnn_ray.scales import SCALES, Scale, base_config
 from experiments.costs import PLACES, place_seconds, wall_seconds
 from experiments.experiment import Experiment, Row
@@ -134,9 +135,10 @@ def report(arguments: Sequence[str]) -> int:
     if not experiments:
         print(f"{store.describe_path('')} holds no results yet; run an experiment first, such as table3")
         return 0
+    trials = store.trials()
     for name in experiments:
-        _print_report(store, name)
-    print(f"\n{draw_html_report(store)}")
+        _print_report(store, name, trials)
+    print(f"\n{draw_html_report(store, trials)}")
     return 0
 
 
@@ -209,16 +211,14 @@ def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int])
     return 0
 
 
-def _print_report(store: ResultStore, experiment: str) -> None:
-    paths = draw_report(store, experiment)
+def _print_report(store: ResultStore, experiment: str, trials: pd.DataFrame | None = None) -> None:
+    drawn = draw_report(store, experiment, trials)
     print()
     if is_figure(experiment):
-        print("\n".join(paths) or f"{experiment}: no finished trial has recorded what it shows")
+        print("\n".join(drawn.paths) or f"{experiment}: no finished trial has recorded what it shows")
         return
-    plan = store.plan(experiment)
-    assert plan is not None, "draw_report has read it"
-    print(table_to_text(build_table(plan, store.trials(plan["trial_id"].dropna())), plan))
-    print("\n".join(paths))
+    print(drawn.table)
+    print("\n".join(drawn.paths))
 
 
 def _failures(store: ResultStore, trial_ids: list[str]) -> int:
@@ -227,7 +227,8 @@ def _failures(store: ResultStore, trial_ids: list[str]) -> int:
     Returns:
         The exit code: 0 if all of them have finished.
     """
-    rows = {row["trial_id"]: row for row in store.trials(trial_ids).to_dict("records")}
+    trials = store.trials(trial_ids, ["trial_id", "status", "error"])
+    rows = {row["trial_id"]: row for row in trials.to_dict("records")}
     unfinished = [trial_id for trial_id in trial_ids if rows.get(trial_id, {}).get("status") != "finished"]
     for trial_id in unfinished:
         reason = rows[trial_id]["error"] if trial_id in rows else "its driver left no result"

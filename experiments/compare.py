@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from dynrcnn_ray.config import ConfigError, TrialConfig, from_yaml
+from dynrcnn_ray.config import ConfigError, TrialConfig
 from dynrcnn_ray.results.store import ResultStore, StoreError
 from dynrcnn_ray.scales import Scale
 from experiments.options import StoreOptions, parse, storage_location
@@ -60,7 +60,7 @@ def compare_trials(arguments: Sequence[str]) -> int:
     _check(options)
     store = ResultStore.open(storage_location(options.storage, options.scale))
     row_a, row_b = (_finished_row(store, trial) for trial in (options.trial_a, options.trial_b))
-    config = _config_of_both(row_a, row_b)
+    config = _config_of_both(store, row_a, row_b)
 
     from dynrcnn_ray.data.annotations import annotation_path
     from dynrcnn_ray.data.prepare import prepare_data
@@ -110,9 +110,9 @@ def _finished_row(store: ResultStore, trial: str) -> dict[str, Any]:
     return row
 
 
-def _config_of_both(row_a: dict[str, Any], row_b: dict[str, Any]) -> TrialConfig:
+def _config_of_both(store: ResultStore, row_a: dict[str, Any], row_b: dict[str, Any]) -> TrialConfig:
     """The first trial's configuration, once it is clear that both have the same validation images."""
-    config, other = from_yaml(row_a["config"]), from_yaml(row_b["config"])
+    config, other = store.config_of(row_a), store.config_of(row_b)
     for field in ("fingerprint", "val_split"):
         values = getattr(config.data, field), getattr(other.data, field)
         if values[0] != values[1]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dynrcnn_ray.config import ConfigError, TestConfig, from_yaml, validate
+from dynrcnn_ray.config import ConfigError, TestConfig, validate
 from dynrcnn_ray.results.store import ResultStore, StoreError
 from dynrcnn_ray.scales import Scale
 from experiments.options import StoreOptions, parse, storage_location
@@ -47,7 +47,7 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
         )
     if rows["status"].iloc[0] != "finished":
         raise StoreError(f"trial {options.trial}: has not finished ({rows['error'].iloc[0]}); run its command again")
-    config = from_yaml(rows["config"].iloc[0])
+    config = store.config_of(rows.to_dict("records")[0])
     trained_id = config.training_id
     options = parse(EvaluateOptions, arguments, command="evaluate", default=EvaluateOptions(test=config.test))
     config_root = config.data.root

@@ -11,10 +11,11 @@ from dynrcnn_ray.benchmarks.paired import paired, timed
 from dynrcnn_ray.benchmarks.schema import Row, at_most, compared_row, stated_row
 from dynrcnn_ray.benchmarks.workbench import Workbench
 from dynrcnn_ray.config import to_yaml
+from dynrcnn_ray.results.html.page import draw_html_report
 from dynrcnn_ray.results.report import draw_report
 from dynrcnn_ray.results.schemas import METRICS
 from dynrcnn_ray.results.store import ResultStore
-from dynrcnn_ray.results.tables import build_table
+from dynrcnn_ray.results.tables import build_table, trial_columns
 from dynrcnn_ray.scales import base_config
 
 MANY = 10_000
@@ -35,7 +36,7 @@ def measure_store(bench: Workbench, rounds: int, many: int = MANY) -> Iterator[R
     tasks: dict[str, Callable[[ResultStore], object]] = {
         "listing": ResultStore.finished_trials,
         "table": _table,
-        "report": lambda store: draw_report(store, "table3"),
+        "report": _report,
     }
     for name, run in tasks.items():
         result = paired(timed(lambda run=run: run(large)), timed(lambda run=run: run(small)), rounds=rounds, warm_up=0)
@@ -69,7 +70,14 @@ def fill(store: ResultStore, count: int) -> None:
 def _table(store: ResultStore) -> pd.DataFrame:
     plan = store.plan("table3")
     assert plan is not None, "the plan was written above"
-    return build_table(plan, store.trials(plan["trial_id"].dropna()))
+    return build_table(plan, store.trials(plan["trial_id"].dropna(), trial_columns(plan)))
+
+
+def _report(store: ResultStore) -> None:
+    """As the command `report` does it."""
+    trials = store.trials()
+    draw_report(store, "table3", trials)
+    draw_html_report(store, trials)
 
 
 def _trial(trial_id: str, seed: int, index: int, config: str) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Draw an experiment's table and figure from the store alone."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dynrcnn_ray.results.figures import figure1, figure5
 from dynrcnn_ray.results.figures.figure1 import draw_figure1
 from dynrcnn_ray.results.figures.figure2 import draw_figure2
 from dynrcnn_ray.results.figures.figure3 import draw_figure3
@@ -11,12 +14,26 @@ from dynrcnn_ray.results.figures.figure5 import draw_figure5, draw_trends
 from dynrcnn_ray.results.figures.style import figure_bytes
 from dynrcnn_ray.results.store import ResultStore, StoreError
 from dynrcnn_ray.results.table_latex import table_to_latex
-from dynrcnn_ray.results.table_text import table_to_markdown
-from dynrcnn_ray.results.tables import build_table, table_to_parquet_bytes
+from dynrcnn_ray.results.table_text import table_to_markdown, table_to_text
+from dynrcnn_ray.results.tables import build_table, table_to_parquet_bytes, trial_columns
 
-_OF_DYNAMICS = {"figure1": draw_figure1, "figure5": draw_figure5}
+_OF_DYNAMICS = {"figure1": (draw_figure1, figure1.COLUMNS), "figure5": (draw_figure5, figure5.COLUMNS)}
+_TRENDS = (draw_trends, figure5.COLUMNS)
 _OF_PROPOSALS = {"figure2": draw_figure2, "figure3": draw_figure3}
 _OF_FORMULA = {"figure4": draw_figure4}
+
+
+@dataclass(frozen=True)
+class DrawnReport:
+    """What `draw_report` has drawn.
+
+    Attributes:
+        table: the table as text for a terminal; empty for a figure of the paper.
+        paths: absolute paths or URIs of the files written; none for a figure whose trials have not finished.
+    """
+
+    table: str
+    paths: list[str]
 
 
 def is_figure(experiment: str) -> bool:
@@ -24,26 +41,35 @@ def is_figure(experiment: str) -> bool:
     return experiment in {*_OF_DYNAMICS, *_OF_PROPOSALS, *_OF_FORMULA}
 
 
-def draw_report(store: ResultStore, experiment: str) -> list[str]:
+def draw_report(store: ResultStore, experiment: str, trials: pd.DataFrame | None = None) -> DrawnReport:
     """Write what an experiment shows: a figure of the paper, or a table with the trends of its rows.
 
     Trials that have not finished show as such in a table and are left out of a figure; drawing again later fills them
     in.
 
-    Returns:
-        Absolute paths or URIs of the files written; none for a figure whose trials have not finished.
+    Args:
+        store: where to read and write.
+        experiment: its name.
+        trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
 
     Raises:
         StoreError: the experiment was never run in this store, or the store cannot be read or written.
     """
     plan = _plan(store, experiment)
+    own = plan["trial_id"].dropna()
+    if trials is None:
+        rows = store.trials(own, ["trial_id", "status"] if is_figure(experiment) else trial_columns(plan))
+    else:
+        rows = trials.loc[trials["trial_id"].isin(own), :]
     files: dict[str, bytes] = {}
+    text = ""
     if not is_figure(experiment):
-        table = build_table(plan, store.trials(plan["trial_id"].dropna()))
+        table = build_table(plan, rows)
+        text = table_to_text(table, plan)
         files[f"tables/{experiment}.parquet"] = table_to_parquet_bytes(table, plan)
         files[f"tables/{experiment}.md"] = table_to_markdown(table, plan).encode()
         files[f"tables/{experiment}.tex"] = table_to_latex(table, plan).encode()
-    figure = figure_of(store, experiment)
+    figure = draw_figure(store, experiment, plan, set(rows.loc[rows["status"] == "finished", "trial_id"]))
     if figure is not None:
         name = experiment if is_figure(experiment) else f"figure5_{experiment}"
         files[f"figures/{name}.png"] = figure_bytes(figure, "png")
@@ -51,27 +77,31 @@ def draw_report(store: ResultStore, experiment: str) -> list[str]:
 
     for relative, content in files.items():
         store.write_bytes(relative, content)
-    return [store.describe_path(relative) for relative in files]
+    return DrawnReport(text, [store.describe_path(relative) for relative in files])
 
 
-def figure_of(store: ResultStore, experiment: str) -> Figure | None:
+def draw_figure(store: ResultStore, experiment: str, plan: pd.DataFrame, finished: set[str]) -> Figure | None:
     """The figure of an experiment: the paper's if it is one of its figures, else the trends of the table's rows.
+
+    Args:
+        store: where to read what the trials recorded.
+        experiment: its name.
+        plan: its plan, rows as in `schemas.PLAN`.
+        finished: ids of the plan's trials that have finished.
 
     Returns:
         None if no finished trial has recorded what the figure shows.
 
     Raises:
-        StoreError: the experiment was never run in this store, or the store cannot be read.
+        StoreError: the store cannot be read.
     """
-    plan = _plan(store, experiment)
     if experiment in _OF_FORMULA:
         return _OF_FORMULA[experiment]()
-    trials = store.trials(plan["trial_id"].dropna())
-    finished = trials.loc[trials["status"] == "finished", "trial_id"]
     if experiment in _OF_PROPOSALS:
         recorded, draw = store.proposals(finished), _OF_PROPOSALS[experiment]
     else:
-        recorded, draw = store.dynamics(finished), _OF_DYNAMICS.get(experiment, draw_trends)
+        draw, columns = _OF_DYNAMICS.get(experiment, _TRENDS)
+        recorded = store.dynamics(finished, columns)
     return draw(plan, recorded) if len(recorded) else None
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.schemas import SPEED
-from dynrcnn_ray.results.store import to_parquet_bytes
 from dynrcnn_ray.results.table_cells import Grid, simple_grid
 from dynrcnn_ray.results.table_text import simple_markdown
 

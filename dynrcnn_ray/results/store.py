@@ -17,6 +17,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,23 +25,20 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
-from dynrcnn_ray.results.schemas import (
-    DETECTIONS,
-    DYNAMICS,
-    IMAGES,
-    PLAN,
-    PROPOSALS,
-    READABLE_VERSIONS,
-    SCHEMA_VERSION,
-    TRIALS,
-    VERSION_KEY,
-)
+from dynrcnn_ray.config import ConfigError, TrialConfig, from_yaml
+from dynrcnn_ray.results.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, to_parquet_bytes
+from dynrcnn_ray.results.remedies import FOREIGN_REMEDY, folder_and_name, remedy_of
+from dynrcnn_ray.results.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, TRIALS
 
 _PARTIAL = ".partial"
 _SUFFIX = ".parquet"
-_MEND = "mend or delete it, then repeat the command that wrote it"
+_READERS = 8
+"""Files asked for at once where they are not local: an object store answers each after some tens of milliseconds."""
+_TABLES_AT_ONCE = 1000
+"""Tables that are read before they are joined: one by itself takes some 80 KB, however short it is."""
+_KEYS = {"plans": "experiment"} | dict.fromkeys(("trials", "dynamics", "proposals", "detections"), "trial_id")
+"""The field that a file is named after, by its folder."""
 
 
 class StoreError(ValueError):
@@ -147,7 +145,7 @@ class ResultStore:
         except (pa.ArrowException, OSError) as error:
             raise StoreError(
                 f"{self.describe_path(relative)} cannot be written: {_one_line(error)}; "
-                "free the path or choose another storage"
+                "make room, free the path or choose another storage"
             ) from None
 
     def read_bytes(self, relative: str) -> bytes | None:
@@ -156,11 +154,7 @@ class ResultStore:
         Raises:
             StoreError: the storage cannot be read.
         """
-        if not self._is_file(relative):
-            return None
-        # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
-        with self._readable(relative), self.filesystem.open_input_file(f"{self.root}/{relative}") as file:
-            return file.read()
+        return self._content(relative) if self._is_file(relative) else None
 
     def read_table(self, relative: str, schema: pa.Schema) -> pa.Table | None:
         """A Parquet file of this schema; None if there is none.
@@ -168,7 +162,8 @@ class ResultStore:
         Raises:
             StoreError: the file is damaged, foreign or of another schema version.
         """
-        return self._read_file(relative, schema, None) if self._is_file(relative) else None
+        content = self.read_bytes(relative)
+        return None if content is None else self._table(relative, content, schema)
 
     def names(self, folder: str, suffix: str = _SUFFIX) -> list[str]:
         """Names of a folder's files with this suffix, without it, sorted.
@@ -200,24 +195,32 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        trials = self._read_folder("trials", TRIALS, None, ["trial_id", "status"])
+        trials = self.trials(columns=["trial_id", "status"])
         return set(trials.loc[trials["status"] == "finished", "trial_id"])
 
-    def trials(self, trial_ids: Iterable[str] | None = None) -> pd.DataFrame:
-        """Rows of the given trials, or of all; columns as in `TRIALS`. Trials that the store lacks are left out.
+    def trials(self, trial_ids: Iterable[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+        """Rows of the given trials, or of all. Trials that the store lacks are left out.
+
+        Args:
+            trial_ids: whose rows; None: all.
+            columns: fields of `TRIALS`, `trial_id` among them; None: all.
 
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return self._read_folder("trials", TRIALS, trial_ids)
+        return self._read_folder("trials", TRIALS, trial_ids, columns)
 
-    def dynamics(self, trial_ids: Iterable[str]) -> pd.DataFrame:
-        """Logged steps of the given trials; columns as in `DYNAMICS`. Trials that the store lacks are left out.
+    def dynamics(self, trial_ids: Iterable[str], columns: list[str] | None = None) -> pd.DataFrame:
+        """Logged steps of the given trials. Trials that the store lacks are left out.
+
+        Args:
+            trial_ids: whose steps.
+            columns: fields of `DYNAMICS`, `trial_id` among them; None: all.
 
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return self._read_folder("dynamics", DYNAMICS, trial_ids)
+        return self._read_folder("dynamics", DYNAMICS, trial_ids, columns)
 
     def proposals(self, trial_ids: Iterable[str]) -> pd.DataFrame:
         """Recorded proposals of the given trials; columns as in `PROPOSALS`. Trials that the store lacks are left out.
@@ -261,6 +264,18 @@ class ResultStore:
         """
         return self.names("plans")
 
+    def config_of(self, trial: Mapping[str, Any]) -> TrialConfig:
+        """The configuration of a trial, from its row as in `TRIALS`.
+
+        Raises:
+            StoreError: it is not one that this release reads.
+        """
+        try:
+            return from_yaml(trial["config"])
+        except ConfigError as error:
+            path = self.describe_path(f"trials/{trial['trial_id']}{_SUFFIX}")
+            raise StoreError(f"{path}: its configuration is of another release: {error}; {FOREIGN_REMEDY}") from None
+
     def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
         # pyarrow drops unknown keys without a word: a misspelt field would be lost.
         unknown = sorted({name for row in rows for name in row} - set(schema.names))
@@ -299,7 +314,7 @@ class ResultStore:
             stream.write(data)
 
     def _is_file(self, relative: str) -> bool:
-        with self._readable(relative):
+        with self._readable(relative, "check that the storage is there and can be read"):
             return self.filesystem.get_file_info(f"{self.root}/{relative}").type == pafs.FileType.File
 
     def _read_folder(
@@ -307,60 +322,53 @@ class ResultStore:
     ) -> pd.DataFrame:
         present = self.names(folder)
         wanted = present if names is None else sorted(set(names).intersection(present))
-        tables = [self._read_file(f"{folder}/{name}{_SUFFIX}", schema, columns) for name in wanted]
-        merged = pa.concat_tables(tables) if tables else schema.empty_table()
+        paths = [f"{folder}/{name}{_SUFFIX}" for name in wanted]
+        contents = self._contents(paths)
+        merged = schema.empty_table().select(columns or schema.names)
+        tables = []
+        for path, content in zip(paths, contents, strict=True):
+            tables.append(self._table(path, content, schema, columns))
+            if len(tables) == _TABLES_AT_ONCE:
+                merged = pa.concat_tables([merged, *tables]).combine_chunks()
+                tables = []
+        merged = pa.concat_tables([merged, *tables]).combine_chunks()
         return merged.to_pandas(maps_as_pydicts="strict")
 
-    def _read_file(self, relative: str, schema: pa.Schema, columns: list[str] | None) -> pa.Table:
-        with (
-            self._readable(relative),
-            self.filesystem.open_input_file(f"{self.root}/{relative}") as source,
-            pq.ParquetFile(source) as file,
-        ):
-            self._check_schema(relative, file.schema_arrow, schema)
-            return _in_schema(file.read(), schema).select(columns or schema.names)
-
-    def _check_schema(self, relative: str, found: pa.Schema, expected: pa.Schema) -> None:
-        version = (found.metadata or {}).get(VERSION_KEY)
-        lacking = [field for field in expected if field.name not in found.names]
-        if version is None:
-            problem = "was not written by dynrcnn_ray"
-        elif version not in READABLE_VERSIONS:
-            readable = ", ".join(known.decode() for known in READABLE_VERSIONS)
-            problem = f"has schema version {version.decode()}, this release reads {readable}"
-        elif (
-            any(field.name not in expected.names or not field.equals(expected.field(field.name)) for field in found)
-            or not all(field.nullable for field in lacking)
-            or (lacking and version == SCHEMA_VERSION)
-        ):
-            problem = "has other fields than this release writes"
+    def _contents(self, paths: Sequence[str]) -> Iterator[bytes]:
+        if self.filesystem.type_name == "local":
+            yield from map(self._content, paths)
         else:
-            return
-        raise StoreError(f"{self.describe_path(relative)} {problem}; move it away or choose another storage")
+            with ThreadPoolExecutor(_READERS) as readers:
+                yield from readers.map(self._content, paths)
+
+    def _table(self, relative: str, content: bytes, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+        try:
+            table = from_parquet_bytes(content, schema, columns)
+        except (DamagedFileError, ForeignFileError) as error:
+            remedy = FOREIGN_REMEDY if isinstance(error, ForeignFileError) else remedy_of(relative)
+            raise StoreError(f"{self.describe_path(relative)} {error}; {remedy}") from None
+        folder, name = folder_and_name(relative)
+        if folder in _KEYS:
+            strangers = set(table[_KEYS[folder]].unique().to_pylist()) - {name}
+            if strangers:
+                raise StoreError(
+                    f"{self.describe_path(relative)} holds the {_KEYS[folder]} {sorted(strangers)[0]!r}, not its own; "
+                    f"{remedy_of(relative)}"
+                )
+        return table
+
+    def _content(self, relative: str) -> bytes:
+        # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
+        with self._readable(relative), self.filesystem.open_input_file(f"{self.root}/{relative}") as file:
+            return file.read()
 
     @contextlib.contextmanager
-    def _readable(self, relative: str, remedy: str = _MEND) -> Iterator[None]:
+    def _readable(self, relative: str, remedy: str = "") -> Iterator[None]:
         try:
             yield
-        except StoreError:
-            raise
         except (pa.ArrowException, OSError) as error:
+            remedy = remedy or remedy_of(relative)
             raise StoreError(f"{self.describe_path(relative)} cannot be read: {_one_line(error)}; {remedy}") from None
-
-
-def _in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The same rows with nulls for the fields that an older version lacks."""
-    columns = [
-        table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type) for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def to_parquet_bytes(table: pa.Table) -> bytes:
-    """A table as the content of a Parquet file, its schema's metadata included."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    return sink.getvalue().to_pybytes()
 
 
 def _one_line(error: BaseException) -> str:

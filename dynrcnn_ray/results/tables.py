@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow as pa
 
 from dynrcnn_ray.results.labels import row_names
+from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.schemas import TRIALS, optional, required, versioned
 from dynrcnn_ray.results.statistics import mean, paired_difference, sample_deviation
-from dynrcnn_ray.results.store import to_parquet_bytes
 
 _Setting = list[dict[Any, Any]]
 """The plan's lines of one row of the table: one a seed."""
@@ -27,6 +27,12 @@ def label_columns(plan: pd.DataFrame) -> list[str]:
 def metric_columns(plan: pd.DataFrame) -> list[str]:
     """Names of the metrics, in the plan's order."""
     return list(plan["metrics"].iloc[0])
+
+
+def trial_columns(plan: pd.DataFrame) -> list[str]:
+    """The fields of `schemas.TRIALS` that `build_table` needs for a plan."""
+    metrics = {f"{prefix}{name}" for prefix in {"", *plan["metric_prefix"].dropna()} for name in metric_columns(plan)}
+    return [name for name in TRIALS.names if name in {"trial_id", "status", *COURSE, *metrics}]
 
 
 def baseline_rows(plan: pd.DataFrame) -> dict[int, int]:

@@ -66,7 +66,7 @@ def test_a_truncated_checkpoint_is_passed_over_with_a_line(
     file = Path(folder.described) / "step_00000010.pt"
     file.write_bytes(file.read_bytes()[:1000])
     assert run(folder, tmp_path) == 0
-    assert capsys.readouterr().err == f"{file} is damaged and passed over (RuntimeError)\n"
+    assert capsys.readouterr().err == f"{file} is damaged and passed over (BadZipFile)\n"
 
 
 def truncated(folder: CheckpointFolder, smoke: TrialConfig) -> None:

@@ -37,7 +37,7 @@ def test_damaged_ones_are_passed_over_and_foreign_ones_refused_at_once(
     done = run_any(cache_home, "figure1", "--scale", "smoke", "--seeds", "0", "1", "--storage", str(tmp_path))
 
     assert done.returncode == 1, done.stdout + done.stderr
-    assert f"{newest} is damaged and passed over (RuntimeError)\n" in done.stdout
+    assert f"{newest} is damaged and passed over (BadZipFile)\n" in done.stdout
     assert "goes on from the checkpoint of step 5\n" in done.stdout
     # Once: another attempt would only repeat it.
     failure = f"failed: CheckpointError: {refused.described}: the checkpoint does not fit this training's model"

@@ -54,7 +54,7 @@ class Page(HTMLParser):
 def page_of(store: ResultStore) -> Page:
     for name in store.experiments():
         draw_report(store, name)
-    return Page(Path(draw_html_report(store)).read_text())
+    return Page(Path(draw_html_report(store, store.trials())).read_text())
 
 
 def add_pictures(store: ResultStore, fingerprint: str) -> None:

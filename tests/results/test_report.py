@@ -7,7 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from dynrcnn_ray.results.report import draw_report, figure_of, is_figure
+from dynrcnn_ray.results.report import draw_figure, draw_report, is_figure
 from dynrcnn_ray.results.store import StoreError
 
 
@@ -47,8 +47,12 @@ def write_figure_plan(store, name: str, trial_ids: list[str]) -> None:
     store.write_plan(name, rows)
 
 
+def figure_of(store, name):
+    return draw_figure(store, name, store.plan(name), store.finished_trials())
+
+
 def test_report_writes_a_table_and_its_trends(table3_store, tmp_path):
-    paths = draw_report(table3_store, "table3")
+    drawn = draw_report(table3_store, "table3")
 
     storage = tmp_path / "storage"
     names = [
@@ -58,7 +62,8 @@ def test_report_writes_a_table_and_its_trends(table3_store, tmp_path):
         "figures/figure5_table3.png",
         "figures/figure5_table3.svg",
     ]
-    assert paths == [str(storage / name) for name in names]
+    assert drawn.paths == [str(storage / name) for name in names]
+    assert "ΔAP" in drawn.table
     assert "ΔAP" in (storage / "tables/table3.md").read_text()
     image = matplotlib.image.imread(storage / "figures/figure5_table3.png")
     assert image.shape[:2] == (1230, 1050)
@@ -70,7 +75,11 @@ def test_a_report_before_the_first_trial_is_a_table_alone(table3_store, store, t
     for path in (tmp_path / "storage/trials").iterdir():
         path.unlink()
 
-    assert [Path(path).name for path in draw_report(store, "table3")] == ["table3.parquet", "table3.md", "table3.tex"]
+    assert [Path(path).name for path in draw_report(store, "table3").paths] == [
+        "table3.parquet",
+        "table3.md",
+        "table3.tex",
+    ]
 
 
 def test_a_figure_is_drawn_from_its_recorded_trials_without_a_table(table3_store, tmp_path):
@@ -80,7 +89,7 @@ def test_a_figure_is_drawn_from_its_recorded_trials_without_a_table(table3_store
     table3_store.write_proposals("row0seed1", proposal_columns())
 
     for name in ("figure1", "figure2", "figure3"):
-        paths = draw_report(table3_store, name)
+        paths = draw_report(table3_store, name).paths
         assert paths == [str(tmp_path / "storage/figures" / f"{name}.{kind}") for kind in ("png", "svg")]
         assert all(Path(path).stat().st_size > 5000 for path in paths)
     assert not (tmp_path / "storage/tables").exists()
@@ -95,7 +104,7 @@ def test_a_figure_is_drawn_from_its_recorded_trials_without_a_table(table3_store
 def test_a_figure_leaves_out_what_has_failed_and_is_nothing_before_the_first_trial(table3_store, make_trial):
     write_figure_plan(table3_store, "figure2", ["row0seed0"])
     assert figure_of(table3_store, "figure2") is None
-    assert draw_report(table3_store, "figure2") == []
+    assert draw_report(table3_store, "figure2").paths == []
 
     table3_store.write_proposals("row0seed0", proposal_columns())
     assert figure_of(table3_store, "figure2") is not None
@@ -106,13 +115,12 @@ def test_a_figure_leaves_out_what_has_failed_and_is_nothing_before_the_first_tri
 def test_figure4_needs_no_trial(store):
     store.write_plan("figure4", [])
 
-    assert [Path(path).name for path in draw_report(store, "figure4")] == ["figure4.png", "figure4.svg"]
+    assert [Path(path).name for path in draw_report(store, "figure4").paths] == ["figure4.png", "figure4.svg"]
 
 
 def test_an_experiment_that_was_never_run(table3_store):
-    for draw in (draw_report, figure_of):
-        with pytest.raises(StoreError, match=r"no 'table4', only: table3; run the experiment first"):
-            draw(table3_store, "table4")
+    with pytest.raises(StoreError, match=r"no 'table4', only: table3; run the experiment first"):
+        draw_report(table3_store, "table4")
 
 
 def test_figures_and_tables_are_told_apart():

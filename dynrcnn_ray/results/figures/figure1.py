@@ -17,6 +17,16 @@ from dynrcnn_ray.results.figures.style import (
 )
 
 _LEVELS = (50, 60, 70, 80, 90)
+COLUMNS = [
+    "trial_id",
+    "step",
+    *(f"positives_iou{level}" for level in _LEVELS),
+    "iou_at_rank",
+    "error_at_rank",
+    "sigma_dx",
+    "sigma_dw",
+]
+"""The fields of `schemas.DYNAMICS` that the figure shows."""
 
 
 def draw_figure1(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:

@@ -21,6 +21,17 @@ from dynrcnn_ray.results.figures.style import (
 )
 from dynrcnn_ray.results.labels import EMPTY_CELLS, row_names
 
+COLUMNS = [
+    "trial_id",
+    "step",
+    "T_now",
+    "beta_now",
+    "iou_threshold",
+    "smooth_l1_beta",
+    "positives_iou50",
+    "positives",
+]
+"""The fields of `schemas.DYNAMICS` that this figure and the trends show."""
 _RECORDED = (0, (4, 2))
 _PROPOSALS = (0, (1, 1.2))
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from dynrcnn_ray.config import from_yaml
 from dynrcnn_ray.results.html.pictures import pictures_html
 from dynrcnn_ray.results.html.tables import grid_html, table_html
 from dynrcnn_ray.results.html.trials import MOST_WITH_DETAILS, trials_html
@@ -26,10 +25,14 @@ _LARGEST_SVG = 400_000
 _SUSPICIOUS_T_NOW = 0.8
 
 
-def draw_html_report(store: ResultStore) -> str:
+def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
     """Write `report.html`: one page that needs no other file, from the store alone.
 
     The tables' and figures' own files must have been drawn before.
+
+    Args:
+        store: where to read and write.
+        trials: rows as in `schemas.TRIALS` of all its trials.
 
     Returns:
         Its absolute path or URI.
@@ -38,7 +41,6 @@ def draw_html_report(store: ResultStore) -> str:
         StoreError: the store cannot be read or written.
     """
     experiments = sorted(store.experiments(), key=_order)
-    trials = store.trials()
     plans = {name: plan for name in experiments if (plan := store.plan(name)) is not None}
     sections = {name: _experiment_html(store, name, plan, trials) for name, plan in plans.items()}
     if speed := _speed_html(store):
@@ -111,7 +113,7 @@ def _experiment_html(store: ResultStore, name: str, plan: pd.DataFrame, trials: 
         parts.append(_figure_html(store, name))
     else:
         parts.append(table_html(make_cells(build_table(plan, own), plan)))
-        parts += [f'<p class="warning">{escape(text)}</p>' for text in _warnings(own)]
+        parts += [f'<p class="warning">{escape(text)}</p>' for text in _warnings(store, own)]
         files = " · ".join(f'<a href="tables/{name}.{kind}">{kind}</a>' for kind in ("md", "tex", "parquet"))
         parts += [_figure_html(store, f"figure5_{name}"), f'<p class="soft">This table as a file: {files}</p>']
     parts.append(f'<pre class="command">{escape(plan["command"].iloc[0])}</pre>')
@@ -127,13 +129,13 @@ def _figure_html(store: ResultStore, name: str) -> str:
     return '<p class="soft">No finished trial has recorded what the figure shows.</p>'
 
 
-def _warnings(trials: pd.DataFrame) -> list[str]:
+def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
     """What Algorithm 1 had nothing to measure, and thresholds that left few positives: both follow from the data."""
     texts = []
     finished = trials.loc[trials["status"] == "finished", :]
     if len(finished) > MOST_WITH_DETAILS:
         return []
-    dynamic = [from_yaml(config).dynamic for config in finished["config"]]
+    dynamic = [store.config_of(row).dynamic for row in finished.to_dict("records")]
     intervals = pd.Series([section.update_interval for section in dynamic], index=finished.index, dtype=float)
     with_dla = pd.Series([section.dla for section in dynamic], index=finished.index, dtype=bool)
     kept = finished[finished["kept_beta_updates"] * 2 > finished["steps"] / intervals]
@@ -169,9 +171,8 @@ def _pictures_section(store: ResultStore, plans: dict[str, pd.DataFrame], trials
     chosen = _trials_to_picture(plans, trials)
     if not chosen:
         return ""
-    by_id = trials.set_index("trial_id")
-    config = from_yaml(str(by_id.loc[next(iter(chosen.values())), "config"]))
-    images = store.images(config.data.fingerprint)
+    first = trials.loc[trials["trial_id"] == next(iter(chosen.values())), :].to_dict("records")[0]
+    images = store.images(store.config_of(first).data.fingerprint)
     detections = {name: store.detections([trial_id]) for name, trial_id in chosen.items()}
     detections = {name: found for name, found in detections.items() if len(found)}
     if images.empty or not detections:

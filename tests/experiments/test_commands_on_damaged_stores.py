@@ -1,0 +1,180 @@
+"""The commands on a finished store with a damaged file: exit code 2, one line with file and remedy, nothing lost."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dynrcnn_ray.benchmarks.schema import BENCHMARKS
+from dynrcnn_ray.config import TrialConfig, to_yaml
+from dynrcnn_ray.results.parquet import to_parquet_bytes
+from dynrcnn_ray.results.schemas import PROPOSALS, VERSION_KEY
+from dynrcnn_ray.results.store import ResultStore
+from experiments import figure2, table3
+from experiments.main import main
+from tests.results.conftest import dynamics_rows, trial_row
+
+_CORNERS = {name: np.array([value], np.float32) for name, value in (("x1", 1), ("y1", 2), ("x2", 9), ("y2", 9))}
+
+
+@pytest.fixture(scope="module")
+def finished(smoke: TrialConfig, cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Table 3 and Figure 2 of scale smoke, with made-up measurements."""
+    store = ResultStore.open(tmp_path_factory.mktemp("finished") / "store")
+    trials = table3.EXPERIMENT.trials(smoke, seeds=(0,))
+    for row, (trial_id, (setting, config)) in enumerate(trials.items()):
+        store.write_dynamics(trial_id, dynamics_rows(row, seed=0))
+        store.write_proposals(trial_id, _proposals())
+        store.write_detections(trial_id, _detections())
+        store.write_trial(trial_row(trial_id, setting=setting, scale="smoke", AP=50.0 + row, config=to_yaml(config)))
+    for experiment in (table3.EXPERIMENT, figure2.EXPERIMENT):
+        store.write_plan(experiment.name, experiment.plan(smoke, (0,), f"python experiments/main.py {experiment.name}"))
+    return Path(store.root)
+
+
+def _proposals() -> dict[str, np.ndarray]:
+    types = {"int64": np.int64, "float": np.float32, "bool": np.bool_}
+    columns = {field.name: np.ones(8, types[str(field.type)]) for field in PROPOSALS if field.name != "trial_id"}
+    return columns | {"step": np.repeat([2, 10], 4), "dx": np.linspace(-0.1, 0.1, 8, dtype=np.float32)}
+
+
+def _detections() -> dict[str, np.ndarray]:
+    return {"image_id": np.array([1]), "category_id": np.array([1]), "score": np.array([0.9], np.float32)} | _CORNERS
+
+
+@pytest.fixture
+def root(finished: Path, cache_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    return Path(shutil.copytree(finished, tmp_path / "store"))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def overwrite(path: Path) -> None:
+    path.write_text("not a table\n")
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[300] ^= 4
+    path.write_bytes(content)
+
+
+def foreign(path: Path) -> None:
+    pq.write_table(pa.table({"trial_id": [path.stem]}), path)
+
+
+def newer(path: Path) -> None:
+    pq.write_table(pq.read_table(path, partitioning=None).replace_schema_metadata({VERSION_KEY: b"99"}), path)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def of_another(path: Path) -> None:
+    other = next(other for other in sorted(path.parent.iterdir()) if other != path)
+    path.write_bytes(other.read_bytes())
+
+
+DAMAGES = (truncate, empty, overwrite, flip, foreign, newer, folder, of_another)
+
+
+def content_of(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def arguments_of(command: str, trials: list[str]) -> list[str]:
+    return {
+        "report": ["report"],
+        "table3": ["table3", "--scale", "smoke"],
+        "figure2": ["figure2", "--scale", "smoke"],
+        "compare": ["compare", trials[0], trials[1], "--samples", "2"],
+        "evaluate": ["evaluate", "--trial", trials[0]],
+    }[command]
+
+
+CASES = [
+    *[("report", "trials/{}.parquet", damage) for damage in DAMAGES],
+    *[("report", "plans/table3.parquet", damage) for damage in DAMAGES],
+    *[("table3", "trials/{}.parquet", damage) for damage in (truncate, flip, folder, of_another)],
+    *[("table3", "dynamics/{}.parquet", damage) for damage in (truncate, flip)],
+    ("table3", "plans/table3.parquet", folder),
+    *[("figure2", "proposals/{}.parquet", damage) for damage in (truncate, flip, of_another)],
+    *[("compare", "detections/{}.parquet", damage) for damage in DAMAGES],
+    ("compare", "trials/{}.parquet", flip),
+    ("evaluate", "trials/{}.parquet", flip),
+]
+
+
+@pytest.mark.parametrize(("command", "file", "damage"), CASES)
+def test_a_damaged_file_is_named_with_the_remedy(
+    root: Path, command: str, file: str, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [path.stem for path in sorted((root / "trials").iterdir())]
+    if command == "figure2":
+        trials[:0] = pq.read_table(root / "plans/figure2.parquet", partitioning=None)["trial_id"].to_pylist()
+    path = root / file.format(trials[0])
+    damage(path)
+    before = content_of(root)
+
+    code = main([*arguments_of(command, trials), "--storage", str(root)])
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert line.startswith(f"error: {path} ")
+    assert "; delete it" in line or "; move it away" in line or "; make room, free the path" in line
+    after = content_of(root)
+    kept = ("trials", "dynamics", "proposals", "detections")
+    assert {path: content for path, content in before.items() if path.parent.name in kept}.items() <= after.items()
+
+
+def test_a_damaged_row_is_told_before_missing_trials_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing, damaged, *_ = sorted((root / "trials").iterdir())
+    missing.unlink()
+    truncate(damaged)
+    assert main(["table3", "--scale", "smoke", "--storage", str(root)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {damaged} ")
+    assert "to run" not in printed.out
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, foreign])
+def test_a_damaged_plan_is_replaced_by_its_own_command(
+    root: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(root / "plans" / "table3.parquet")
+    assert main(["table3", "--scale", "smoke", "--storage", str(root)]) == 0
+    assert "nothing to train" in capsys.readouterr().out
+    assert main(["report", "--storage", str(root)]) == 0
+
+
+def test_a_configuration_of_another_release_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = min((root / "trials").iterdir())
+    ResultStore.open(root).write_trial(trial_row(path.stem, scale="smoke", config="dynamic: {gone: 1}"))
+    for arguments in (["report"], ["evaluate", "--trial", path.stem], ["compare", path.stem, path.stem]):
+        assert main([*arguments, "--storage", str(root)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {path}: its configuration is of another release: dynamic.gone: unknown field; ")
+
+
+def test_benchmark_measures_nothing_before_it_knows_its_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = root / "tables" / "benchmarks.parquet"
+    path.parent.mkdir()
+    path.write_bytes(to_parquet_bytes(BENCHMARKS.empty_table()))
+    truncate(path)
+    assert main(["benchmark", "--only", "loader", "--storage", str(root)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {path} ")
+    assert "loader" not in printed.out
