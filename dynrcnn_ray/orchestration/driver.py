@@ -13,7 +13,6 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from dynrcnn_ray.config import TrialConfig, from_yaml
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
-from dynrcnn_ray.orchestration.worker import train_worker
 from dynrcnn_ray.results.store import ResultStore
 
 _FROM_OUTCOME = (
@@ -70,11 +69,18 @@ def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
         store.write_trial(_row(config, trial) | _failed(store, config, reason))
 
 
+def _train_worker(payload: dict[str, str]) -> dict[str, Any]:
+    # Imported in the worker: torchvision takes seconds, and the driver does not need it.
+    from dynrcnn_ray.orchestration.worker import train_worker
+
+    return train_worker(payload)
+
+
 def _trainer(config: TrialConfig, trial: dict[str, str], scratch: str) -> TorchTrainer:
     run = config.run
     resources: dict[str, float] = {"CPU": run.cpus_per_worker}
     return TorchTrainer(
-        train_worker,
+        _train_worker,
         train_loop_config={"config": trial["config"], "storage": trial["storage"]},
         scaling_config=train.ScalingConfig(
             num_workers=(run.min_workers, run.num_workers) if run.min_workers else run.num_workers,

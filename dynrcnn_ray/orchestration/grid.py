@@ -78,6 +78,8 @@ def _tuner(
         param_space={"trial": tune.grid_search(described)},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=trials_at_once(trials[0].config.run),
+            # The process of a driver goes on to the next trial, unless its trial failed.
+            reuse_actors=True,
             trial_name_creator=_trial_id,
             trial_dirname_creator=_trial_id,
         ),
