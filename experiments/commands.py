@@ -159,7 +159,7 @@ def _run(
         return 0
     # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
     from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
-    from dynrcnn_ray.models.backbones import identify_weights, read_backbone_weights
+    from dynrcnn_ray.models.weights import identify_weights, read_backbone_weights
 
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)

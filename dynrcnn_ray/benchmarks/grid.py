@@ -58,7 +58,7 @@ def measure_grid(bench: Workbench, rounds: int, num_trials: int = NUM_TRIALS, st
         float(np.median(overheads)),
         "seconds",
         rounds=rounds,
-        note="its wall time less training and evaluation: the start of its controller and worker, reading the data",
+        note="its wall time less training and evaluation: its driver's imports, reading the data, writing results",
     )
 
 

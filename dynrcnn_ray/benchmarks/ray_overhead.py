@@ -24,27 +24,37 @@ def measure_ray_overhead(bench: Workbench, rounds: int, steps: int = STEPS) -> I
     """The same trial in turn; of each the rows of images per second but the first, which holds the warm-up."""
     # Only the end makes a checkpoint: the bare loop makes none.
     config = with_steps(bench.mini, steps, checkpoint_every=10 * steps, log_every=max(1, steps // 6))
-    under_ray, bare = [], []
+    speeds: dict[str, list[float]] = {"tune": [], "train": [], "bare": []}
     with ray_cluster():
         for number in range(rounds):
             seeded = dataclasses.replace(config, seed=number)
-            runs = [(under_ray, lambda: _under_ray(seeded, bench)), (bare, lambda: _bare(seeded))]  # noqa: B023
-            for speeds, run in runs if number % 2 == 0 else reversed(runs):
-                speeds.append(run())
-    yield compared_row(
-        "ray.images_per_second",
-        "training under Ray Train, 1 worker, mini",
-        "the engine's loop in this process",
-        Paired(np.array(under_ray), np.array(bare)),
-        "images per second",
-        must=at_least(0.98),
-        note=f"a round is {steps} steps of each; the median of its logged rows but the first",
-    )
+            # Elastic training is Ray Train's, even with a single worker.
+            elastic = with_steps(seeded, steps, min_workers=1)
+            runs = [
+                ("tune", lambda: _under_ray(seeded, bench, "tune")),  # noqa: B023
+                ("bare", lambda: _bare(seeded)),  # noqa: B023
+                ("train", lambda: _under_ray(elastic, bench, "train")),  # noqa: B023
+            ]
+            for name, run in runs if number % 2 == 0 else reversed(runs):
+                speeds[name].append(run())
+    for name, kind, what in (
+        ("ray.images_per_second", "train", "training under Ray Train, 1 worker, mini"),
+        ("ray.images_per_second.itself", "tune", "training in the process of Tune's driver, mini"),
+    ):
+        yield compared_row(
+            name,
+            what,
+            "the engine's loop in this process",
+            Paired(np.array(speeds[kind]), np.array(speeds["bare"])),
+            "images per second",
+            must=at_least(0.98),
+            note=f"a round is {steps} steps of each; the median of its logged rows but the first",
+        )
 
 
-def _under_ray(config: TrialConfig, bench: Workbench) -> float:
-    storage = str(bench.scratch / f"ray_overhead_{config.seed}")
-    run_trials([PlannedTrial(config, "benchmark", "ray")], storage=storage, git_commit="")
+def _under_ray(config: TrialConfig, bench: Workbench, kind: str) -> float:
+    storage = str(bench.scratch / f"ray_overhead_{kind}_{config.seed}")
+    run_trials([PlannedTrial(config, "benchmark", kind)], storage=storage, git_commit="")
     rows = ResultStore.open(storage).dynamics([config.trial_id])
     return float(rows["images_per_second"].iloc[1:].median())
 

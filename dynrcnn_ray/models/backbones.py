@@ -1,12 +1,7 @@
 """Backbones: ResNets and small ones of our own, each below a feature pyramid (FPN)."""
 
-import dataclasses
-import hashlib
-import pickle
 from collections.abc import Callable
-from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -16,13 +11,10 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from dynrcnn_ray.config import ModelConfig
 from dynrcnn_ray.models.deformable import deform
+from dynrcnn_ray.models.weights import WeightsError, read_backbone_weights, short
 
 _BLOCKS_OF_TINY = {"tiny": 1, "small": 2}
 _STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")
-
-
-class WeightsError(ValueError):
-    """Pretrained weights that cannot be had. Its text is one line: the field, the value, the remedy."""
 
 
 class TinyResNet(nn.Module):
@@ -82,67 +74,13 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
     return BackboneWithFPN(body, layers, channels[1:], config.fpn_channels, extra_levels)
 
 
-def read_backbone_weights(config: ModelConfig) -> dict[str, Tensor]:
-    """The backbone's pretrained weights, without the classifier; none if the configuration asks for none.
-
-    `imagenet` is torchvision's file, downloaded once to each machine's cache of PyTorch.
-
-    Raises:
-        WeightsError: the weights do not exist, or cannot be downloaded or read.
-    """
-    if config.weights == "none":
-        return {}
-    if config.weights == "imagenet":
-        state = _imagenet_weights(config.backbone)
-    elif Path(config.weights).is_file():
-        try:
-            state = torch.load(config.weights, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise WeightsError(f"model.weights: {config.weights!r} is no file of weights: {_short(error)}") from None
-    else:
-        raise WeightsError(f"model.weights: {config.weights!r} is no file; allowed: none, imagenet or a file's path")
-    return {name: value for name, value in state.items() if not name.startswith("fc.")}
-
-
-def identify_weights(config: ModelConfig) -> ModelConfig:
-    """The same configuration with a file's absolute path and the fingerprint of its content.
-
-    Raises:
-        WeightsError: the file is not there.
-    """
-    if config.weights in ("none", "imagenet"):
-        return config
-    file = Path(config.weights).expanduser().absolute()
-    if not file.is_file():
-        raise WeightsError(f"model.weights: {config.weights!r} is no file; allowed: none, imagenet or a file's path")
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return dataclasses.replace(config, weights=str(file), weights_fingerprint=digest[:16])
-
-
-def _imagenet_weights(backbone: str) -> dict[str, Tensor]:
-    weights = models.get_model_weights(backbone)["IMAGENET1K_V1"]
-    try:
-        return weights.get_state_dict(progress=False)
-    except OSError as error:
-        name = weights.url.rpartition("/")[2]
-        raise WeightsError(
-            f"model.weights: 'imagenet' cannot be downloaded ({_short(error)}); place torchvision's file {name} in "
-            f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
-        ) from None
-
-
 def _load_weights(body: nn.Module, config: ModelConfig) -> None:
     try:
         body.load_state_dict(read_backbone_weights(config))
     except RuntimeError as error:
         raise WeightsError(
-            f"model.weights: {config.weights!r} does not fit {config.backbone} with {config.norm}: {_short(error)}"
+            f"model.weights: {config.weights!r} does not fit {config.backbone} with {config.norm}: {short(error)}"
         ) from None
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _freeze(body: nn.Module, trainable_layers: int) -> None:

@@ -25,20 +25,23 @@ _WORKER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
+# Nobody reclaims this machine, so a trial needs no process that watches for it.
+_LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 
 @contextlib.contextmanager
 def ray_cluster() -> Iterator[None]:
     """Join the cluster of `RAY_ADDRESS`, or start a local one and end it afterwards."""
     os.environ.update({"RAY_AIR_NEW_OUTPUT": "0", **_WORKER_ENVIRONMENT})
-    runtime_env = {"env_vars": _WORKER_ENVIRONMENT}
     if ray.is_initialized():
         yield
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, runtime_env=runtime_env)
+        ray.init(log_to_driver=False, runtime_env={"env_vars": _WORKER_ENVIRONMENT})
     else:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, runtime_env=runtime_env)
+        # The processes of a local cluster inherit the variables. By a runtime environment each would start twice.
+        os.environ.update(_LOCAL_ENVIRONMENT)
+        ray.init(address="local", include_dashboard=False, log_to_driver=False)
     try:
         yield
     finally:

@@ -1,4 +1,8 @@
-"""The driver of one trial: a Tune trainable that runs a TorchTrainer and writes what came out into the store."""
+"""The driver of one trial: a Tune trainable that has it trained and writes what came out into the store.
+
+Where one worker is enough, the driver is the worker. For several it runs a TorchTrainer, which starts six processes and
+more: 15 to 20 seconds of CPU time, which many a small trial does not train for.
+"""
 
 import statistics
 import tempfile
@@ -7,13 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ray import train, tune
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from dynrcnn_ray.config import TrialConfig, from_yaml
+from dynrcnn_ray.config import RunConfig, TrialConfig, from_yaml
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
-from dynrcnn_ray.orchestration.worker import train_worker
+from dynrcnn_ray.orchestration.cluster import DRIVER_RESOURCES
 from dynrcnn_ray.results.store import ResultStore
 
 _FROM_OUTCOME = (
@@ -30,23 +34,31 @@ _FROM_OUTCOME = (
 _MINUTES_TO_WAIT_FOR_NODES = 24 * 60
 
 
+def driver_resources(run: RunConfig) -> dict[str, float]:
+    """What a driver holds: a worker's resources where it is the worker, else a crumb of the head node."""
+    return {"cpu": run.cpus_per_worker, "gpu": int(run.gpu)} if _is_the_worker(run) else DRIVER_RESOURCES
+
+
 def drive_trial(trial: dict[str, str]) -> None:
     """Run one trial to its row in the store, be it finished or failed.
 
     Args:
         trial: `config` (YAML), `experiment`, `setting`, `storage` and `git_commit`.
+
+    Raises:
+        Exception: whatever the training raised in this process. Tune then ends the process, and takes another one for
+            the next attempt and for other trials.
     """
     config = from_yaml(trial["config"])
     store = ResultStore.open(trial["storage"])
     started = time.time()
-    # Ray's own files of a run are of no use afterwards: checkpoints and results go to the storage.
-    with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
-        try:
-            returned: Any = _trainer(config, trial, scratch).fit().return_value
-            assert isinstance(returned, dict), "the first worker returned no outcome"
-            outcome: dict[str, Any] = returned
-        except (train.TrainingFailedError, RayActorError) as error:
-            outcome = {"failure": _reason(error)}
+    try:
+        outcome: dict[str, Any] = _train_here(trial) if _is_the_worker(config.run) else _train_on_workers(config, trial)
+    except (train.TrainingFailedError, RayActorError) as error:
+        outcome = {"failure": _reason(error)}
+    except Exception as error:
+        tune.report({"note": f"interrupted: {_one_line(error)}"})
+        raise
     if "failure" in outcome:
         ending = _failed(store, config, outcome["failure"])
     else:
@@ -57,7 +69,7 @@ def drive_trial(trial: dict[str, str]) -> None:
 
 
 def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
-    """Write the row of a trial whose driver ended without writing one.
+    """Write the row of a trial whose driver ended without writing one, by an error or with its process.
 
     Args:
         trial: as in `drive_trial`.
@@ -66,15 +78,42 @@ def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
     config = from_yaml(trial["config"])
     store = ResultStore.open(trial["storage"])
     if config.trial_id not in store.finished_trials():
-        reason = f"the trial's driver ended: {_one_line(error)}"
+        raised = isinstance(error, RayTaskError)
+        reason = _one_line(error.cause) if raised else f"the trial's driver ended: {_one_line(error)}"
         store.write_trial(_row(config, trial) | _failed(store, config, reason))
+
+
+def _is_the_worker(run: RunConfig) -> bool:
+    """Elastic training is Ray Train's."""
+    return run.num_workers == 1 and not run.min_workers
+
+
+def _train_here(trial: dict[str, str]) -> dict[str, Any]:
+    # Imported late: torchvision takes seconds, and a driver that does not train has no need of it.
+    from dynrcnn_ray.orchestration.worker import train_alone
+
+    return train_alone(trial)
+
+
+def _train_on_workers(config: TrialConfig, trial: dict[str, str]) -> dict[str, Any]:
+    # Ray's own files of a run are of no use afterwards: checkpoints and results go to the storage.
+    with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
+        outcome: Any = _trainer(config, trial, scratch).fit().return_value
+    assert isinstance(outcome, dict), "the first worker returned no outcome"
+    return outcome
+
+
+def _train_worker(payload: dict[str, str]) -> dict[str, Any]:
+    from dynrcnn_ray.orchestration.worker import train_worker
+
+    return train_worker(payload)
 
 
 def _trainer(config: TrialConfig, trial: dict[str, str], scratch: str) -> TorchTrainer:
     run = config.run
     resources: dict[str, float] = {"CPU": run.cpus_per_worker}
     return TorchTrainer(
-        train_worker,
+        _train_worker,
         train_loop_config={"config": trial["config"], "storage": trial["storage"]},
         scaling_config=train.ScalingConfig(
             num_workers=(run.min_workers, run.num_workers) if run.min_workers else run.num_workers,

@@ -9,8 +9,8 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config import TrialConfig, from_yaml, to_yaml
-from dynrcnn_ray.orchestration.cluster import DRIVER_RESOURCES, ray_cluster, trials_at_once
-from dynrcnn_ray.orchestration.driver import drive_trial, record_lost_driver
+from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
+from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
 from dynrcnn_ray.orchestration.progress import ProgressLines
 
 
@@ -73,17 +73,21 @@ def _tuner(
         }
         for trial in trials
     ]
+    run = trials[0].config.run
     return tune.Tuner(
-        tune.with_resources(_trainable, DRIVER_RESOURCES),
+        tune.with_resources(_trainable, driver_resources(run)),
         param_space={"trial": tune.grid_search(described)},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=trials_at_once(trials[0].config.run),
+            max_concurrent_trials=trials_at_once(run),
+            # The process of a driver goes on to the next trial, unless its trial failed.
+            reuse_actors=True,
             trial_name_creator=_trial_id,
             trial_dirname_creator=_trial_id,
         ),
         run_config=tune.RunConfig(
             name=trials[0].experiment,
             storage_path=scratch,
+            failure_config=tune.FailureConfig(max_failures=run.max_failures),
             callbacks=[progress],
             verbose=0,
         ),

@@ -20,7 +20,9 @@ class ProgressLines(Callback):
         self._step_seconds: dict[str, list[float]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Name the trial and say that its workers start."""
+        """Name the trial and say that it starts; `on_trial_recover` has said so of one that starts again."""
+        if trial.trial_id in self._names:
+            return
         described = trial.config["trial"]
         config = from_yaml(described["config"])
         number = len(self._names) + 1
@@ -52,6 +54,10 @@ class ProgressLines(Callback):
             f"{'' if config.model.is_one_stage else dynamics}{result['images_per_second']:.1f} images/s  "
             f"{self._time_left(trial, result)}",
         )
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that the driver has ended and Tune takes another."""
+        self._print(trial, "its process ended; starts again in a new one")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that the driver itself ended without a row."""

@@ -1,4 +1,4 @@
-"""One Ray Train worker: the engine's trial, with checkpoints in the storage and reports to the driver around it."""
+"""One worker of a trial: the engine's trial, with checkpoints in the storage and reports to Ray around it."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -7,6 +7,7 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
+from ray import tune
 
 from dynrcnn_ray.config import TrialConfig, from_yaml
 from dynrcnn_ray.engine.collectives import Worker
@@ -17,6 +18,8 @@ from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.results.store import ResultStore
 
+Report = Callable[[dict[str, Any]], None]
+
 
 def train_worker(payload: dict[str, str]) -> dict[str, Any]:
     """Run the trial `payload["config"]` (YAML) as this Ray Train worker, from its newest checkpoint in the storage.
@@ -25,19 +28,36 @@ def train_worker(payload: dict[str, str]) -> dict[str, Any]:
         The outcome as plain values, with what it ran on; or `failure`, the reason of a failure that another attempt
         would only repeat. Ray hands on the first worker's.
     """
-    config = from_yaml(payload["config"])
-    torch.set_num_threads(config.run.cpus_per_worker)
     context = ray.train.get_context()
     worker = Worker(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    return _train(payload, worker, ray.train.report)
+
+
+def train_alone(payload: dict[str, str]) -> dict[str, Any]:
+    """The same as the only worker, in the process of the trial's driver."""
+    device = torch.device("cuda" if from_yaml(payload["config"]).run.gpu else "cpu")
+    return _train(payload, Worker(device=device), tune.report)
+
+
+def _train(payload: dict[str, str], worker: Worker, report: Report) -> dict[str, Any]:
+    config = from_yaml(payload["config"])
+    torch.set_num_threads(config.run.cpus_per_worker)
     checkpoints = CheckpointFolder(ResultStore.open(payload["storage"]), config.training_id)
+
+    def report_row(row: DynamicsRow) -> None:
+        report(dict(row))
+
+    def report_note(note: str) -> None:
+        report({"note": note})
+
     try:
         outcome = run_trial(
             config,
             worker,
-            checkpoint=checkpoints.newest(worker.device, on_damaged=_report_note),
-            on_row=_report_row,
+            checkpoint=checkpoints.newest(worker.device, on_damaged=report_note),
+            on_row=report_row,
             on_checkpoint=_checkpoint_writer(config, checkpoints, worker),
-            on_note=_report_note,
+            on_note=report_note,
         )
     except TrainingDivergedError as error:
         return {"failure": f"{type(error).__name__}: {error}"}
@@ -48,14 +68,6 @@ def train_worker(payload: dict[str, str]) -> dict[str, Any]:
         "packages": package_versions(),
         "hardware": describe_hardware(worker.device),
     }
-
-
-def _report_row(row: DynamicsRow) -> None:
-    ray.train.report(dict(row))
-
-
-def _report_note(note: str) -> None:
-    ray.train.report({"note": note})
 
 
 def _checkpoint_writer(

@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from dynrcnn_ray.config import from_yaml
+from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.results.store import ResultStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -89,6 +92,19 @@ def test_every_trial_left_its_row_and_its_dynamics(store_of_table3):
     baseline = dynamics[dynamics["trial_id"] == trials.loc[trials["setting"] == "baseline", "trial_id"].item()]
     assert set(baseline["iou_threshold"]) == {0.5}
     assert set(baseline["smooth_l1_beta"]) == {1.0}
+
+
+def test_a_process_that_trained_others_trains_the_same(store_of_table3):
+    """Tune's processes go on from trial to trial, and so does this one, in another order: each gives the same bits."""
+    store = ResultStore.open(store_of_table3[0])
+    trials = store.trials().sort_values("trial_id").to_dict("records")
+    assert len(trials) == 4
+    for trial in trials:
+        outcome = run_trial(from_yaml(trial["config"]), Worker())
+        dynamics = store.dynamics([trial["trial_id"]]).sort_values("step")
+        for name in ("loss", "T_now", "beta_now", "positives"):
+            assert dynamics[name].tolist() == [row[name] for row in outcome.history], name
+        assert outcome.metrics["AP50"] == trial["AP50"]
 
 
 def test_the_same_command_trains_nothing_and_says_so(store_of_table3, cache_home: Path):
