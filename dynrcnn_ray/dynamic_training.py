@@ -7,10 +7,12 @@ beta_now from them. The state lives beside the model: it is in no `state_dict` o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from dynrcnn_ray.boxes import Match, centre_errors, paired_iou
 from dynrcnn_ray.config import TrialConfig
@@ -44,6 +46,16 @@ class AssignedProposals:
     match: Match | None
     sampled: Tensor
     labels: Tensor
+
+    @cached_property
+    def matched_boxes(self) -> Tensor:
+        """Each proposal's best ground truth, `[num_proposals, 4]`; the proposal itself where the image has none."""
+        return self.proposals if self.match is None else self.gt_boxes[self.match.gt_index]
+
+    @cached_property
+    def sampled_boxes(self) -> Tensor:
+        """The sampled proposals, `[num_sampled, 4]`."""
+        return self.proposals[self.sampled]
 
 
 @dataclass(frozen=True)
@@ -192,37 +204,27 @@ def _measure_paper(
     images: Sequence[AssignedProposals], weights: tuple[float, ...], threshold: Tensor, iou_top_k: int, beta_top_k: int
 ) -> ProposalStatistics:
     """Per image: the K_I-th largest IoU, and the K_beta-th smallest error of the positives."""
-    nothing = torch.full_like(threshold, torch.inf)
-    ious, errors = [], []
-    for image in images:
-        if image.match is None:
-            ious.append(nothing)
-            errors.append(nothing)
-        else:
-            targets = image.gt_boxes[image.match.gt_index]
-            positive = image.match.max_iou >= threshold
-            ious.append(_kth_largest(image.match.max_iou, iou_top_k))
-            errors.append(_kth_smallest(centre_errors(image.proposals, targets, weights), positive, beta_top_k))
-    error = torch.stack(errors)
-    return ProposalStatistics(ious=torch.stack(ious), errors=error, valid=error.isfinite())
+    every_error = centre_errors(*_joined(images), weights)
+    of_images = every_error.split([len(image.proposals) for image in images])
+    errors = pad_sequence(list(of_images), batch_first=True)
+    max_ious = _padded_max_ious(images)
+    error = _kth_smallest(errors, max_ious >= threshold, beta_top_k)
+    return ProposalStatistics(ious=_kth_largest(max_ious, iou_top_k), errors=error, valid=error.isfinite())
 
 
 def _measure_mmdetection(
     images: Sequence[AssignedProposals], weights: tuple[float, ...], threshold: Tensor, iou_top_k: int, beta_top_k: int
 ) -> ProposalStatistics:
     """Per worker: the images' mean K_I-th largest IoU, and an order statistic over all sampled positives' errors."""
-    ious, errors, positive = [], [], []
-    for image in images:
-        if image.match is not None:
-            sampled = image.sampled
-            ious.append(_kth_largest(image.match.max_iou, iou_top_k))
-            targets = image.gt_boxes[image.match.gt_index[sampled]]
-            errors.append(centre_errors(image.proposals[sampled], targets, weights))
-            positive.append(image.labels > 0)
-    if not ious:
+    matched = [image for image in images if image.match is not None]
+    if not matched:
         return _nothing_measured(threshold)
-    error = _kth_smallest(torch.cat(errors), torch.cat(positive), beta_top_k * len(images))
-    return _one_value(torch.stack(ious).mean(), error, valid=error.isfinite())
+    iou = _kth_largest(_padded_max_ious(matched), iou_top_k).mean(dim=0, keepdim=True)
+    targets = torch.cat([image.matched_boxes[image.sampled] for image in matched])
+    errors = centre_errors(torch.cat([image.sampled_boxes for image in matched]), targets, weights)
+    positive = torch.cat([image.labels for image in matched]) > 0
+    error = _kth_smallest(errors[None], positive[None], beta_top_k * len(images))
+    return ProposalStatistics(iou, error, valid=error.isfinite())
 
 
 def _measure_released(
@@ -232,39 +234,51 @@ def _measure_released(
 
     There a proposal below the threshold counts as matched to ground truth number 0: its index -1 was clamped.
     """
-    ious, errors, positive = [], [], []
-    for image in images:
-        if image.match is not None:
-            positive.append(image.match.max_iou >= threshold)
-            matched_boxes = image.gt_boxes[torch.where(positive[-1], image.match.gt_index, 0)]
-            ious.append(paired_iou(image.proposals, matched_boxes))
-            errors.append(centre_errors(image.proposals, matched_boxes, weights))
-    if not ious:
+    matched = [image for image in images if image.match is not None]
+    if not matched:
         return _nothing_measured(threshold)
-    every_error = torch.cat(errors)
-    iou = _kth_largest(torch.cat(ious), iou_top_k * len(images))
-    error = _kth_smallest(every_error, torch.ones_like(every_error, dtype=torch.bool), beta_top_k * len(images))
-    return _one_value(iou, error, valid=torch.cat(positive).any())
+    proposals, boxes = _joined(matched)
+    first_boxes = torch.cat([image.gt_boxes[:1].expand_as(image.proposals) for image in matched])
+    positive = torch.cat([image.match.max_iou for image in matched if image.match]) >= threshold
+    boxes = torch.where(positive[:, None], boxes, first_boxes)
+    ious, errors = paired_iou(proposals, boxes)[None], centre_errors(proposals, boxes, weights)[None]
+    error = _kth_smallest(errors, torch.ones_like(errors, dtype=torch.bool), beta_top_k * len(images))
+    return ProposalStatistics(_kth_largest(ious, iou_top_k * len(images)), error, valid=positive.any()[None])
 
 
 _MEASURES = {"paper": _measure_paper, "mmdetection": _measure_mmdetection, "released": _measure_released}
 
 
-def _kth_largest(values: Tensor, k: int) -> Tensor:
-    """The k-th largest of `[n]` values, or the smallest if there are fewer. Scalar."""
-    return values.topk(min(k, values.numel())).values[-1]
+def _joined(images: Sequence[AssignedProposals]) -> tuple[Tensor, Tensor]:
+    """All images' proposals and their matched boxes, `[all_proposals, 4]` each."""
+    return torch.cat([image.proposals for image in images]), torch.cat([image.matched_boxes for image in images])
+
+
+def _padded_max_ious(images: Sequence[AssignedProposals]) -> Tensor:
+    """Each image's `max_iou` in a row of `[num_images, most_proposals]`, -1 where there is none."""
+    max_ious = [
+        image.match.max_iou if image.match else image.proposals.new_full((len(image.proposals),), -1)
+        for image in images
+    ]
+    return pad_sequence(max_ious, batch_first=True, padding_value=-1)
+
+
+def _kth_largest(ious: Tensor, k: int) -> Tensor:
+    """The k-th largest IoU of each row of `[rows, n]`, or the smallest if there are fewer; -1 is no IoU. `[rows]`."""
+    return -_kth_smallest(-ious, ious >= 0, k)
 
 
 def _kth_smallest(values: Tensor, counted: Tensor, k: int) -> Tensor:
-    """The k-th smallest of the counted ones among `[n]` values, or their largest if they are fewer.
+    """The k-th smallest of the counted ones in each row of `[rows, n]`, or their largest if they are fewer. `[rows]`.
 
     How many count is known on the device alone, so the place to read is computed there. Infinite if none counts.
     """
-    if not values.numel():
-        return torch.full((), torch.inf, device=values.device)
-    smallest = torch.where(counted, values, torch.inf).topk(min(k, values.numel()), largest=False).values
-    place = counted.sum().clamp(min=1, max=smallest.numel()) - 1
-    return smallest.gather(0, place[None])[0]
+    rows, most = values.shape
+    if not most:
+        return values.new_full((rows,), torch.inf)
+    smallest = torch.where(counted, values, torch.inf).topk(min(k, most), largest=False).values
+    place = counted.sum(dim=1, keepdim=True).clamp(min=1, max=smallest.shape[1]) - 1
+    return smallest.gather(1, place)[:, 0]
 
 
 def _median_of_valid(values: Tensor, valid: Tensor) -> Tensor:
@@ -274,10 +288,6 @@ def _median_of_valid(values: Tensor, valid: Tensor) -> Tensor:
     return ordered.gather(0, torch.stack([last // 2, (last + 1) // 2])).mean()
 
 
-def _one_value(iou: Tensor, error: Tensor, *, valid: Tensor) -> ProposalStatistics:
-    return ProposalStatistics(ious=iou[None], errors=error[None], valid=valid[None])
-
-
 def _nothing_measured(like: Tensor) -> ProposalStatistics:
-    nothing = torch.zeros_like(like)
-    return _one_value(nothing, nothing, valid=nothing > 0)
+    nothing = torch.zeros_like(like)[None]
+    return ProposalStatistics(nothing, nothing, valid=nothing > 0)

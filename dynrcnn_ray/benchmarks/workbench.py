@@ -85,8 +85,9 @@ def with_steps(config: TrialConfig, steps: int, **run: int) -> TrialConfig:
 
 
 def with_batch(config: TrialConfig, images: int) -> TrialConfig:
-    """The trial with so many images a step, at the same learning rate and number of steps."""
-    train = dataclasses.replace(config.train, global_batch=images, reference_batch=images)
+    """The trial with so many images a step and as many steps; at its full learning rate few images diverge."""
+    rate = config.train.learning_rate * images / config.train.global_batch
+    train = dataclasses.replace(config.train, global_batch=images, reference_batch=images, learning_rate=rate)
     return dataclasses.replace(config, train=train)
 
 

@@ -18,7 +18,7 @@ def build_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.SGD:
         {"params": weights, "weight_decay": config.train.weight_decay, "lr_factor": 1.0},
         {"params": biases, "weight_decay": 0.0, "lr_factor": _BIAS_LR_FACTOR},
     ]
-    return torch.optim.SGD(groups, lr=learning_rate(config, 0), momentum=config.train.momentum)
+    return torch.optim.SGD(groups, lr=learning_rate(config, 0), momentum=config.train.momentum, fused=True)
 
 
 def learning_rate(config: TrialConfig, step: int) -> float:

@@ -48,7 +48,7 @@ def joined_columns(snapshots: list[ProposalColumns]) -> dict[str, np.ndarray]:
 def _of_image(position: int, image: AssignedProposals) -> ProposalColumns:
     assert image.match is not None
     kept = (image.match.max_iou >= _LOWEST_IOU).nonzero()[:, 0]
-    boxes, targets = image.proposals[kept], image.gt_boxes[image.match.gt_index[kept]]
+    boxes, targets = image.proposals[kept], image.matched_boxes[kept]
     offsets = encode_boxes(targets, boxes, boxes.new_ones(4))
     first_appended = len(image.proposals) - len(image.gt_boxes)
     columns = {

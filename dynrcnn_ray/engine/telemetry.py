@@ -135,7 +135,7 @@ def _moments(images: list[AssignedProposals], dynamic: DynamicTrainingState) -> 
         return levels.new_zeros(_NUM_MOMENTS)
     max_ious = torch.cat([image.match.max_iou for image in matched if image.match])
     proposals = torch.cat([image.proposals for image in matched])
-    targets = torch.cat([image.gt_boxes[image.match.gt_index] for image in matched if image.match])
+    targets = torch.cat([image.matched_boxes for image in matched])
     at_levels = (max_ious[:, None] >= levels).sum(dim=0) / len(images)
 
     ranked = dynamic.measure(matched, BOX_WEIGHTS)

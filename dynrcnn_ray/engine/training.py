@@ -16,6 +16,7 @@ from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.loader import train_loader
 from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
+from dynrcnn_ray.engine.allocator import keep_freed_memory
 from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
 from dynrcnn_ray.engine.snapshots import ProposalColumns, proposal_columns, steps_of_snapshots
@@ -165,6 +166,7 @@ def train(
     Raises:
         TrainingDivergedError: a loss was not finite in the last logging interval.
     """
+    keep_freed_memory()
     worker = state.worker
     sampler = TrainSampler(
         dataset.sizes,

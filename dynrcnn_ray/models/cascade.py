@@ -22,7 +22,6 @@ from dynrcnn_ray.models.roi_heads import (
     box_losses,
     mask_loss,
     roi_head_settings,
-    sampled_boxes,
 )
 
 
@@ -116,7 +115,7 @@ class CascadeRoIHeads(RoIHeads):
             if index == 0:
                 self.dynamic.record(self.dynamic.measure(images, self.coders[0].weights))
                 self.last_assignment = images
-            boxes = sampled_boxes(images)
+            boxes = [image.sampled_boxes for image in images]
             class_logits, offsets = self._predict(index, features, boxes, image_shapes)
             losses = box_losses(images, class_logits, offsets, self.coders[index], beta)
             if self.mask_head is not None and self.mask_predictor is not None:

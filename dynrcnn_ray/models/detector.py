@@ -15,7 +15,7 @@ from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.cascade import STAGES, CascadeRoIHeads, ClassAgnosticPredictor
 from dynrcnn_ray.models.input_size import InputSizeTransform
 from dynrcnn_ray.models.one_stage import build_one_stage
-from dynrcnn_ray.models.roi_align import FastBackwardRoIAlign
+from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 
 _BOX_SIZE = 7
@@ -135,8 +135,8 @@ def _cascade_heads(settings: ModelConfig, num_classes: int) -> dict[str, Any]:
     return heads
 
 
-def _roi_pool(settings: ModelConfig, output_size: int) -> FastBackwardRoIAlign:
-    return FastBackwardRoIAlign(
+def _roi_pool(settings: ModelConfig, output_size: int) -> FastCpuRoIAlign:
+    return FastCpuRoIAlign(
         featmap_names=["0", "1", "2", "3"],
         output_size=output_size,
         sampling_ratio=2,

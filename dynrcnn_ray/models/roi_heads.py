@@ -53,7 +53,7 @@ class DynamicRoIHeads(RoIHeads):
         self.dynamic.record(self.dynamic.measure(images, self.box_coder.weights))
         self.last_assignment = images
 
-        boxes = sampled_boxes(images)
+        boxes = [image.sampled_boxes for image in images]
         box_features = self.box_head(self.box_roi_pool(features, boxes, image_shapes))
         class_logits, box_regression = self.box_predictor(box_features)
         labels = torch.cat([image.labels for image in images])
@@ -142,11 +142,6 @@ def assign_and_sample(
     ]
 
 
-def sampled_boxes(images: list[AssignedProposals]) -> list[Tensor]:
-    """The sampled proposals of each image, `[num_sampled, 4]`."""
-    return [image.proposals[image.sampled] for image in images]
-
-
 def box_losses(
     images: list[AssignedProposals], class_logits: Tensor, offsets: Tensor, coder: BoxCoder, beta: Tensor
 ) -> dict[str, Tensor]:
@@ -163,7 +158,8 @@ def box_losses(
         `loss_classifier` and `loss_box_reg`, both per sampled RoI.
     """
     labels = torch.cat([image.labels for image in images])
-    targets = torch.cat(coder.encode([_matched_gt_boxes(image) for image in images], sampled_boxes(images)))
+    matched_boxes = torch.cat([image.matched_boxes[image.sampled] for image in images])
+    targets = coder.encode_single(matched_boxes, torch.cat([image.sampled_boxes for image in images]))
     positive = (labels > 0)[:, None]
     # The target of a negative may be infinite: a cascade's boxes can have no width.
     errors = (offsets - torch.where(positive, targets, 0)).abs()
@@ -185,7 +181,7 @@ def mask_loss(
 ) -> Tensor:
     """Mask R-CNN's loss on the positives of this assignment, by torchvision's own function."""
     positives = [torch.where(image.labels > 0)[0] for image in images]
-    boxes = [box[positive] for box, positive in zip(sampled_boxes(images), positives, strict=True)]
+    boxes = [image.sampled_boxes[positive] for image, positive in zip(images, positives, strict=True)]
     matched = [
         image.match.gt_index[image.sampled][positive] if image.match else image.sampled[positive]
         for image, positive in zip(images, positives, strict=True)
@@ -195,10 +191,3 @@ def mask_loss(
     gt_masks = [target["masks"] for target in targets]
     gt_labels = [target["labels"] for target in targets]
     return maskrcnn_loss(logits.float(), boxes, gt_masks, gt_labels, matched)
-
-
-def _matched_gt_boxes(image: AssignedProposals) -> Tensor:
-    """The ground truth of each sampled proposal; the proposal itself where the image has none."""
-    if image.match is None:
-        return image.proposals[image.sampled]
-    return image.gt_boxes[image.match.gt_index[image.sampled]]

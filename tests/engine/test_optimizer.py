@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+import torch
 from torch import nn
 
 from dynrcnn_ray.config import TrainConfig, TrialConfig
@@ -47,3 +48,21 @@ def test_biases_learn_twice_as_fast_without_decay_and_frozen_weights_not_at_all(
     assert (weights["lr"], weights["weight_decay"]) == (0.01, 1e-4)
     assert (biases["lr"], biases["weight_decay"]) == (0.02, 0.0)
     assert weights["momentum"] == biases["momentum"] == 0.9
+
+
+def test_twenty_steps_are_those_of_the_plain_optimiser():
+    """The fused one rounds in another order."""
+    torch.manual_seed(0)
+    fast, plain = nn.Linear(300, 50), nn.Linear(300, 50)
+    plain.load_state_dict(fast.state_dict())
+    optimizers = [build_optimizer(fast, coco()), build_optimizer(plain, coco())]
+    for group in optimizers[1].param_groups:
+        group["fused"] = False
+    for step in range(20):
+        inputs = torch.randn(8, 300, generator=torch.Generator().manual_seed(step))
+        losses = [model(inputs).square().mean() for model in (fast, plain)]
+        torch.testing.assert_close(*losses, rtol=2e-6, atol=0)
+        for optimizer, loss in zip(optimizers, losses, strict=True):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()

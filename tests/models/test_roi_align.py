@@ -2,7 +2,11 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from dynrcnn_ray.models.roi_align import FastBackwardRoIAlign
+from dynrcnn_ray.benchmarks.workbench import preload, train_split
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.training import build_training_state, forward_losses, seed_step
+from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
 
 NAMES = ["0", "1", "2"]
 
@@ -11,7 +15,7 @@ NAMES = ["0", "1", "2"]
 def test_values_and_gradients_are_torchvisions(size: int, sampling_ratio: int):
     generator = torch.Generator().manual_seed(size)
     settings = {"featmap_names": NAMES, "output_size": size, "sampling_ratio": sampling_ratio, "canonical_scale": 56}
-    pools = [FastBackwardRoIAlign(**settings).train(), MultiScaleRoIAlign(**settings).train()]
+    pools = [FastCpuRoIAlign(**settings).train(), MultiScaleRoIAlign(**settings).train()]
     shapes = [(2, 5, 32, 24), (2, 5, 16, 12), (2, 5, 8, 6)]
     maps = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     # Over the borders, smaller than a cell, in every level; an image without any.
@@ -28,17 +32,48 @@ def test_values_and_gradients_are_torchvisions(size: int, sampling_ratio: int):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_large_maps_and_testing_take_torchvisions_own_code():
-    pool = FastBackwardRoIAlign(featmap_names=["0"], output_size=7, sampling_ratio=2)
-    small, large = torch.rand(1, 2, 8, 8, requires_grad=True), torch.rand(1, 2, 65, 64, requires_grad=True)
-    boxes = [torch.tensor([[0.0, 0.0, 20.0, 20.0]])]
+def test_no_roi_at_all_has_no_gradient():
+    pool = FastCpuRoIAlign(featmap_names=NAMES[:2], output_size=7, sampling_ratio=2)
+    features = {name: torch.rand(2, 3, 8 // scale, 8 // scale) for name, scale in zip(NAMES[:2], (1, 2), strict=True)}
+    for level in features.values():
+        level.requires_grad_()
+    pooled = pool(features, [torch.empty(0, 4)] * 2, [(32, 32)] * 2)
+    assert pooled.shape == (0, 3, 7, 7)
+    pooled.sum().backward()
+    assert not any(level.grad.any() for level in features.values())
 
-    def backward_of(features: torch.Tensor) -> str:
-        pool.scales = None
-        shape = (features.shape[2] * 4, features.shape[3] * 4)
-        return type(pool({"0": features}, boxes, [shape]).grad_fn).__name__
 
-    assert "PoolWithFastBackward" in backward_of(small)
-    assert "PoolWithFastBackward" not in backward_of(large)
+def test_testing_takes_torchvisions_own_code():
+    pool = FastCpuRoIAlign(featmap_names=["0"], output_size=7, sampling_ratio=2)
+    features = torch.rand(1, 2, 8, 8, requires_grad=True)
+
+    def backward_of_pooling() -> str:
+        return type(pool({"0": features}, [torch.tensor([[0.0, 0.0, 20.0, 20.0]])], [(32, 32)]).grad_fn).__name__
+
+    assert "WeightedSums" in backward_of_pooling()
     pool.eval()
-    assert "PoolWithFastBackward" not in backward_of(small)
+    assert "WeightedSums" not in backward_of_pooling()
+
+
+def test_a_training_has_the_losses_and_gradients_of_torchvisions_pooling(smoke: TrialConfig):
+    """At the same weights: from step to step a rounding may choose another sample, and two trainings part."""
+    dataset = train_split(smoke)
+    fast, plain = (build_training_state(smoke, len(dataset.class_names), Worker()) for _ in range(2))
+    own_pool = fast.model.roi_heads.box_roi_pool
+    plain.model.roi_heads.box_roi_pool = MultiScaleRoIAlign(
+        own_pool.featmap_names, own_pool.output_size, 2, canonical_scale=own_pool.canonical_scale
+    )
+    for step, (images, targets) in enumerate(preload(smoke, dataset, 20)):
+        plain.model.load_state_dict(fast.model.state_dict())
+        losses = []
+        for state in (fast, plain):
+            seed_step(0, step, 0)
+            state.optimizer.zero_grad()
+            losses.append(forward_losses(state.model.train(), images, targets, smoke, Worker().device))
+            torch.stack(list(losses[-1].values())).sum().backward()
+            state.dynamic.end_step()
+        torch.testing.assert_close(*losses, rtol=2e-6, atol=1e-7)
+        for ours, theirs in zip(fast.model.parameters(), plain.model.parameters(), strict=True):
+            assert (ours.grad - theirs.grad).norm() <= 1e-5 * theirs.grad.norm()
+        fast.optimizer.step()
+    assert torch.equal(fast.dynamic.iou_now, plain.dynamic.iou_now)
