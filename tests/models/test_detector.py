@@ -15,7 +15,14 @@ from dynrcnn_ray.models.detector import build_model, build_torchvision_model
 from dynrcnn_ray.scales import base_config
 
 NUM_CLASSES = 3
-HOST_SYNCS = {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero"}
+HOST_SYNCS = {
+    "aten::_local_scalar_dense",
+    "aten::item",
+    "aten::is_nonzero",
+    "aten::nonzero",
+    "aten::masked_select",
+}
+"""Operators whose result the host must wait for; a choice by a mask is a `nonzero`."""
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
