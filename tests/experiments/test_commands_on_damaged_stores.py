@@ -18,6 +18,8 @@ from experiments import figure2, table3
 from experiments.main import main
 from tests.results.conftest import dynamics_rows, trial_row
 
+pytestmark = pytest.mark.slow
+
 _CORNERS = {name: np.array([value], np.float32) for name, value in (("x1", 1), ("y1", 2), ("x2", 9), ("y2", 9))}
 
 

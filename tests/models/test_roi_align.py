@@ -55,6 +55,7 @@ def test_testing_takes_torchvisions_own_code():
     assert "WeightedSums" not in backward_of_pooling()
 
 
+@pytest.mark.slow
 def test_a_training_has_the_losses_and_gradients_of_torchvisions_pooling(smoke: TrialConfig):
     """At the same weights: from step to step a rounding may choose another sample, and two trainings part."""
     dataset = train_split(smoke)
