@@ -77,7 +77,7 @@ def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
     """
     config = from_yaml(trial["config"])
     store = ResultStore.open(trial["storage"])
-    if config.trial_id not in store.finished_trials():
+    if "finished" not in store.trials([config.trial_id], ["trial_id", "status"])["status"].tolist():
         raised = isinstance(error, RayTaskError)
         reason = _one_line(error.cause) if raised else f"the trial's driver ended: {_one_line(error)}"
         store.write_trial(_row(config, trial) | _failed(store, config, reason))

@@ -30,19 +30,19 @@ def train_worker(payload: dict[str, str]) -> dict[str, Any]:
     """
     context = ray.train.get_context()
     worker = Worker(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    return _train(payload, worker, ray.train.report)
+    return _train(from_yaml(payload["config"]), payload["storage"], worker, ray.train.report)
 
 
 def train_alone(payload: dict[str, str]) -> dict[str, Any]:
     """The same as the only worker, in the process of the trial's driver."""
-    device = torch.device("cuda" if from_yaml(payload["config"]).run.gpu else "cpu")
-    return _train(payload, Worker(device=device), tune.report)
-
-
-def _train(payload: dict[str, str], worker: Worker, report: Report) -> dict[str, Any]:
     config = from_yaml(payload["config"])
+    worker = Worker(device=torch.device("cuda" if config.run.gpu else "cpu"))
+    return _train(config, payload["storage"], worker, tune.report)
+
+
+def _train(config: TrialConfig, storage: str, worker: Worker, report: Report) -> dict[str, Any]:
     torch.set_num_threads(config.run.cpus_per_worker)
-    checkpoints = CheckpointFolder(ResultStore.open(payload["storage"]), config.training_id)
+    checkpoints = CheckpointFolder(ResultStore.open(storage), config.training_id)
 
     def report_row(row: DynamicsRow) -> None:
         report(dict(row))
