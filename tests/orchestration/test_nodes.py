@@ -36,9 +36,13 @@ class Cluster:
         return Command(self.folder, storage, self.head.environment | {"RAY_ADDRESS": self.head.address})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Ray notices a dead node after a second and a half instead of 15, and asks for places anew after five, not 60."""
+    """Ray notices a dead node after a second and a half instead of 15, and asks for places anew after five, not 60.
+
+    One for each test: Ray Train counts the nodes that an elastic trial may begin with every 20 seconds from a cluster's
+    first trial on. On a cluster that has run another trial it might begin with one worker.
+    """
     folder = tmp_path_factory.mktemp("cluster")
     quick = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
     quick |= {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"}
