@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.results.html.page import draw_html_report
+from dynrcnn_ray.results.html.page import draw_html_report, read_trials
 from dynrcnn_ray.results.report import draw_report, is_figure
 from dynrcnn_ray.results.schemas import METRICS
 from dynrcnn_ray.results.store import ResultStore
@@ -135,7 +135,7 @@ def report(arguments: Sequence[str]) -> int:
     if not experiments:
         print(f"{store.describe_path('')} holds no results yet; run an experiment first, such as table3")
         return 0
-    trials = store.trials()
+    trials = read_trials(store)
     for name in experiments:
         _print_report(store, name, trials)
     print(f"\n{draw_html_report(store, trials)}")

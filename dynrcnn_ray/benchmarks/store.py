@@ -11,7 +11,7 @@ from dynrcnn_ray.benchmarks.paired import paired, timed
 from dynrcnn_ray.benchmarks.schema import Row, at_most, compared_row, stated_row
 from dynrcnn_ray.benchmarks.workbench import Workbench
 from dynrcnn_ray.config import to_yaml
-from dynrcnn_ray.results.html.page import draw_html_report
+from dynrcnn_ray.results.html.page import draw_html_report, read_trials
 from dynrcnn_ray.results.report import draw_report
 from dynrcnn_ray.results.schemas import METRICS
 from dynrcnn_ray.results.store import ResultStore
@@ -75,7 +75,7 @@ def _table(store: ResultStore) -> pd.DataFrame:
 
 def _report(store: ResultStore) -> None:
     """As the command `report` does it."""
-    trials = store.trials()
+    trials = read_trials(store)
     draw_report(store, "table3", trials)
     draw_html_report(store, trials)
 

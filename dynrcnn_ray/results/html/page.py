@@ -10,19 +10,40 @@ import pandas as pd
 
 from dynrcnn_ray.results.html.pictures import pictures_html
 from dynrcnn_ray.results.html.tables import grid_html, table_html
-from dynrcnn_ray.results.html.trials import MOST_WITH_DETAILS, trials_html
+from dynrcnn_ray.results.html.trials import COMPACT, MOST_WITH_DETAILS, trials_html
 from dynrcnn_ray.results.labels import row_label
 from dynrcnn_ray.results.report import is_figure
-from dynrcnn_ray.results.schemas import SPEED
+from dynrcnn_ray.results.schemas import SPEED, TRIALS
 from dynrcnn_ray.results.speed_table import SPEED_FILE, SPEED_TITLE, speed_grid, speed_note
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_cells import make_cells
-from dynrcnn_ray.results.tables import build_table
+from dynrcnn_ray.results.tables import build_table, trial_columns
 
 REPORT_FILE = "report.html"
 _LARGEST_SVG = 400_000
 """Bytes; a figure with more, such as a cloud of points, is shown as PNG."""
 _SUSPICIOUS_T_NOW = 0.8
+_OF_THE_PAGE = ("scale", "git_commit", "steps", "config")
+"""Fields of the trials that the page shows or needs besides those of tables and of the list of trials."""
+
+
+def read_trials(store: ResultStore) -> pd.DataFrame:
+    """All trials of a store, with what its tables and its page show of them.
+
+    Returns:
+        Rows as in `schemas.TRIALS`; of very many trials only the fields that are shown.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    if len(store.names("trials")) <= MOST_WITH_DETAILS:
+        return store.trials()
+    shown = {*COMPACT, *_OF_THE_PAGE}
+    for name in store.experiments():
+        plan = store.plan(name)
+        if plan is not None and len(plan):
+            shown.update(trial_columns(plan))
+    return store.trials(columns=[name for name in TRIALS.names if name in shown])
 
 
 def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
@@ -32,7 +53,7 @@ def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
 
     Args:
         store: where to read and write.
-        trials: rows as in `schemas.TRIALS` of all its trials.
+        trials: all its trials, from `read_trials`.
 
     Returns:
         Its absolute path or URI.

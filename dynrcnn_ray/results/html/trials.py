@@ -12,6 +12,8 @@ from dynrcnn_ray.results.schemas import METRICS
 
 MOST_WITH_DETAILS = 200
 """With more trials than this, each is a line of a table and nothing more."""
+COMPACT = ("trial_id", "experiment", "setting", "seed", "status", "AP", "AP90", "wall_seconds")
+"""The fields of `schemas.TRIALS` in such a line."""
 _SECONDS = ("startup_seconds", "train_seconds", "eval_seconds", "wall_seconds")
 
 
@@ -19,7 +21,7 @@ def trials_html(trials: pd.DataFrame, dynamics: pd.DataFrame, belongs_to: Mappin
     """All trials, each folded; a table alone for very many.
 
     Args:
-        trials: rows as in `schemas.TRIALS`.
+        trials: rows as in `schemas.TRIALS`; `COMPACT` is enough for very many trials.
         dynamics: rows as in `schemas.DYNAMICS`; not needed for very many trials.
         belongs_to: the rows of tables that each trial makes up.
     """
@@ -35,11 +37,10 @@ def trials_html(trials: pd.DataFrame, dynamics: pd.DataFrame, belongs_to: Mappin
 
 
 def _compact(trials: pd.DataFrame) -> str:
-    names = ["trial_id", "experiment", "setting", "seed", "status", "AP", "AP90", "wall_seconds"]
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    head = "".join(f'<th scope="col">{name}</th>' for name in COMPACT)
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(_shown(value))}</td>" for value in row) + "</tr>"
-        for row in trials[names].itertuples(index=False)
+        for row in trials[list(COMPACT)].itertuples(index=False)
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
