@@ -1,4 +1,4 @@
-"""The configuration of one training run: a tree of frozen dataclasses, read from and written to YAML.
+"""The configuration of one training run: a tree of frozen dataclasses.
 
 Everything that decides a run's result is part of its `trial_id`. What a run merely needs (paths, workers, how often
 it reports) is not, so the same run is never done twice.
@@ -11,19 +11,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-import yaml
 from annotated_types import Ge, Gt, Interval, Len
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 Positive = Annotated[int, Ge(1)]
 _ID_VERSION = 1
 _FORBID_EXTRA = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run. Its text is one line: the field, the value, what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -323,97 +318,3 @@ def _differences(value: Any, default: Any) -> dict[str, Any]:
         if own != other:
             differences[item.name] = _differences(own, other) if dataclasses.is_dataclass(own) else own
     return differences
-
-
-_ADAPTER = TypeAdapter(TrialConfig)
-
-
-def validate(config: TrialConfig) -> TrialConfig:
-    """Check types, ranges and what the fields demand of each other.
-
-    Raises:
-        ConfigError: naming the field, its value and what is allowed.
-    """
-    parsed = _parse(dataclasses.asdict(config))
-    if parsed.train.global_batch % parsed.run.num_workers:
-        raise ConfigError(
-            f"run.num_workers: {parsed.run.num_workers} does not divide train.global_batch = "
-            f"{parsed.train.global_batch}; choose a divisor"
-        )
-    if parsed.run.min_workers > parsed.run.num_workers:
-        raise ConfigError(
-            f"run.min_workers: {parsed.run.min_workers} is above run.num_workers = {parsed.run.num_workers}; "
-            "it must be at most as large"
-        )
-    if parsed.data.long_side < parsed.data.short_side:
-        raise ConfigError(
-            f"data.long_side: {parsed.data.long_side} is below data.short_side = {parsed.data.short_side}; "
-            "it must be at least as large"
-        )
-    _check_combinations(parsed)
-    return parsed
-
-
-def _check_combinations(parsed: TrialConfig) -> None:
-    """Refuse what no single field shows to be wrong."""
-    model, train = parsed.model, parsed.train
-    if model.weights == "imagenet" and (model.backbone in ("tiny", "small") or model.norm != "frozen_batch_norm"):
-        raise ConfigError(
-            f"model.weights: 'imagenet' fits a ResNet with frozen_batch_norm, not {model.backbone} with {model.norm}; "
-            "choose those, or 'none', or a file"
-        )
-    if train.precision == "float16" and not parsed.run.gpu:
-        raise ConfigError("train.precision: 'float16' needs a GPU (--run.gpu); without one choose bfloat16 or float32")
-    if train.precision == "bfloat16" and model.deformable and not parsed.run.gpu:
-        raise ConfigError(
-            "train.precision: deformable convolutions have no 'bfloat16' on a CPU; choose float32, or --run.gpu"
-        )
-    if (model.is_cascade or model.is_one_stage) and (parsed.dynamic.dla or parsed.dynamic.dsl):
-        raise ConfigError(
-            f"model.name: {model.name!r} trains at fixed thresholds; "
-            "add --dynamic.no-dla --dynamic.no-dsl, or choose faster_rcnn or mask_rcnn"
-        )
-    if model.has_masks and parsed.test.multi_scale:
-        raise ConfigError(f"test.multi_scale: True works on boxes alone; model.name is {model.name!r}")
-    if model.is_one_stage and (parsed.test.multi_scale or parsed.test.soft_nms != "off"):
-        raise ConfigError(
-            f"model.name: {model.name!r} is tested by its own NMS at one size; leave out --test.multi-scale and "
-            "--test.soft-nms"
-        )
-    if list(parsed.train.milestones) != sorted(set(parsed.train.milestones)):
-        raise ConfigError(f"train.milestones: {parsed.train.milestones} must rise from one to the next")
-
-
-def to_yaml(config: TrialConfig) -> str:
-    """The whole configuration as YAML, in the order of its fields."""
-    return yaml.safe_dump(_ADAPTER.dump_python(config, mode="json"), sort_keys=False)
-
-
-def from_yaml(text: str) -> TrialConfig:
-    """Read a configuration that `to_yaml` wrote, or one by hand; fields left out keep their defaults.
-
-    Raises:
-        ConfigError: not YAML, an unknown field, a wrong type or a value out of range.
-    """
-    try:
-        tree = yaml.safe_load(text)
-    except Exception as error:  # PyYAML's parser raises nearly anything: an AttributeError for `!!timestamp x`.
-        raise ConfigError(f"the configuration is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"the configuration must be a mapping of fields, not {type(tree).__name__}")
-    return validate(_parse(tree))
-
-
-def _parse(tree: dict[str, Any]) -> TrialConfig:
-    try:
-        return _ADAPTER.validate_python(tree)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_one_line(detail) for detail in error.errors())) from None
-
-
-def _one_line(detail: Any) -> str:
-    path = " ".join(".".join(str(part) for part in detail["loc"]).split())
-    if detail["type"] == "unexpected_keyword_argument":
-        return f"{path}: unknown field"
-    requirement = detail["msg"].replace("Input should be", "must be")
-    return f"{path}: {detail['input']!r} {requirement}"

@@ -2,15 +2,7 @@
 
 from typing import Literal, get_args
 
-from dynrcnn_ray.config import (
-    DataConfig,
-    DynamicConfig,
-    ModelConfig,
-    RunConfig,
-    ShapesConfig,
-    TrainConfig,
-    TrialConfig,
-)
+from dynrcnn_ray.config import DataConfig, DynamicConfig, ModelConfig, RunConfig, ShapesConfig, TrainConfig, TrialConfig
 
 Scale = Literal["smoke", "mini", "coco"]
 SCALES: tuple[Scale, ...] = get_args(Scale)

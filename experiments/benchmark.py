@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dynrcnn_ray.config import ConfigError
+from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.store import ResultStore
 from experiments.commands import _git_commit

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dynrcnn_ray.config import DataConfig, TrialConfig, validate
+from dynrcnn_ray.config import DataConfig, TrialConfig
+from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.scales import Scale, base_config
 from experiments.options import parse
 

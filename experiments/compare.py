@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from dynrcnn_ray.config import ConfigError, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.results.store import ResultStore, StoreError
 from dynrcnn_ray.scales import Scale
 from experiments.options import StoreOptions, parse, storage_location

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dynrcnn_ray.config import ConfigError, TestConfig, validate
+from dynrcnn_ray.config import TestConfig
+from dynrcnn_ray.config_yaml import ConfigError, validate
 from dynrcnn_ray.results.store import ResultStore, StoreError
 from dynrcnn_ray.scales import Scale
 from experiments.options import StoreOptions, parse, storage_location

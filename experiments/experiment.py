@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dynrcnn_ray.config import ConfigError, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.results.labels import row_names
 
 METRICS_BY_IOU = ("AP", "AP50", "AP60", "AP70", "AP80", "AP90")

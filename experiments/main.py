@@ -22,7 +22,7 @@ from pathlib import Path
 # The repository is importable whether or not it is installed, also in a Ray job's working directory.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dynrcnn_ray.config import ConfigError
+from dynrcnn_ray.config_yaml import ConfigError
 from experiments import (
     benchmark,
     check_data,

@@ -13,17 +13,8 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from dynrcnn_ray.config import (
-    ConfigError,
-    DataConfig,
-    DynamicConfig,
-    ModelConfig,
-    RunConfig,
-    TestConfig,
-    TrainConfig,
-    TrialConfig,
-    validate,
-)
+from dynrcnn_ray.config import DataConfig, DynamicConfig, ModelConfig, RunConfig, TestConfig, TrainConfig, TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError, validate
 from dynrcnn_ray.scales import SCALES, Scale, base_config
 
 _Options = TypeVar("_Options")

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dynrcnn_ray.config import ConfigError, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.results.speed_table import speed_markdown, speed_parquet
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.scales import base_config

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from dynrcnn_ray.config import ConfigError, TrialConfig, from_yaml, to_yaml, validate
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError, from_yaml, to_yaml, validate
 from dynrcnn_ray.scales import SCALES, base_config
 
 
@@ -97,6 +98,8 @@ def test_ranks_are_in_proportion_to_the_rois(rois: int, iou_top_k: int, beta_top
         ("seed: " + "9" * 5000, "not valid YAML"),
         ('"a\\nb": 5', "a b: unknown field"),
         ("5", "must be a mapping"),
+        ("seed: 1\ntrain: {steps: 5}\nseed: 2", "'seed' stands twice"),
+        ("train: {steps: 5, steps: 6}", "'steps' stands twice"),
     ],
 )
 def test_a_wrong_configuration_is_refused_in_one_line(text: str, message: str):

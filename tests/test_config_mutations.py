@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynrcnn_ray.config import ConfigError, from_yaml, to_yaml, validate
+from dynrcnn_ray.config_yaml import ConfigError, from_yaml, to_yaml, validate
 from dynrcnn_ray.scales import base_config
 
 WHOLE = to_yaml(dataclasses.replace(base_config("coco"), seed=3))

@@ -11,7 +11,8 @@ import torch
 from dynrcnn_ray.benchmarks.paired import paired, timed
 from dynrcnn_ray.benchmarks.schema import Row, at_most, compared_row, stated_row
 from dynrcnn_ray.benchmarks.workbench import Workbench, with_steps
-from dynrcnn_ray.config import TrialConfig, to_yaml
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import to_yaml
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials

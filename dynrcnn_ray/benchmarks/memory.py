@@ -10,7 +10,8 @@ import torch
 
 from dynrcnn_ray.benchmarks.schema import Row, at_most, stated_row
 from dynrcnn_ray.benchmarks.workbench import Workbench, train_split, with_batch, with_steps
-from dynrcnn_ray.config import TrialConfig, from_yaml, to_yaml
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import from_yaml, to_yaml
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import build_training_state, train
 

@@ -10,7 +10,7 @@ import pandas as pd
 from dynrcnn_ray.benchmarks.paired import paired, timed
 from dynrcnn_ray.benchmarks.schema import Row, at_most, compared_row, stated_row
 from dynrcnn_ray.benchmarks.workbench import Workbench
-from dynrcnn_ray.config import to_yaml
+from dynrcnn_ray.config_yaml import to_yaml
 from dynrcnn_ray.results.html.page import draw_html_report, read_trials
 from dynrcnn_ray.results.report import draw_report
 from dynrcnn_ray.results.schemas import METRICS

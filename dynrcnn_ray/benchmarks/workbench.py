@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dynrcnn_ray.config import DataConfig, RunConfig, ShapesConfig, TrainConfig, TrialConfig, validate
+from dynrcnn_ray.config import DataConfig, RunConfig, ShapesConfig, TrainConfig, TrialConfig
+from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.loader import Batch, train_loader
 from dynrcnn_ray.data.prepare import prepare_data

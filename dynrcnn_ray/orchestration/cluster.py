@@ -8,7 +8,8 @@ from pathlib import Path
 import ray
 import yaml
 
-from dynrcnn_ray.config import ConfigError, RunConfig
+from dynrcnn_ray.config import RunConfig
+from dynrcnn_ray.config_yaml import ConfigError
 
 _HEAD = "node:__internal_head__"
 

@@ -15,7 +15,8 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from dynrcnn_ray.config import RunConfig, TrialConfig, from_yaml
+from dynrcnn_ray.config import RunConfig, TrialConfig
+from dynrcnn_ray.config_yaml import from_yaml
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.orchestration.cluster import DRIVER_RESOURCES
 from dynrcnn_ray.results.store import ResultStore

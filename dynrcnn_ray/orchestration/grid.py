@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ray import tune
 from ray.tune.experiment import Trial
 
-from dynrcnn_ray.config import TrialConfig, from_yaml, to_yaml
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import from_yaml, to_yaml
 from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
 from dynrcnn_ray.orchestration.progress import ProgressLines

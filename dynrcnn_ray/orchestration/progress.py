@@ -6,7 +6,8 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from dynrcnn_ray.config import TrialConfig, from_yaml
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import from_yaml
 
 
 class ProgressLines(Callback):

@@ -9,7 +9,8 @@ import ray.train.torch
 import torch
 from ray import tune
 
-from dynrcnn_ray.config import TrialConfig, from_yaml
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import from_yaml
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.environment import describe_hardware, package_versions
 from dynrcnn_ray.engine.telemetry import DynamicsRow

@@ -26,7 +26,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from dynrcnn_ray.config import ConfigError, TrialConfig, from_yaml
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError, from_yaml
 from dynrcnn_ray.results.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, to_parquet_bytes
 from dynrcnn_ray.results.remedies import FOREIGN_REMEDY, folder_and_name, remedy_of
 from dynrcnn_ray.results.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, TRIALS

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dynrcnn_ray.config import TrialConfig, validate
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import TrainingState
 from dynrcnn_ray.engine.trial import run_trial

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dynrcnn_ray.benchmarks.schema import BENCHMARKS
-from dynrcnn_ray.config import TrialConfig, to_yaml
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import to_yaml
 from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.schemas import PROPOSALS, VERSION_KEY
 from dynrcnn_ray.results.store import ResultStore

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dynrcnn_ray.config import ConfigError, DataConfig, TrialConfig, to_yaml
+from dynrcnn_ray.config import DataConfig, TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError, to_yaml
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.results.store import ResultStore, StoreError
 from experiments.compare import compare_trials

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynrcnn_ray.config import TrialConfig, to_yaml
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import to_yaml
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import TrainingState, build_training_state

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from dynrcnn_ray.config import ConfigError
+from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.results.report import is_figure
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.scales import SCALES, base_config

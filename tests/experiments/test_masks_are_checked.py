@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dynrcnn_ray.config import TrialConfig, to_yaml
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import to_yaml
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.engine import speed

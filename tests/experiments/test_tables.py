@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dynrcnn_ray.config import validate
+from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.scales import SCALES, base_config
 from experiments import table7
 from experiments.experiment import Experiment

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dynrcnn_ray.config import from_yaml
+from dynrcnn_ray.config_yaml import from_yaml
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.results.store import ResultStore
