@@ -129,7 +129,7 @@ def run_benchmark(arguments: Sequence[str]) -> int:
             _measure(name, each.measure(bench, rounds), store, commit)
             print(f"{label}: done in {(time.perf_counter() - started) / 60:.1f} minutes", flush=True)
     for relative in (PARQUET_FILE, MARKDOWN_FILE):
-        print(store.describe_path(relative))
+        print(store.files.describe_path(relative))
     return 0
 
 
@@ -164,8 +164,8 @@ def write_rows(store: ResultStore, benchmark: str, measured: Sequence[Mapping[st
     rows = [row for row in _earlier_rows(store) if _benchmark_of(row) != benchmark] + [dict(row) for row in measured]
     rows.sort(key=lambda row: NAMES.index(_benchmark_of(row)))
     table = pa.Table.from_pylist(rows, schema=BENCHMARKS)
-    store.write_bytes(PARQUET_FILE, to_parquet_bytes(table))
-    store.write_bytes(MARKDOWN_FILE, benchmarks_markdown(table.to_pylist()).encode())
+    store.files.write_bytes(PARQUET_FILE, to_parquet_bytes(table))
+    store.files.write_bytes(MARKDOWN_FILE, benchmarks_markdown(table.to_pylist()).encode())
 
 
 def _earlier_rows(store: ResultStore) -> list[dict[str, Any]]:

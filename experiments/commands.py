@@ -133,7 +133,7 @@ def report(arguments: Sequence[str]) -> int:
     store = ResultStore.open(storage_location(options.storage, options.scale))
     experiments = store.experiments()
     if not experiments:
-        print(f"{store.describe_path('')} holds no results yet; run an experiment first, such as table3")
+        print(f"{store.files.describe_path('')} holds no results yet; run an experiment first, such as table3")
         return 0
     trials = read_trials(store)
     for name in experiments:
@@ -169,7 +169,7 @@ def _run(
         base, data=prepare_data(base.data, include_masks=base.model.has_masks), model=identify_weights(base.model)
     )
     # A URI may carry credentials, which have no place in a table.
-    place = store.describe_path("").rstrip("/")
+    place = store.files.describe_path("").rstrip("/")
     is_uri = "://" in options.storage
     shown = [argument.replace(options.storage, place) if is_uri else argument for argument in arguments]
     command = shlex.join(["python", "experiments/main.py", command_name or experiment.name, *shown])

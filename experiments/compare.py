@@ -20,7 +20,8 @@ import tyro
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.scales import Scale
 from experiments.options import StoreOptions, parse, storage_location
 
@@ -104,7 +105,9 @@ def _check(options: CompareOptions) -> None:
 def _finished_row(store: ResultStore, trial: str) -> dict[str, Any]:
     rows = store.trials([trial])
     if rows.empty:
-        raise StoreError(f"{store.describe_path('trials')}: holds no trial {trial!r}; look at its trial_id column")
+        raise StoreError(
+            f"{store.files.describe_path('trials')}: holds no trial {trial!r}; look at its trial_id column"
+        )
     row = {str(name): value for name, value in rows.iloc[0].items()}
     if row["status"] != "finished":
         raise StoreError(f"trial {trial}: has not finished ({row['error']}); run its command again")
@@ -132,8 +135,8 @@ def _stored_matches(store: ResultStore, row: dict[str, Any], truth: "GroundTruth
     # A trial that detected nothing has an AP of zero, and may be compared.
     if rows.empty and row["AP"] > 0:
         raise StoreError(
-            f"{store.describe_path(f'detections/{trial}.parquet')}: is missing; trials of older releases stored no "
-            f"detections: delete trials/{trial}.parquet and run the trial's command again"
+            f"{store.files.describe_path(f'detections/{trial}.parquet')}: is missing; trials of older releases stored "
+            f"no detections: delete trials/{trial}.parquet and run the trial's command again"
         )
     return match(
         truth,

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from dynrcnn_ray.config import TestConfig
 from dynrcnn_ray.config_yaml import ConfigError, validate
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.scales import Scale
 from experiments.options import StoreOptions, parse, storage_location
 
@@ -44,7 +45,7 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
     rows = store.trials([options.trial])
     if rows.empty:
         raise StoreError(
-            f"{store.describe_path('trials')}: holds no trial {options.trial!r}; look at its trial_id column"
+            f"{store.files.describe_path('trials')}: holds no trial {options.trial!r}; look at its trial_id column"
         )
     if rows["status"].iloc[0] != "finished":
         raise StoreError(f"trial {options.trial}: has not finished ({rows['error'].iloc[0]}); run its command again")
@@ -79,7 +80,7 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
         )
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     untrained = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
-    folder = CheckpointFolder(store, trained_id)
+    folder = CheckpointFolder(store.files, trained_id)
     checkpoint = folder.require_newest(worker.device, on_damaged=lambda note: print(note, file=sys.stderr))
     state = build_training_state(untrained, len(dataset.class_names), worker)
     state.training_id = trained_id

@@ -120,8 +120,8 @@ def run_table7(arguments: Sequence[str]) -> int:
     text = speed_markdown(rows)
     print(f"\n{text}")
     for relative, content in {"tables/table7.parquet": speed_parquet(rows), "tables/table7.md": text.encode()}.items():
-        store.write_bytes(relative, content)
-        print(store.describe_path(relative))
+        store.files.write_bytes(relative, content)
+        print(store.files.describe_path(relative))
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.files import StoreError, StoreFiles
 
 _BEST = "best.pt"
 
@@ -23,7 +23,7 @@ _BEST = "best.pt"
 class CheckpointFolder:
     """The checkpoints of one training. Several drivers may use it at once: every file in it is whole."""
 
-    store: ResultStore
+    files: StoreFiles
     training_id: str
 
     def save(self, state: dict[str, Any], step: int, *, is_best: bool, keep: int) -> None:
@@ -35,15 +35,15 @@ class CheckpointFolder:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
-        self.store.write_bytes(f"{self._folder}/{_file_name(step)}", content)
+        self.files.write_bytes(f"{self._folder}/{_file_name(step)}", content)
         if is_best:
-            self.store.write_bytes(f"{self._folder}/{_BEST}", content)
+            self.files.write_bytes(f"{self._folder}/{_BEST}", content)
         for old in self.steps()[:-keep]:
-            self.store.delete(f"{self._folder}/{_file_name(old)}")
+            self.files.delete(f"{self._folder}/{_file_name(old)}")
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are there, ascending."""
-        names = self.store.names(self._folder, ".pt")
+        names = self.files.names(self._folder, ".pt")
         numbers = [name.removeprefix("step_") for name in names if name.startswith("step_")]
         return sorted(int(number) for number in numbers if number.isdecimal())
 
@@ -64,14 +64,14 @@ class CheckpointFolder:
         """
         for step in reversed(self.steps()):
             relative = f"{self._folder}/{_file_name(step)}"
-            content = self.store.read_bytes(relative)
+            content = self.files.read_bytes(relative)
             if content is None:  # Another driver has dropped it in the meantime.
                 continue
             try:
                 _check_is_whole(content)
                 return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
             except Exception as error:  # Broken bytes make the unpickler raise nearly anything.
-                on_damaged(f"{self.store.describe_path(relative)} is damaged and passed over ({type(error).__name__})")
+                on_damaged(f"{self.files.describe_path(relative)} is damaged and passed over ({type(error).__name__})")
         return None
 
     def require_newest(
@@ -93,7 +93,7 @@ class CheckpointFolder:
     @property
     def described(self) -> str:
         """Where it is, for people."""
-        return self.store.describe_path(self._folder)
+        return self.files.describe_path(self._folder)
 
     @property
     def _folder(self) -> str:

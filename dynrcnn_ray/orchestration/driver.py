@@ -192,7 +192,7 @@ def _first_failure(worker_failures: dict[int, Exception]) -> str:
 
 
 def _failed(store: ResultStore, config: TrialConfig, reason: str) -> dict[str, Any]:
-    steps = CheckpointFolder(store, config.training_id).steps()
+    steps = CheckpointFolder(store.files, config.training_id).steps()
     return {"status": "failed", "error": reason, "last_good_step": steps[-1] if steps else None}
 
 

@@ -17,7 +17,7 @@ from dynrcnn_ray.engine.telemetry import DynamicsRow
 from dynrcnn_ray.engine.training import CheckpointError, TrainingDivergedError, TrainingState
 from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
-from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.results.files import StoreFiles
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -43,7 +43,7 @@ def train_alone(payload: dict[str, str]) -> dict[str, Any]:
 
 def _train(config: TrialConfig, storage: str, worker: Worker, report: Report) -> dict[str, Any]:
     torch.set_num_threads(config.run.cpus_per_worker)
-    checkpoints = CheckpointFolder(ResultStore.open(storage), config.training_id)
+    checkpoints = CheckpointFolder(StoreFiles.open(storage), config.training_id)
 
     def report_row(row: DynamicsRow) -> None:
         report(dict(row))

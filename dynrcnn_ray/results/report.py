@@ -12,7 +12,8 @@ from dynrcnn_ray.results.figures.figure3 import draw_figure3
 from dynrcnn_ray.results.figures.figure4 import draw_figure4
 from dynrcnn_ray.results.figures.figure5 import draw_figure5, draw_trends
 from dynrcnn_ray.results.figures.style import figure_bytes
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_latex import table_to_latex
 from dynrcnn_ray.results.table_text import table_to_markdown, table_to_text
 from dynrcnn_ray.results.tables import build_table, table_to_parquet_bytes, trial_columns
@@ -76,8 +77,8 @@ def draw_report(store: ResultStore, experiment: str, trials: pd.DataFrame | None
         files[f"figures/{name}.svg"] = figure_bytes(figure, "svg")
 
     for relative, content in files.items():
-        store.write_bytes(relative, content)
-    return DrawnReport(text, [store.describe_path(relative) for relative in files])
+        store.files.write_bytes(relative, content)
+    return DrawnReport(text, [store.files.describe_path(relative) for relative in files])
 
 
 def draw_figure(store: ResultStore, experiment: str, plan: pd.DataFrame, finished: set[str]) -> Figure | None:
@@ -110,6 +111,6 @@ def _plan(store: ResultStore, experiment: str) -> pd.DataFrame:
     if plan is None:
         known = ", ".join(store.experiments()) or "none"
         raise StoreError(
-            f"{store.describe_path('plans')} has no {experiment!r}, only: {known}; run the experiment first"
+            f"{store.files.describe_path('plans')} has no {experiment!r}, only: {known}; run the experiment first"
         )
     return plan

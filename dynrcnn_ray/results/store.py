@@ -13,48 +13,33 @@
 ```
 """
 
-import contextlib
 import os
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.fs as pafs
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, from_yaml
+from dynrcnn_ray.results.files import StoreError, StoreFiles, one_line
 from dynrcnn_ray.results.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, to_parquet_bytes
 from dynrcnn_ray.results.remedies import FOREIGN_REMEDY, folder_and_name, remedy_of
 from dynrcnn_ray.results.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, TRIALS
 
-_PARTIAL = ".partial"
 _SUFFIX = ".parquet"
-_READERS = 8
-"""Files asked for at once where they are not local: an object store answers each after some tens of milliseconds."""
 _TABLES_AT_ONCE = 1000
 """Tables that are read before they are joined: one by itself takes some 80 KB, however short it is."""
 _KEYS = {"plans": "experiment"} | dict.fromkeys(("trials", "dynamics", "proposals", "detections"), "trial_id")
 """The field that a file is named after, by its folder."""
 
 
-class StoreError(ValueError):
-    """The store cannot be read or written. Its text is one line: the file, what is wrong, what to do."""
-
-
 @dataclass(frozen=True)
 class ResultStore:
     """Where results live. Build one with `ResultStore.open`."""
 
-    filesystem: pafs.FileSystem
-    root: str
-    """The storage's path within the filesystem, without a trailing slash."""
-    scheme: str
-    """The URI's scheme; empty for a local path."""
+    files: StoreFiles
 
     @classmethod
     def open(cls, location: str | os.PathLike[str]) -> "ResultStore":
@@ -63,20 +48,7 @@ class ResultStore:
         Raises:
             StoreError: the URI cannot be understood or its filesystem not be reached.
         """
-        text = os.fspath(location)
-        scheme, separator, _ = text.partition("://")
-        if not separator:
-            return cls(pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()), "")
-        try:
-            filesystem, root = pafs.FileSystem.from_uri(text)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise StoreError(f"storage {scheme}://...: {_one_line(error)}; use a local path or s3://bucket/x") from None
-        return cls(filesystem, root.rstrip("/"), "" if filesystem.type_name == "local" else scheme)
-
-    def describe_path(self, relative: str) -> str:
-        """The absolute path or URI of a file of the store, for people. Leaves out a URI's credentials and options."""
-        path = f"{self.root}/{relative}"
-        return f"{self.scheme}://{path}" if self.scheme else path
+        return cls(StoreFiles.open(location))
 
     def write_trial(self, row: Mapping[str, Any]) -> None:
         """Write the row of a finished or failed trial; fields as in `TRIALS`. Replaces an earlier row.
@@ -130,65 +102,14 @@ class ResultStore:
         named = [{**row, "experiment": experiment} for row in rows]
         self._write_rows(f"plans/{experiment}{_SUFFIX}", named, PLAN)
 
-    def write_bytes(self, relative: str, data: bytes) -> None:
-        """Write a whole file. A reader sees the old content or the new, never a part.
-
-        Raises:
-            StoreError: the storage cannot be written.
-        """
-        target = f"{self.root}/{relative}"
-        try:
-            if self.filesystem.type_name == "local":
-                self._write_aside_and_rename(target, data)
-            else:
-                # An object store shows an object only once its upload is complete.
-                self._write_stream(target, data)
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(
-                f"{self.describe_path(relative)} cannot be written: {_one_line(error)}; "
-                "make room, free the path or choose another storage"
-            ) from None
-
-    def read_bytes(self, relative: str) -> bytes | None:
-        """The content of a file; None if there is none.
-
-        Raises:
-            StoreError: the storage cannot be read.
-        """
-        return self._content(relative) if self._is_file(relative) else None
-
     def read_table(self, relative: str, schema: pa.Schema) -> pa.Table | None:
         """A Parquet file of this schema; None if there is none.
 
         Raises:
             StoreError: the file is damaged, foreign or of another schema version.
         """
-        content = self.read_bytes(relative)
+        content = self.files.read_bytes(relative)
         return None if content is None else self._table(relative, content, schema)
-
-    def names(self, folder: str, suffix: str = _SUFFIX) -> list[str]:
-        """Names of a folder's files with this suffix, without it, sorted.
-
-        Raises:
-            StoreError: the storage cannot be read.
-        """
-        selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
-        with self._readable(folder, "check that the storage is there and can be read"):
-            files = self.filesystem.get_file_info(selector)
-        return sorted(file.base_name.removesuffix(suffix) for file in files if file.base_name.endswith(suffix))
-
-    def delete(self, relative: str) -> None:
-        """Delete a file; one that is already gone is fine.
-
-        Raises:
-            StoreError: the storage cannot be written.
-        """
-        try:
-            self.filesystem.delete_file(f"{self.root}/{relative}")
-        except FileNotFoundError:
-            pass
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{self.describe_path(relative)} cannot be deleted: {_one_line(error)}") from None
 
     def finished_trials(self) -> set[str]:
         """Ids of the trials that have finished; failed ones are not among them.
@@ -263,7 +184,7 @@ class ResultStore:
         Raises:
             StoreError: the storage cannot be read.
         """
-        return self.names("plans")
+        return self.files.names("plans", _SUFFIX)
 
     def config_of(self, trial: Mapping[str, Any]) -> TrialConfig:
         """The configuration of a trial, from its row as in `TRIALS`.
@@ -274,7 +195,7 @@ class ResultStore:
         try:
             return from_yaml(trial["config"])
         except ConfigError as error:
-            path = self.describe_path(f"trials/{trial['trial_id']}{_SUFFIX}")
+            path = self.files.describe_path(f"trials/{trial['trial_id']}{_SUFFIX}")
             raise StoreError(f"{path}: its configuration is of another release: {error}; {FOREIGN_REMEDY}") from None
 
     def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
@@ -287,44 +208,24 @@ class ResultStore:
         try:
             table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         except (pa.ArrowException, TypeError, ValueError) as error:
-            raise StoreError(f"{relative} does not fit its schema: {_one_line(error)}") from None
-        self.write_bytes(relative, to_parquet_bytes(table))
+            raise StoreError(f"{relative} does not fit its schema: {one_line(error)}") from None
+        self.files.write_bytes(relative, to_parquet_bytes(table))
 
     def _write_columns(self, relative: str, trial_id: str, columns: Mapping[str, Any], schema: pa.Schema) -> None:
         count = len(next(iter(columns.values())))
         try:
             table = pa.Table.from_pydict({"trial_id": [trial_id] * count, **columns}, schema=schema)
         except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{relative} does not fit its schema: {_one_line(error)}") from None
-        self.write_bytes(relative, to_parquet_bytes(table))
-
-    def _write_aside_and_rename(self, target: str, data: bytes) -> None:
-        partial = f"{self.root}/{_PARTIAL}/{uuid.uuid4().hex}"
-        self.filesystem.create_dir(os.path.dirname(partial))
-        self.filesystem.create_dir(os.path.dirname(target))
-        try:
-            self._write_stream(partial, data)
-            self.filesystem.move(partial, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self.filesystem.delete_file(partial)
-            raise
-
-    def _write_stream(self, path: str, data: bytes) -> None:
-        with self.filesystem.open_output_stream(path) as stream:
-            stream.write(data)
-
-    def _is_file(self, relative: str) -> bool:
-        with self._readable(relative, "check that the storage is there and can be read"):
-            return self.filesystem.get_file_info(f"{self.root}/{relative}").type == pafs.FileType.File
+            raise StoreError(f"{relative} does not fit its schema: {one_line(error)}") from None
+        self.files.write_bytes(relative, to_parquet_bytes(table))
 
     def _read_folder(
         self, folder: str, schema: pa.Schema, names: Iterable[str] | None, columns: list[str] | None = None
     ) -> pd.DataFrame:
-        present = self.names(folder)
+        present = self.files.names(folder, _SUFFIX)
         wanted = present if names is None else sorted(set(names).intersection(present))
         paths = [f"{folder}/{name}{_SUFFIX}" for name in wanted]
-        contents = self._contents(paths)
+        contents = self.files.contents(paths)
         merged = schema.empty_table().select(columns or schema.names)
         tables = []
         for path, content in zip(paths, contents, strict=True):
@@ -335,42 +236,18 @@ class ResultStore:
         merged = pa.concat_tables([merged, *tables]).combine_chunks()
         return merged.to_pandas(maps_as_pydicts="strict")
 
-    def _contents(self, paths: Sequence[str]) -> Iterator[bytes]:
-        if self.filesystem.type_name == "local":
-            yield from map(self._content, paths)
-        else:
-            with ThreadPoolExecutor(_READERS) as readers:
-                yield from readers.map(self._content, paths)
-
     def _table(self, relative: str, content: bytes, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
         try:
             table = from_parquet_bytes(content, schema, columns)
         except (DamagedFileError, ForeignFileError) as error:
             remedy = FOREIGN_REMEDY if isinstance(error, ForeignFileError) else remedy_of(relative)
-            raise StoreError(f"{self.describe_path(relative)} {error}; {remedy}") from None
+            raise StoreError(f"{self.files.describe_path(relative)} {error}; {remedy}") from None
         folder, name = folder_and_name(relative)
         if folder in _KEYS:
             strangers = set(table[_KEYS[folder]].unique().to_pylist()) - {name}
             if strangers:
                 raise StoreError(
-                    f"{self.describe_path(relative)} holds the {_KEYS[folder]} {sorted(strangers)[0]!r}, not its own; "
-                    f"{remedy_of(relative)}"
+                    f"{self.files.describe_path(relative)} holds the {_KEYS[folder]} {sorted(strangers)[0]!r}, "
+                    f"not its own; {remedy_of(relative)}"
                 )
         return table
-
-    def _content(self, relative: str) -> bytes:
-        # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
-        with self._readable(relative), self.filesystem.open_input_file(f"{self.root}/{relative}") as file:
-            return file.read()
-
-    @contextlib.contextmanager
-    def _readable(self, relative: str, remedy: str = "") -> Iterator[None]:
-        try:
-            yield
-        except (pa.ArrowException, OSError) as error:
-            remedy = remedy or remedy_of(relative)
-            raise StoreError(f"{self.describe_path(relative)} cannot be read: {_one_line(error)}; {remedy}") from None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

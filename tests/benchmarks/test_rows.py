@@ -11,7 +11,8 @@ import pytest
 from dynrcnn_ray.benchmarks.markdown import benchmarks_markdown, number, row_line
 from dynrcnn_ray.benchmarks.paired import Paired
 from dynrcnn_ray.benchmarks.schema import BENCHMARKS, Must, at_least, at_most, compared_row, stated_row
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.store import ResultStore
 from experiments.benchmark import NAMES, run_benchmark, write_rows
 
 

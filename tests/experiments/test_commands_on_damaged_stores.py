@@ -36,7 +36,7 @@ def finished(smoke: TrialConfig, cache_home: Path, tmp_path_factory: pytest.Temp
         store.write_trial(trial_row(trial_id, setting=setting, scale="smoke", AP=50.0 + row, config=to_yaml(config)))
     for experiment in (table3.EXPERIMENT, figure2.EXPERIMENT):
         store.write_plan(experiment.name, experiment.plan(smoke, (0,), f"python experiments/main.py {experiment.name}"))
-    return Path(store.root)
+    return Path(store.files.root)
 
 
 def _proposals() -> dict[str, np.ndarray]:

@@ -32,7 +32,7 @@ def folder(tmp_path: Path, home: None, smoke: TrialConfig) -> CheckpointFolder:
     row = {"trial_id": "abc", "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke", "num_workers": 1}
     row |= {"status": "finished", "AP": 0.0, "config": to_yaml(smoke)}
     store.write_trial(row | {"finished_at": datetime.datetime.now(datetime.UTC)})
-    folder = CheckpointFolder(store, smoke.training_id)
+    folder = CheckpointFolder(store.files, smoke.training_id)
     save(folder, untrained(smoke), 5)
     return folder
 
@@ -49,7 +49,16 @@ def save(folder: CheckpointFolder, state: TrainingState | dict, step: int) -> No
 
 def run(folder: CheckpointFolder, tmp_path: Path, *arguments: str) -> int:
     return main(
-        ["evaluate", "--trial", "abc", "--storage", folder.store.root, "--output", str(tmp_path / "out"), *arguments]
+        [
+            "evaluate",
+            "--trial",
+            "abc",
+            "--storage",
+            folder.files.root,
+            "--output",
+            str(tmp_path / "out"),
+            *arguments,
+        ]
     )
 
 

@@ -14,7 +14,7 @@ from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import CheckpointError, TrainingState, build_training_state
 from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.files import StoreError, StoreFiles
 from tests.engine.test_trial import change, without_clock
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> CheckpointFolder:
-    return CheckpointFolder(ResultStore.open(tmp_path), "abc")
+    return CheckpointFolder(StoreFiles.open(tmp_path), "abc")
 
 
 def save(folder: CheckpointFolder, *steps: int, keep: int = 2, is_best: bool = False) -> None:
@@ -32,7 +32,7 @@ def save(folder: CheckpointFolder, *steps: int, keep: int = 2, is_best: bool = F
 
 
 def file_of(folder: CheckpointFolder, step: int) -> Path:
-    return Path(folder.store.root) / "checkpoints" / "abc" / f"step_{step:08d}.pt"
+    return Path(folder.files.root) / "checkpoints" / "abc" / f"step_{step:08d}.pt"
 
 
 def test_the_newest_are_kept_and_the_newest_is_read(folder: CheckpointFolder):
@@ -88,9 +88,9 @@ def test_a_checkpoint_cannot_run_code(folder: CheckpointFolder):
 FULL_DISK = """
 import resource, signal, sys
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.files import StoreError, StoreFiles
 import torch
-folder = CheckpointFolder(ResultStore.open(sys.argv[1]), "abc")
+folder = CheckpointFolder(StoreFiles.open(sys.argv[1]), "abc")
 folder.save({"step": 5}, 5, is_best=False, keep=2)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -103,13 +103,13 @@ except StoreError as error:
 
 def test_a_full_disk_is_told_in_a_line_and_costs_nothing_that_was_there(folder: CheckpointFolder):
     """The operating system refuses to let the file grow, as it does on a full disk."""
-    command = [sys.executable, "-c", FULL_DISK, folder.store.root]
+    command = [sys.executable, "-c", FULL_DISK, folder.files.root]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
     (line,) = done.stdout.strip().splitlines()
     assert "step_00000010.pt cannot be written: " in line
     assert "File too large" in line
     assert folder.steps() == [5]
-    assert list((Path(folder.store.root) / ".partial").iterdir()) == []
+    assert list((Path(folder.files.root) / ".partial").iterdir()) == []
 
 
 def test_the_checkpoint_of_another_training_is_refused(smoke: TrialConfig):

@@ -23,7 +23,7 @@ def test_damaged_ones_are_passed_over_and_foreign_ones_refused_at_once(
     """Seed 0 has a whole checkpoint of step 5 and half of one; seed 1 has that of a model with one class more."""
     whole, foreign = (config for _, config in EXPERIMENT.trials(smoke, seeds=(0, 1)).values())
     store = ResultStore.open(tmp_path)
-    passed_over, refused = (CheckpointFolder(store, config.training_id) for config in (whole, foreign))
+    passed_over, refused = (CheckpointFolder(store.files, config.training_id) for config in (whole, foreign))
     run_trial(
         whole,
         Worker(),

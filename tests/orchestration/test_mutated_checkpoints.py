@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
-from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.results.files import StoreFiles
 from tests.mutations import mutate
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def file_of(folder: CheckpointFolder, step: int) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> CheckpointFolder:
-    folder = CheckpointFolder(ResultStore.open(tmp_path), "abc")
+    folder = CheckpointFolder(StoreFiles.open(tmp_path), "abc")
     for step in (5, 10):
         folder.save(state_of(step), step, is_best=False, keep=2)
     return folder

@@ -20,7 +20,8 @@ from moto.s3.exceptions import S3AccessDeniedError
 from moto.s3.models import S3Backend
 from moto.server import ThreadedMotoServer
 
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.store import ResultStore
 from experiments.main import main
 from tests.cluster.ray_head import processes_with
 
@@ -81,26 +82,26 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(server: Server):
         return real(backend, bucket, upload, part, body)
 
     store = ResultStore.open(server.uri("broken"))
-    store.write_bytes("a", b"before")
+    store.files.write_bytes("a", b"before")
     with instead_of("upload_part", refuse_second):
         for name in ("a", "b"):
             with pytest.raises(StoreError, match=rf"s3://bucket/broken/{name} cannot be written: .*UploadPart"):
-                store.write_bytes(name, bytes(3 * PART))
-    assert store.read_bytes("a") == b"before"
-    assert store.read_bytes("b") is None
+                store.files.write_bytes(name, bytes(3 * PART))
+    assert store.files.read_bytes("a") == b"before"
+    assert store.files.read_bytes("b") is None
 
 
 WRITE = """
 import sys
 from dynrcnn_ray.results.store import ResultStore
 store = ResultStore.open(sys.argv[1])
-store.write_bytes("plans/a.parquet", bytes(int(sys.argv[2])))
+store.files.write_bytes("plans/a.parquet", bytes(int(sys.argv[2])))
 """
 
 
 def test_a_writer_that_is_killed_leaves_what_was_there(server: Server):
     store = ResultStore.open(server.uri("killed"))
-    store.write_bytes("plans/a.parquet", b"before")
+    store.files.write_bytes("plans/a.parquet", b"before")
     writers: list[subprocess.Popen] = []
 
     def kill_at_last(real, backend, bucket, upload, part, body):
@@ -114,7 +115,7 @@ def test_a_writer_that_is_killed_leaves_what_was_there(server: Server):
         command = [sys.executable, "-c", WRITE, server.uri("killed"), str(3 * PART)]
         writers.append(subprocess.Popen(command, env=environment))
         assert writers[0].wait(60) == -signal.SIGKILL
-    assert store.read_bytes("plans/a.parquet") == b"before"
+    assert store.files.read_bytes("plans/a.parquet") == b"before"
     assert server.keys("killed/") == {"killed/plans/a.parquet"}
 
 
@@ -122,7 +123,7 @@ def test_a_large_object_is_read_in_few_requests(server: Server):
     """A checkpoint has some hundred megabytes; each request costs tens of milliseconds."""
     store = ResultStore.open(server.uri("large"))
     content = os.urandom(PART)
-    store.write_bytes("a", content)
+    store.files.write_bytes("a", content)
     requests: list[str] = []
 
     def count(real, backend, bucket, key, *others, **named):
@@ -130,20 +131,20 @@ def test_a_large_object_is_read_in_few_requests(server: Server):
         return real(backend, bucket, key, *others, **named)
 
     with instead_of("get_object", count):
-        assert store.read_bytes("a") == content
+        assert store.files.read_bytes("a") == content
     assert len(requests) < 10
 
 
 def test_the_endpoint_may_come_from_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch):
-    ResultStore.open(server.uri("environment")).write_bytes("a", b"1")
+    ResultStore.open(server.uri("environment")).files.write_bytes("a", b"1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-    assert ResultStore.open("s3://bucket/environment").read_bytes("a") == b"1"
+    assert ResultStore.open("s3://bucket/environment").files.read_bytes("a") == b"1"
 
 
 def test_a_bucket_that_is_not_there_is_told_in_one_line(server: Server):
     store = ResultStore.open(server.uri("x").replace("//bucket", "//nowhere"))
     with pytest.raises(StoreError, match=r"s3://nowhere/x/a cannot be written: .*bucket does not exist") as refused:
-        store.write_bytes("a", b"1")
+        store.files.write_bytes("a", b"1")
     assert "\n" not in str(refused.value)
 
 
@@ -252,8 +253,8 @@ def test_the_report_is_drawn_from_the_bucket_alone(runs: Runs, server: Server, c
 
 def test_others_read_the_bucket_and_no_option_of_the_uri_is_stored(runs: Runs, server: Server):
     store = ResultStore.open(runs.uri)
-    trials = ds.dataset(f"{store.root}/trials", filesystem=store.filesystem).to_table().to_pandas()
-    dynamics = pd.read_parquet(f"{store.root}/dynamics/{runs.trial}.parquet", filesystem=store.filesystem)
+    trials = ds.dataset(f"{store.files.root}/trials", filesystem=store.files.filesystem).to_table().to_pandas()
+    dynamics = pd.read_parquet(f"{store.files.root}/dynamics/{runs.trial}.parquet", filesystem=store.files.filesystem)
     assert trials["status"].tolist() == ["finished"]
     assert dynamics["step"].max() == 10
     plan = store.plan("train")

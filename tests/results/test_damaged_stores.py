@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.html.page import draw_html_report
 from dynrcnn_ray.results.parquet import CHECKSUM_KEY
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_text import table_to_text
 from dynrcnn_ray.results.tables import build_table
 from tests.mutations import mutate
@@ -56,7 +57,7 @@ def without_checksums(root: Path) -> None:
 @pytest.fixture
 def small_store(table3_store: ResultStore) -> ResultStore:
     """The plan of a whole Table 3, but two rows and two seeds of it: few files, so that each is damaged often."""
-    root = Path(table3_store.root)
+    root = Path(table3_store.files.root)
     for path in files_of(root):
         if path.stem != "table3" and ("row2" in path.stem or "row3" in path.stem or "seed2" in path.stem):
             path.unlink()
@@ -73,7 +74,7 @@ def truth(small_store: ResultStore) -> list[object]:
 def test_the_true_numbers_or_a_line_that_names_the_file(
     small_store: ResultStore, truth: list[object], data: st.DataObject
 ) -> None:
-    root = Path(small_store.root)
+    root = Path(small_store.files.root)
     with restored(root):
         files = files_of(root)
         damaged = data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=2, unique=True))
@@ -94,7 +95,7 @@ def test_the_true_numbers_or_a_line_that_names_the_file(
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_files_without_a_checksum_are_refused_in_a_line_or_read(small_store: ResultStore, data: st.DataObject) -> None:
-    root = Path(small_store.root)
+    root = Path(small_store.files.root)
     with restored(root):
         without_checksums(root)
         path = data.draw(st.sampled_from(files_of(root)))
@@ -104,5 +105,5 @@ def test_files_without_a_checksum_are_refused_in_a_line_or_read(small_store: Res
 
 
 def test_files_without_a_checksum_are_read_as_before(small_store: ResultStore, truth: list[object]) -> None:
-    without_checksums(Path(small_store.root))
+    without_checksums(Path(small_store.files.root))
     assert read_everything(small_store) == truth

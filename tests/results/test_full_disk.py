@@ -12,7 +12,8 @@ FULL_DISK = """
 import resource, sys
 sys.path.insert(0, "tests/results")
 from conftest import dynamics_rows, trial_row
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.store import ResultStore
 from experiments.main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 store = ResultStore.open(sys.argv[1])
@@ -30,7 +31,7 @@ print(main(["report", "--storage", sys.argv[1]]))
 
 
 def test_a_full_disk_is_told_in_a_line_and_costs_nothing_that_was_there(table3_store: ResultStore) -> None:
-    root = Path(table3_store.root)
+    root = Path(table3_store.files.root)
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
     command = [sys.executable, "-c", FULL_DISK, str(root)]

@@ -102,7 +102,7 @@ def test_every_part_is_there_and_nothing_comes_from_elsewhere(table3_store: Resu
     assert outside == []
     for link in page.links:
         if link.startswith("tables/"):
-            assert (Path(table3_store.root) / link).is_file()
+            assert (Path(table3_store.files.root) / link).is_file()
     assert "script" not in page.tags
 
 
@@ -157,7 +157,7 @@ def test_a_figure_is_named_and_a_missing_one_says_so(store: ResultStore):
     store.write_plan("figure4", [])
     page = page_of(store)
     assert "Figure 4" in page.text
-    assert pq.read_table(Path(store.root) / "plans/figure4.parquet").num_rows == 0
+    assert pq.read_table(Path(store.files.root) / "plans/figure4.parquet").num_rows == 0
     assert "img" in page.tags
 
 

@@ -7,8 +7,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.report import draw_figure, draw_report, is_figure
-from dynrcnn_ray.results.store import StoreError
 
 
 def proposal_columns() -> dict[str, np.ndarray]:

@@ -7,8 +7,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
+from dynrcnn_ray.results.files import StoreError, StoreFiles
 from dynrcnn_ray.results.schemas import DYNAMICS, PLAN, TRIALS, VERSION_KEY
-from dynrcnn_ray.results.store import ResultStore, StoreError
+from dynrcnn_ray.results.store import ResultStore
 
 
 def test_trial_round_trip_keeps_values_units_and_version(store, tmp_path, make_trial):
@@ -80,23 +81,25 @@ def test_a_uri_and_a_path_are_the_same_store(store, tmp_path, make_trial):
 
     assert by_uri.finished_trials() == {"a"}
     assert (
-        by_uri.describe_path("tables/x.md") == store.describe_path("tables/x.md") == f"{tmp_path}/storage/tables/x.md"
+        by_uri.files.describe_path("tables/x.md")
+        == store.files.describe_path("tables/x.md")
+        == f"{tmp_path}/storage/tables/x.md"
     )
 
 
 def test_a_uri_is_described_without_its_credentials():
     store = ResultStore.open("s3://key:secret@bucket/folder?region=eu-west-1")
 
-    assert store.describe_path("tables/x.md") == "s3://bucket/folder/tables/x.md"
+    assert store.files.describe_path("tables/x.md") == "s3://bucket/folder/tables/x.md"
 
 
 def test_a_filesystem_without_folders_and_renames(make_trial):
     memory = fsspec.filesystem("memory", skip_instance_cache=True)
-    remote = ResultStore(pafs.PyFileSystem(pafs.FSSpecHandler(memory)), "bucket/folder", "memory")
+    remote = ResultStore(StoreFiles(pafs.PyFileSystem(pafs.FSSpecHandler(memory)), "bucket/folder", "memory"))
     remote.write_trial(make_trial("a"))
 
     assert remote.finished_trials() == {"a"}
-    assert remote.describe_path("trials") == "memory://bucket/folder/trials"
+    assert remote.files.describe_path("trials") == "memory://bucket/folder/trials"
 
 
 def test_writers_of_one_trial_leave_one_whole_file_and_readers_never_see_half(store, tmp_path, make_trial):

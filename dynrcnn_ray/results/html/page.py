@@ -36,7 +36,7 @@ def read_trials(store: ResultStore) -> pd.DataFrame:
     Raises:
         StoreError: the store cannot be read.
     """
-    if len(store.names("trials")) <= MOST_WITH_DETAILS:
+    if len(store.files.names("trials", ".parquet")) <= MOST_WITH_DETAILS:
         return store.trials()
     shown = {*COMPACT, *_OF_THE_PAGE}
     for name in store.experiments():
@@ -70,8 +70,8 @@ def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
     if pictures := _pictures_section(store, plans, trials):
         ordered["detections"] = pictures
     ordered["trials"] = _trials_section(store, plans, trials)
-    store.write_bytes(REPORT_FILE, _page(ordered, trials).encode())
-    return store.describe_path(REPORT_FILE)
+    store.files.write_bytes(REPORT_FILE, _page(ordered, trials).encode())
+    return store.files.describe_path(REPORT_FILE)
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -143,7 +143,7 @@ def _experiment_html(store: ResultStore, name: str, plan: pd.DataFrame, trials: 
 
 def _figure_html(store: ResultStore, name: str) -> str:
     for kind, media in (("svg", "svg+xml"), ("png", "png")):
-        content = store.read_bytes(f"figures/{name}.{kind}")
+        content = store.files.read_bytes(f"figures/{name}.{kind}")
         if content is not None and (kind == "png" or len(content) <= _LARGEST_SVG):
             data = base64.b64encode(content).decode()
             return f'<img class="figure" alt="{escape(_short_title(name))}" src="data:image/{media};base64,{data}">'

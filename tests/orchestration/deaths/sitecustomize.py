@@ -65,7 +65,7 @@ def in_mid_interval(training) -> None:
 def while_writing_a_checkpoint(checkpoints) -> None:
     """With half of the last checkpoint's bytes on the disk."""
     save = checkpoints.CheckpointFolder.save
-    store_class = checkpoints.ResultStore
+    files_class = checkpoints.StoreFiles
 
     def write_half(self, path, data):
         with self.filesystem.open_output_stream(path) as stream:
@@ -76,7 +76,7 @@ def while_writing_a_checkpoint(checkpoints) -> None:
 
     def save_or_die(self, state, step, **options):
         if step == 10:
-            store_class._write_stream = write_half
+            files_class._write_stream = write_half
         save(self, state, step, **options)
 
     checkpoints.CheckpointFolder.save = save_or_die

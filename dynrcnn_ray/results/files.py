@@ -1,0 +1,156 @@
+"""The files of a store as bytes, on a local path or any filesystem that pyarrow knows."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from dynrcnn_ray.results.remedies import remedy_of
+
+_PARTIAL = ".partial"
+_READERS = 8
+"""Files asked for at once where they are not local: an object store answers each after some tens of milliseconds."""
+
+
+class StoreError(ValueError):
+    """The store cannot be read or written. Its text is one line: the file, what is wrong, what to do."""
+
+
+@dataclass(frozen=True)
+class StoreFiles:
+    """A folder whose files are written whole or not at all. Build one with `StoreFiles.open`."""
+
+    filesystem: pafs.FileSystem
+    root: str
+    """The storage's path within the filesystem, without a trailing slash."""
+    scheme: str
+    """The URI's scheme; empty for a local path."""
+
+    @classmethod
+    def open(cls, location: str | os.PathLike[str]) -> "StoreFiles":
+        """A store at a local path or a URI such as `s3://bucket/folder`. Nothing is created before the first write.
+
+        Raises:
+            StoreError: the URI cannot be understood or its filesystem not be reached.
+        """
+        text = os.fspath(location)
+        scheme, separator, _ = text.partition("://")
+        if not separator:
+            return cls(pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()), "")
+        try:
+            filesystem, root = pafs.FileSystem.from_uri(text)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise StoreError(f"storage {scheme}://...: {one_line(error)}; use a local path or s3://bucket/x") from None
+        return cls(filesystem, root.rstrip("/"), "" if filesystem.type_name == "local" else scheme)
+
+    def describe_path(self, relative: str) -> str:
+        """The absolute path or URI of a file of the store, for people. Leaves out a URI's credentials and options."""
+        path = f"{self.root}/{relative}"
+        return f"{self.scheme}://{path}" if self.scheme else path
+
+    def write_bytes(self, relative: str, data: bytes) -> None:
+        """Write a whole file. A reader sees the old content or the new, never a part.
+
+        Raises:
+            StoreError: the storage cannot be written.
+        """
+        target = f"{self.root}/{relative}"
+        try:
+            if self.filesystem.type_name == "local":
+                self._write_aside_and_rename(target, data)
+            else:
+                # An object store shows an object only once its upload is complete.
+                self._write_stream(target, data)
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(
+                f"{self.describe_path(relative)} cannot be written: {one_line(error)}; "
+                "make room, free the path or choose another storage"
+            ) from None
+
+    def read_bytes(self, relative: str) -> bytes | None:
+        """The content of a file; None if there is none.
+
+        Raises:
+            StoreError: the storage cannot be read.
+        """
+        return self._content(relative) if self._is_file(relative) else None
+
+    def names(self, folder: str, suffix: str) -> list[str]:
+        """Names of a folder's files with this suffix, without it, sorted.
+
+        Raises:
+            StoreError: the storage cannot be read.
+        """
+        selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        with self._readable(folder, "check that the storage is there and can be read"):
+            files = self.filesystem.get_file_info(selector)
+        return sorted(file.base_name.removesuffix(suffix) for file in files if file.base_name.endswith(suffix))
+
+    def delete(self, relative: str) -> None:
+        """Delete a file; one that is already gone is fine.
+
+        Raises:
+            StoreError: the storage cannot be written.
+        """
+        try:
+            self.filesystem.delete_file(f"{self.root}/{relative}")
+        except FileNotFoundError:
+            pass
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{self.describe_path(relative)} cannot be deleted: {one_line(error)}") from None
+
+    def contents(self, paths: Sequence[str]) -> Iterator[bytes]:
+        """The contents of files that are there, in their order.
+
+        Raises:
+            StoreError: the storage cannot be read.
+        """
+        if self.filesystem.type_name == "local":
+            yield from map(self._content, paths)
+        else:
+            with ThreadPoolExecutor(_READERS) as readers:
+                yield from readers.map(self._content, paths)
+
+    def _write_aside_and_rename(self, target: str, data: bytes) -> None:
+        partial = f"{self.root}/{_PARTIAL}/{uuid.uuid4().hex}"
+        self.filesystem.create_dir(os.path.dirname(partial))
+        self.filesystem.create_dir(os.path.dirname(target))
+        try:
+            self._write_stream(partial, data)
+            self.filesystem.move(partial, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.filesystem.delete_file(partial)
+            raise
+
+    def _write_stream(self, path: str, data: bytes) -> None:
+        with self.filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+
+    def _is_file(self, relative: str) -> bool:
+        with self._readable(relative, "check that the storage is there and can be read"):
+            return self.filesystem.get_file_info(f"{self.root}/{relative}").type == pafs.FileType.File
+
+    def _content(self, relative: str) -> bytes:
+        # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
+        with self._readable(relative), self.filesystem.open_input_file(f"{self.root}/{relative}") as file:
+            return file.read()
+
+    @contextlib.contextmanager
+    def _readable(self, relative: str, remedy: str = "") -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            remedy = remedy or remedy_of(relative)
+            raise StoreError(f"{self.describe_path(relative)} cannot be read: {one_line(error)}; {remedy}") from None
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, as a part of a line."""
+    return " ".join(str(error).split())
