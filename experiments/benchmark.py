@@ -88,15 +88,15 @@ def benchmarks() -> dict[str, Benchmark]:
     from dynrcnn_ray.benchmarks.training_step import measure_training_step
 
     in_order = (
-        Benchmark(measure_training_step, rounds=100, minutes=4),
+        Benchmark(measure_training_step, rounds=300, minutes=10),
         Benchmark(measure_reference_loop, rounds=6, minutes=2.5),
         Benchmark(measure_loader, rounds=3, minutes=1.5),
-        Benchmark(measure_inference, rounds=100, minutes=1),
+        Benchmark(measure_inference, rounds=300, minutes=2),
         Benchmark(measure_evaluation, rounds=1, minutes=1),
         Benchmark(measure_memory, rounds=1, minutes=2),
         Benchmark(measure_collective, rounds=200, minutes=0.5),
         Benchmark(measure_store, rounds=1, minutes=2),
-        Benchmark(measure_ray_overhead, rounds=3, minutes=2),
+        Benchmark(measure_ray_overhead, rounds=6, minutes=9),
         Benchmark(measure_startup, rounds=2, minutes=1.5),
         Benchmark(measure_grid, rounds=1, minutes=4.5),
     )

@@ -20,7 +20,7 @@ from dynrcnn_ray.engine.training import build_training_state, seed_step, train
 from dynrcnn_ray.models.detector import build_torchvision_model
 
 _NUM_BATCHES = 8
-_ROUNDS_OF_RESNET = 8
+_ROUNDS_OF_RESNET = 20
 """One round of ResNet-50 for so many of mini."""
 
 
