@@ -15,7 +15,7 @@ from dynrcnn_ray.config_yaml import to_yaml
 from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.schemas import PROPOSALS, VERSION_KEY
 from dynrcnn_ray.results.store import ResultStore
-from experiments import figure2, table3
+from experiments import figure1, figure2, figure3, figure5, table3
 from experiments.main import main
 from tests.results.conftest import dynamics_rows, trial_row
 
@@ -26,15 +26,16 @@ _CORNERS = {name: np.array([value], np.float32) for name, value in (("x1", 1), (
 
 @pytest.fixture(scope="module")
 def finished(smoke: TrialConfig, cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Table 3 and Figure 2 of scale smoke, with made-up measurements."""
+    """Table 3 and the figures of trials, at scale smoke, with made-up measurements."""
     store = ResultStore.open(tmp_path_factory.mktemp("finished") / "store")
-    trials = table3.EXPERIMENT.trials(smoke, seeds=(0,))
+    experiments = [module.EXPERIMENT for module in (table3, figure1, figure2, figure3, figure5)]
+    trials = {key: trial for experiment in experiments for key, trial in experiment.trials(smoke, seeds=(0,)).items()}
     for row, (trial_id, (setting, config)) in enumerate(trials.items()):
-        store.write_dynamics(trial_id, dynamics_rows(row, seed=0))
+        store.write_dynamics(trial_id, dynamics_rows(row % 4, seed=0))
         store.write_proposals(trial_id, _proposals())
         store.write_detections(trial_id, _detections())
         store.write_trial(trial_row(trial_id, setting=setting, scale="smoke", AP=50.0 + row, config=to_yaml(config)))
-    for experiment in (table3.EXPERIMENT, figure2.EXPERIMENT):
+    for experiment in experiments:
         store.write_plan(experiment.name, experiment.plan(smoke, (0,), f"python experiments/main.py {experiment.name}"))
     return Path(store.files.root)
 
@@ -98,12 +99,16 @@ def content_of(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
+def trials_of(root: Path, experiment: str) -> list[str]:
+    return pq.read_table(root / f"plans/{experiment}.parquet", partitioning=None)["trial_id"].to_pylist()
+
+
 def arguments_of(command: str, trials: list[str]) -> list[str]:
     return {
         "report": ["report"],
         "table3": ["table3", "--scale", "smoke"],
-        "figure2": ["figure2", "--scale", "smoke"],
-        "compare": ["compare", trials[0], trials[1], "--samples", "2"],
+        **{figure: [figure, "--scale", "smoke"] for figure in ("figure1", "figure2", "figure3", "figure5")},
+        "compare": ["compare", *trials[:2], "--samples", "2"],
         "evaluate": ["evaluate", "--trial", trials[0]],
     }[command]
 
@@ -114,7 +119,10 @@ CASES = [
     *[("table3", "trials/{}.parquet", damage) for damage in (truncate, flip, folder, of_another)],
     *[("table3", "dynamics/{}.parquet", damage) for damage in (truncate, flip)],
     ("table3", "plans/table3.parquet", folder),
-    *[("figure2", "proposals/{}.parquet", damage) for damage in (truncate, flip, of_another)],
+    *[("figure1", "dynamics/{}.parquet", damage) for damage in (truncate, flip)],
+    *[("figure2", "proposals/{}.parquet", damage) for damage in (truncate, flip)],
+    *[("figure3", "proposals/{}.parquet", damage) for damage in (truncate, flip)],
+    *[("figure5", "dynamics/{}.parquet", damage) for damage in (truncate, flip)],
     *[("compare", "detections/{}.parquet", damage) for damage in DAMAGES],
     ("compare", "trials/{}.parquet", flip),
     ("evaluate", "trials/{}.parquet", flip),
@@ -125,9 +133,7 @@ CASES = [
 def test_a_damaged_file_is_named_with_the_remedy(
     root: Path, command: str, file: str, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trials = [path.stem for path in sorted((root / "trials").iterdir())]
-    if command == "figure2":
-        trials[:0] = pq.read_table(root / "plans/figure2.parquet", partitioning=None)["trial_id"].to_pylist()
+    trials = trials_of(root, command if command.startswith("figure") else "table3")
     path = root / file.format(trials[0])
     damage(path)
     before = content_of(root)
@@ -144,7 +150,7 @@ def test_a_damaged_file_is_named_with_the_remedy(
 
 
 def test_a_damaged_row_is_told_before_missing_trials_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    missing, damaged, *_ = sorted((root / "trials").iterdir())
+    missing, damaged = (root / "trials" / f"{trial}.parquet" for trial in trials_of(root, "table3")[:2])
     missing.unlink()
     truncate(damaged)
     assert main(["table3", "--scale", "smoke", "--storage", str(root)]) == 2
@@ -164,7 +170,7 @@ def test_a_damaged_plan_is_replaced_by_its_own_command(
 
 
 def test_a_configuration_of_another_release_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = min((root / "trials").iterdir())
+    path = root / "trials" / f"{trials_of(root, 'table3')[0]}.parquet"
     ResultStore.open(root).write_trial(trial_row(path.stem, scale="smoke", config="dynamic: {gone: 1}"))
     for arguments in (["report"], ["evaluate", "--trial", path.stem], ["compare", path.stem, path.stem]):
         assert main([*arguments, "--storage", str(root)]) == 2
