@@ -20,6 +20,32 @@ def deaths(at: str, who: str, marker: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(_DEATHS), "DIE_AT": at, "DIE_WITH": who, "DIE_MARKER": str(marker)}
 
 
+def start_command(home: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """The command line in a process of its own, as a user starts it. Its errors stand in its output.
+
+    Args:
+        home: its working directory and cache.
+        arguments: after `experiments/main.py`.
+        environment: further variables. Of this process's, those of Ray are left out.
+    """
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments],
+        cwd=home,
+        env=outer | {"XDG_CACHE_HOME": str(home)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run_command(home: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Its exit code and what it printed."""
+    process = start_command(home, *arguments, **environment)
+    out, _ = process.communicate(timeout=400)
+    return process.returncode, out
+
+
 @dataclass(frozen=True)
 class Command:
     """The command line on one storage; what a killed process leaves is for the next one.
@@ -36,17 +62,9 @@ class Command:
 
     def start(self, *arguments: str, at: str = "", who: str = "self") -> subprocess.Popen[str]:
         """Start it; with `at`, it or a part of it dies at that moment, once."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        environment |= {"XDG_CACHE_HOME": str(self.home), **self.environment}
         marker = self.storage.with_suffix(".marker")
-        process = subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments, "--storage", str(self.storage)],
-            cwd=self.home,
-            env=environment | (deaths(at, who, marker) if at else {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        environment = self.environment | (deaths(at, who, marker) if at else {})
+        process = start_command(self.home, *arguments, "--storage", str(self.storage), **environment)
         if at:
             marker.write_text(str(process.pid))
         return process

@@ -4,8 +4,6 @@
 wheel does not hold.
 """
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +15,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tests.cluster.ray_head import Head, free_port, ray_head
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.orchestration.commands import run_command
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -67,33 +64,26 @@ def autoscaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         yield head
 
 
-def run(head: Head, *arguments: str) -> subprocess.CompletedProcess[str]:
-    keep = ("PATH", "HOME", "XDG_CACHE_HOME", "RAY_AUTH_MODE")
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments],
-        env={name: head.environment[name] for name in keep} | {"RAY_ADDRESS": head.address},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+def run(head: Head, *arguments: str) -> tuple[int, str]:
+    cluster = {name: head.environment[name] for name in ("PATH", "HOME", "RAY_AUTH_MODE")}
+    return run_command(Path(head.environment["HOME"]), *arguments, RAY_ADDRESS=head.address, **cluster)
 
 
 def test_what_no_node_type_holds_is_refused_at_once(autoscaled: Head, tmp_path: Path):
-    done = run(autoscaled, "train", "--scale", "smoke", "--num-workers", "4", "--storage", str(tmp_path))
-    assert done.returncode == 2, done.stdout + done.stderr
+    code, out = run(autoscaled, "train", "--scale", "smoke", "--num-workers", "4", "--storage", str(tmp_path))
+    assert code == 2, out
     assert (
         "error: run.num_workers: 4 workers of 1 CPU each do not fit, the cluster has 0 CPU on 1 nodes, places for 0, "
         "and for 2 when its autoscaler has started all it may (2 small of 1 CPU and 0 GPU); ask for less or add nodes"
-    ) in done.stderr
+    ) in out
 
 
 def test_a_grid_runs_on_nodes_that_were_not_there(autoscaled: Head, tmp_path: Path):
     arguments = ["table3", "--scale", "smoke", "--train.steps", "4", "--storage", str(tmp_path)]
-    done = run(autoscaled, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, out = run(autoscaled, *arguments)
+    assert code == 0, out
     trials = pd.read_parquet(tmp_path / "trials")
     assert list(trials["status"]) == ["finished"] * 4
     # Two nodes, so two trials at once: the second starts before the first is done.
-    events = [line for line in done.stdout.splitlines() if " starts:" in line or line.endswith(" done")]
+    events = [line for line in out.splitlines() if " starts:" in line or line.endswith(" done")]
     assert [" starts:" in line for line in events[:2]] == [True, True]

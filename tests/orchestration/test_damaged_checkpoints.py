@@ -12,7 +12,7 @@ from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.results.store import ResultStore
 from experiments.figure1 import EXPERIMENT
-from tests.orchestration.test_grid import run_any
+from tests.orchestration.commands import run_command
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -34,15 +34,15 @@ def test_damaged_ones_are_passed_over_and_foreign_ones_refused_at_once(
     classes = CocoDataset(smoke.data.root, smoke.data.val_split).class_names
     refused.save(build_training_state(foreign, len(classes) + 1, Worker()).state_dict(), 5, is_best=False, keep=2)
 
-    done = run_any(cache_home, "figure1", "--scale", "smoke", "--seeds", "0", "1", "--storage", str(tmp_path))
+    code, out = run_command(cache_home, "figure1", "--scale", "smoke", "--seeds", "0", "1", "--storage", str(tmp_path))
 
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert f"{newest} is damaged and passed over (BadZipFile)\n" in done.stdout
-    assert "goes on from the checkpoint of step 5\n" in done.stdout
+    assert code == 1, out
+    assert f"{newest} is damaged and passed over (BadZipFile)\n" in out
+    assert "goes on from the checkpoint of step 5\n" in out
     # Once: another attempt would only repeat it.
     failure = f"failed: CheckpointError: {refused.described}: the checkpoint does not fit this training's model"
-    assert done.stdout.count(failure) == 1
-    assert "Traceback" not in done.stdout + done.stderr
+    assert out.count(failure) == 1
+    assert "Traceback" not in out
     trials = store.trials().set_index("seed")
     assert trials["status"].to_dict() == {0: "finished", 1: "failed"}
     assert "delete it, or bring back the right one" in trials.loc[1, "error"]

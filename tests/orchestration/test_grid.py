@@ -1,9 +1,6 @@
 """The whole way with a real Ray: command line, Tune, Train, workers, store, table and figure."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,31 +11,16 @@ from dynrcnn_ray.config_yaml import from_yaml
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.results.store import ResultStore
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.orchestration.commands import run_command
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def run_any(cache_home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, as a user does."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments],
-        cwd=cache_home,
-        env=environment | {"XDG_CACHE_HOME": str(cache_home)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def run(cache_home: Path, *arguments: str) -> str:
-    """The same for a command that must succeed; what it printed."""
-    done = run_any(cache_home, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """What a command prints that must succeed."""
+    code, out = run_command(cache_home, *arguments)
+    assert code == 0, out
+    return out
 
 
 def progress_lines(out: str) -> list[str]:
@@ -171,9 +153,9 @@ def test_a_trained_trial_is_evaluated_on_any_split(store_of_two_workers, cache_h
 
 def test_a_trial_that_fails_is_recorded_with_its_reason(cache_home: Path, tmp_path: Path):
     arguments = ["--scale", "smoke", "--train.learning-rate", "1e8", "--storage", str(tmp_path)]
-    done = run_any(cache_home, "train", *arguments)
-    assert done.returncode == 1
-    assert "failed: TrainingDivergedError: the loss is not finite at step 2" in done.stdout
+    code, out = run_command(cache_home, "train", *arguments)
+    assert code == 1
+    assert "failed: TrainingDivergedError: the loss is not finite at step 2" in out
     (trial,) = ResultStore.open(tmp_path).trials().to_dict("records")
     assert trial["status"] == "failed"
     assert "not finite" in trial["error"]
@@ -181,6 +163,6 @@ def test_a_trial_that_fails_is_recorded_with_its_reason(cache_home: Path, tmp_pa
 
 def test_a_cluster_that_is_too_small_is_refused(cache_home: Path, tmp_path: Path):
     arguments = ["--scale", "smoke", "--run.cpus-per-worker", "4096", "--storage", str(tmp_path)]
-    done = run_any(cache_home, "train", *arguments)
-    assert done.returncode == 2
-    assert "error: run.num_workers: 1 workers of 4096 CPU each do not fit, the cluster has" in done.stderr
+    code, out = run_command(cache_home, "train", *arguments)
+    assert code == 2
+    assert "error: run.num_workers: 1 workers of 4096 CPU each do not fit, the cluster has" in out

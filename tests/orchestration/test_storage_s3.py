@@ -24,8 +24,8 @@ from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
 from experiments.main import main
 from tests.cluster.ray_head import processes_with
+from tests.orchestration.commands import REPOSITORY, start_command
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PART = 10 * 1024 * 1024
 """Bytes of one part of an upload, as pyarrow cuts it."""
 
@@ -160,18 +160,9 @@ class Runs:
     resumed: str
 
 
-def start(home: Path, *arguments: str) -> subprocess.Popen:
-    """The command line in a process of its own, with a Ray of its own below `home`."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"XDG_CACHE_HOME": str(home), "RAY_TMPDIR": str(home), "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments],
-        cwd=home,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The command line with a Ray of its own below `home`."""
+    return start_command(home, *arguments, RAY_TMPDIR=str(home), PYTHONPATH=str(REPOSITORY))
 
 
 def printed_by(process: subprocess.Popen) -> str:
