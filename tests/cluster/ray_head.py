@@ -56,7 +56,7 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
     finally:
         head.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            head.wait(15)
+            head.wait(5)
         for pid in processes_with(folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -86,7 +86,7 @@ def ray_node(head: Head, folder: Path, **environment: str) -> Iterator[subproces
     finally:
         node.send_signal(signal.SIGTERM)
         try:
-            node.wait(15)
+            node.wait(5)
         except subprocess.TimeoutExpired:
             node.kill()
             node.wait()
