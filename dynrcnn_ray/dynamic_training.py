@@ -1,8 +1,9 @@
 """Algorithm 1 of the paper: the IoU threshold and SmoothL1's beta follow the statistics of the proposals.
 
 Every step each worker measures its proposals (I_k and E_k) and records them on its device; nothing is copied to the
-host. Every C steps one all-reduce joins the records of all workers, and every worker computes the same T_now and
-beta_now from them. The state lives beside the model: it is in no `state_dict` of the detector.
+host. Every C steps one all-reduce, which travels while the gradients are computed, joins the records of all workers,
+and every worker computes the same T_now and beta_now from them. The state lives beside the model: it is in no
+`state_dict` of the detector.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from dynrcnn_ray.shares import share_of_worker
 
 AllReduceSum = Callable[[Tensor], None]
 """Sums a tensor over all workers, in place."""
+StartAllReduce = Callable[[Tensor], Callable[[], object]]
+"""Starts to do so. What it returns waits until the tensor holds the sum."""
 
 SMALLEST_BETA = 1e-15
 """beta_now is never set to less: the loss divides by it."""
@@ -109,6 +112,8 @@ class DynamicTrainingState:
         self._fixed_iou = torch.tensor(self.config.fixed_iou, device=device)
         self._fixed_beta = torch.tensor(self.config.fixed_beta, device=device)
         self._own_slots = share_of_worker(config.train.global_batch, rank, world_size)
+        self._is_alone = world_size == 1
+        self._wait_for_sum: Callable[[], object] | None = None
         self._records = torch.zeros(3, self.config.update_interval, config.train.global_batch, device=device)
 
     @property
@@ -141,15 +146,27 @@ class DynamicTrainingState:
             statistics.valid, values, 0
         )
 
-    def end_step(self, all_reduce: AllReduceSum = single_worker) -> None:
+    def start_update(self, start_all_reduce: StartAllReduce) -> None:
+        """In every C-th step, start to sum the records over all workers; `end_step` waits for the sum.
+
+        Each of several workers calls it in every step, between the forward pass, which records, and the backward pass,
+        which takes longer than the sum.
+        """
+        if (self.step + 1) % self.config.update_interval == 0:
+            self._wait_for_sum = start_all_reduce(self._records)
+
+    def end_step(self) -> None:
         """Count a training step; after every C-th, compute the next T_now and beta_now."""
         self.step += 1
         if self.step % self.config.update_interval == 0:
-            self._update(all_reduce)
+            assert self._wait_for_sum or self._is_alone, "start_update was not called: the others' records are missing"
+            if self._wait_for_sum:
+                self._wait_for_sum()
+                self._wait_for_sum = None
+            self._update()
 
-    def _update(self, all_reduce: AllReduceSum) -> None:
+    def _update(self) -> None:
         """T_now = max(initial, mean of S_I), beta_now = min(initial, median of S_E), then empty both."""
-        all_reduce(self._records)
         ious, errors, valid = self._records.flatten(1)
         count = valid.sum()
         measured = count > 0

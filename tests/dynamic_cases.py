@@ -113,6 +113,10 @@ class Workers:
         self._barrier = Barrier(world_size, timeout=20)
         self._parts = [torch.empty(0)] * world_size
 
+    def start_all_reduce_of(self, rank: int) -> Callable[[Tensor], Callable[[], object]]:
+        """It is done where it is waited for, so that an update that does not wait is noticed."""
+        return lambda tensor: lambda: self.all_reduce_of(rank)(tensor)
+
     def all_reduce_of(self, rank: int) -> Callable[[Tensor], None]:
         def all_reduce(tensor: Tensor) -> None:
             self.calls[rank] += 1
@@ -127,7 +131,9 @@ class Workers:
     def step(self, images: Sequence[Image]) -> None:
         for state, own in zip(self.states, split(images, len(self.states)), strict=True):
             measure_and_record(state, own)
-        self._together(lambda rank: self.states[rank].end_step(self.all_reduce_of(rank)))
+        for rank, state in enumerate(self.states):
+            state.start_update(self.start_all_reduce_of(rank))
+        self._together(lambda rank: self.states[rank].end_step())
 
     def state_dict(self) -> dict[str, object]:
         return self._together(lambda rank: self.states[rank].state_dict(self.all_reduce_of(rank)))[0]

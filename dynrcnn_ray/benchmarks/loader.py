@@ -12,7 +12,7 @@ from dynrcnn_ray.benchmarks.schema import Row, compared_row
 from dynrcnn_ray.benchmarks.workbench import Workbench, sampler_of, step_of, train_split, with_steps
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.loader import train_loader
-from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
+from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import build_training_state
 
 
@@ -30,7 +30,7 @@ def _throughput_row(key: str, label: str, config: TrialConfig, steps: int, round
     dataset = train_split(config)
     state = build_training_state(config, len(dataset.class_names), Worker())
     state.model.train()
-    step = step_of(state.model, state.optimizer, config, after=lambda: state.dynamic.end_step(all_reduce_sum))
+    step = step_of(state.model, state.optimizer, config, after=state.dynamic.end_step)
     images = steps * config.train.global_batch
     batches = iter(train_loader(dataset, sampler_of(config, dataset), loader_workers=0))
 
@@ -61,7 +61,7 @@ def _waiting_row(key: str, label: str, config: TrialConfig, rounds: int) -> Row:
     dataset = train_split(config)
     state = build_training_state(config, len(dataset.class_names), Worker())
     state.model.train()
-    step = step_of(state.model, state.optimizer, config, after=lambda: state.dynamic.end_step(all_reduce_sum))
+    step = step_of(state.model, state.optimizer, config, after=state.dynamic.end_step)
     processes = config.run.loader_workers
     batches = iter(train_loader(dataset, sampler_of(config, dataset), loader_workers=processes))
     step(next(batches))

@@ -76,7 +76,7 @@ def _dynamic_step(config: TrialConfig) -> Step:
     state = build_training_state(config, len(train_split(config).class_names), Worker())
     set_learning_rate(state.optimizer, 0.0)
     state.model.train()
-    return step_of(state.model, state.optimizer, config, after=lambda: state.dynamic.end_step(all_reduce_sum))
+    return step_of(state.model, state.optimizer, config, after=state.dynamic.end_step)
 
 
 def _stock_step(config: TrialConfig) -> Step:

@@ -1,5 +1,6 @@
 """What one worker knows of the others, and the few things that workers exchange."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,19 @@ def all_reduce_sum(tensor: Tensor) -> None:
     """Sum a tensor over all workers, in place. With one worker there is nothing to do."""
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(tensor)
+
+
+def start_all_reduce_sum(tensor: Tensor) -> Callable[[], object]:
+    """Start to sum a tensor over all workers, in place.
+
+    Returns:
+        What waits until the tensor holds the sum: on CUDA the device, not the host.
+    """
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        work = dist.all_reduce(tensor, async_op=True)
+        assert work is not None, "this process is not in the default group"
+        return work.wait
+    return lambda: None
 
 
 def gather_on_first(value: Any, worker: Worker) -> list[Any]:

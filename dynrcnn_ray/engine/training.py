@@ -17,7 +17,7 @@ from dynrcnn_ray.data.loader import train_loader
 from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
 from dynrcnn_ray.engine.allocator import keep_freed_memory
-from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
+from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum, start_all_reduce_sum
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
 from dynrcnn_ray.engine.snapshots import ProposalColumns, proposal_columns, steps_of_snapshots
 from dynrcnn_ray.engine.telemetry import DynamicsRow, Telemetry, loss_names
@@ -190,11 +190,12 @@ def train(
         rate = learning_rate(config, state.step)
         set_learning_rate(state.optimizer, rate)
         losses = forward_losses(model, images, targets, config, worker.device)
+        state.dynamic.start_update(start_all_reduce_sum)
         state.optimizer.zero_grad()
         state.scaler.scale(torch.stack(list(losses.values())).sum() * loss_weight).backward()
         state.scaler.step(state.optimizer)
         state.scaler.update()
-        state.dynamic.end_step(all_reduce_sum)
+        state.dynamic.end_step()
 
         state.telemetry.add(losses, state.assignment, len(images))
         is_last = state.step == config.total_steps
