@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dynrcnn_ray.config import TrialConfig
 
 # Images per second in training: of one worker with one core, or with one GPU.
-IMAGES_PER_SECOND = {"smoke": 60.0, "mini": 30.0, "coco": 10.0}
+IMAGES_PER_SECOND = {"smoke": 60.0, "mini": 36.0, "coco": 10.0}
 PLACES = {"smoke": 2, "mini": 2, "coco": 8}
 """Cores or GPUs that the wall time is stated for."""
-STARTUP_SECONDS = {"smoke": 10.0, "mini": 15.0, "coco": 120.0}
+STARTUP_SECONDS = {"smoke": 5.0, "mini": 5.0, "coco": 120.0}
 _BACKBONE = {"small": 1.3, "resnet101": 1.5}
 _MODEL = {"mask_rcnn": 1.4, "cascade_rcnn": 1.6, "cascade_mask_rcnn": 2.0}
 _DEFORMABLE = 1.4
