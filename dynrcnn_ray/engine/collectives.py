@@ -31,8 +31,7 @@ class Worker:
 
 def all_reduce_sum(tensor: Tensor) -> None:
     """Sum a tensor over all workers, in place. With one worker there is nothing to do."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(tensor)
+    start_all_reduce_sum(tensor)()
 
 
 def start_all_reduce_sum(tensor: Tensor) -> Callable[[], object]:

@@ -111,6 +111,14 @@ class ResultStore:
         content = self.files.read_bytes(relative)
         return None if content is None else self._table(relative, content, schema)
 
+    def trial_ids(self) -> list[str]:
+        """Ids of the trials that have a row, sorted.
+
+        Raises:
+            StoreError: the storage cannot be read.
+        """
+        return self.files.names("trials", _SUFFIX)
+
     def finished_trials(self) -> set[str]:
         """Ids of the trials that have finished; failed ones are not among them.
 

@@ -120,7 +120,7 @@ CASES = [
     *[("table3", "dynamics/{}.parquet", damage) for damage in (truncate, flip)],
     ("table3", "plans/table3.parquet", folder),
     *[("figure1", "dynamics/{}.parquet", damage) for damage in (truncate, flip)],
-    *[("figure2", "proposals/{}.parquet", damage) for damage in (truncate, flip)],
+    *[("figure2", "proposals/{}.parquet", damage) for damage in (truncate, flip, of_another)],
     *[("figure3", "proposals/{}.parquet", damage) for damage in (truncate, flip)],
     *[("figure5", "dynamics/{}.parquet", damage) for damage in (truncate, flip)],
     *[("compare", "detections/{}.parquet", damage) for damage in DAMAGES],

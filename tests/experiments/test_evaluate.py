@@ -49,16 +49,7 @@ def save(folder: CheckpointFolder, state: TrainingState | dict, step: int) -> No
 
 def run(folder: CheckpointFolder, tmp_path: Path, *arguments: str) -> int:
     return main(
-        [
-            "evaluate",
-            "--trial",
-            "abc",
-            "--storage",
-            folder.files.root,
-            "--output",
-            str(tmp_path / "out"),
-            *arguments,
-        ]
+        ["evaluate", "--trial", "abc", "--storage", folder.files.root, "--output", str(tmp_path / "out"), *arguments]
     )
 
 

@@ -36,7 +36,7 @@ def read_trials(store: ResultStore) -> pd.DataFrame:
     Raises:
         StoreError: the store cannot be read.
     """
-    if len(store.files.names("trials", ".parquet")) <= MOST_WITH_DETAILS:
+    if len(store.trial_ids()) <= MOST_WITH_DETAILS:
         return store.trials()
     shown = {*COMPACT, *_OF_THE_PAGE}
     for name in store.experiments():
