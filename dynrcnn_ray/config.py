@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 Positive = Annotated[int, Ge(1)]
-_ID_VERSION = 1
+_ID_VERSION = 2
 _FORBID_EXTRA = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -59,6 +59,9 @@ class DataConfig:
     """The limit of the long side in multi-scale training."""
     flip_probability: Fraction = 0.5
     """Chance of a horizontal flip in training."""
+    keep_empty_images: bool = False
+    """Train on images without objects too. They are left out of training, as in the paper's code base (crowds do not
+    count as objects), and stay in evaluation."""
     drop_invalid: bool = False
     """Leave out broken annotations and images, in training and evaluation, where a run would else be refused."""
     fingerprint: str = ""
@@ -85,6 +88,9 @@ class ModelConfig:
     """Backbone weights: `none`, `imagenet` (torchvision's, downloaded once) or the path of a state_dict file."""
     weights_fingerprint: str = ""
     """Identity of a weights file's content. Filled in before a run; leave it empty."""
+    stride_in_1x1: bool = False
+    """The stride of layer2 to layer4 in the first 1x1 convolution of a bottleneck, as in the paper's code base, not in
+    its 3x3."""
     trainable_layers: Annotated[int, Interval(ge=0, le=5)] = 3
     """Backbone stages that train, counted from the top. 3 freezes the stem and layer1."""
     deformable: bool = False
@@ -167,6 +173,10 @@ class DynamicConfig:
     """Dynamic SmoothL1 Loss: beta follows the regression errors (Paper: Eq. 5)."""
     convention: Literal["paper", "mmdetection", "released"] = "paper"
     """How the two statistics are taken; only `paper` does not depend on how a batch is split over workers."""
+    all_reduce: bool = True
+    """Every worker follows the records of all workers. Off: each follows its own, as in other implementations."""
+    count_ground_truths: bool = True
+    """The ground truths that training appends to the proposals count in I_k and E_k, as in other implementations."""
     iou_top_k: Positive = 75
     """K_I, per image of 512 sampled RoIs. A model that samples fewer RoIs scales it in proportion."""
     beta_top_k: Positive = 10
@@ -237,6 +247,8 @@ class RunConfig:
     """Minutes after which the next logged step makes a checkpoint as well. 0: by steps alone."""
     keep_checkpoints: Positive = 2
     """How many of the newest checkpoints are kept."""
+    record_statistics: bool = False
+    """Keep every image's I_k and E_k of every step in the store."""
     evaluate_checkpoints: bool = False
     """Evaluate at every checkpoint, and keep the one with the best AP as well."""
 
