@@ -192,6 +192,11 @@ class DynamicConfig:
     fixed_beta: Annotated[float, Gt(0)] = 1.0
     """SmoothL1's beta while DSL is off."""
 
+    @property
+    def is_independent_of_split(self) -> bool:
+        """Whether T_now and beta_now are the same however the images of a step are split over workers."""
+        return self.convention == "paper" and self.all_reduce
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -252,6 +257,11 @@ class RunConfig:
     evaluate_checkpoints: bool = False
     """Evaluate at every checkpoint, and keep the one with the best AP as well."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether a trial trains in the process of its driver: one worker, and always one."""
+        return self.num_workers == 1 and not self.min_workers
+
 
 @dataclass(frozen=True)
 class TrialConfig:
@@ -284,8 +294,7 @@ class TrialConfig:
             section.pop(path[-1], None)
         if self.model.weights_fingerprint:
             deciding["model"].pop("weights", None)
-        if self.dynamic.convention != "paper":
-            # Their statistics are those of one worker's images.
+        if not self.dynamic.is_independent_of_split:
             deciding["num_workers"] = self.run.num_workers
         canonical = json.dumps([_ID_VERSION, deciding], sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -34,6 +34,12 @@ def validate(config: TrialConfig) -> TrialConfig:
             f"run.min_workers: {parsed.run.min_workers} is above run.num_workers = {parsed.run.num_workers}; "
             "it must be at most as large"
         )
+    if parsed.run.min_workers and not parsed.dynamic.is_independent_of_split:
+        raise ConfigError(
+            f"run.min_workers: {parsed.run.min_workers} would let the number of workers change, and with it the "
+            f"statistics of dynamic.convention = {parsed.dynamic.convention!r} with dynamic.all_reduce = "
+            f"{parsed.dynamic.all_reduce}; only 'paper' with the all-reduce does not depend on it"
+        )
     if parsed.data.long_side < parsed.data.short_side:
         raise ConfigError(
             f"data.long_side: {parsed.data.long_side} is below data.short_side = {parsed.data.short_side}; "

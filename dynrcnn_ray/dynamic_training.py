@@ -1,13 +1,12 @@
 """Algorithm 1 of the paper: the IoU threshold and SmoothL1's beta follow the statistics of the proposals.
 
 Every step each worker measures its proposals (I_k and E_k) and records them on its device; nothing is copied to the
-host. Every C steps one all-reduce, which travels while the gradients are computed, joins the records of all workers,
-and every worker computes the same T_now and beta_now from them. The state lives beside the model: it is in no
-`state_dict` of the detector.
+host. Every C steps one all-reduce joins the records of all workers, and every worker computes the same T_now and
+beta_now from them. The state lives beside the model: it is in no `state_dict` of the detector.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,8 +20,6 @@ from dynrcnn_ray.shares import share_of_worker
 
 AllReduceSum = Callable[[Tensor], None]
 """Sums a tensor over all workers, in place."""
-StartAllReduce = Callable[[Tensor], Callable[[], object]]
-"""Starts to do so. What it returns waits until the tensor holds the sum."""
 
 SMALLEST_BETA = 1e-15
 """beta_now is never set to less: the loss divides by it."""
@@ -60,6 +57,19 @@ class AssignedProposals:
         """The sampled proposals, `[num_sampled, 4]`."""
         return self.proposals[self.sampled]
 
+    def without_ground_truths(self) -> "AssignedProposals":
+        """The RPN's proposals alone. A sampled ground truth becomes background, so that its error does not count."""
+        count = len(self.proposals) - len(self.gt_boxes)
+        if self.match is None or not count:
+            return replace(self, proposals=self.proposals[:count], match=None)
+        return replace(
+            self,
+            proposals=self.proposals[:count],
+            match=Match(self.match.max_iou[:count], self.match.gt_index[:count]),
+            sampled=self.sampled.clamp(max=count - 1),
+            labels=torch.where(self.sampled < count, self.labels, 0),
+        )
+
 
 @dataclass(frozen=True)
 class ProposalStatistics:
@@ -83,6 +93,15 @@ class DynamicTrainingState:
 
     S_I and S_E are one buffer with a slot for each image of the global batch and each step of the interval. A worker
     fills the slots of its own images and leaves the others zero, so that a sum over the workers is their union.
+
+    Attributes:
+        step: training steps done.
+        iou_now: T_now; scalar, on the device.
+        beta_now: beta_now; scalar, on the device.
+        kept_iou_updates: updates that found nothing measured and kept T_now; scalar, on the device.
+        kept_beta_updates: the same of beta_now, an unusable median among them.
+        recorded: with `run.record_statistics`, all workers' records of each interval, `[3, C, global_batch]` on the
+            host: I_k, E_k, and whether they are valid.
     """
 
     def __init__(
@@ -105,15 +124,15 @@ class DynamicTrainingState:
         self.iou_top_k = config.iou_top_k
         self.beta_top_k = config.beta_top_k
         self.step = 0
+        self.recorded: list[Tensor] | None = [] if config.run.record_statistics else None
         self.iou_now = torch.tensor(self.config.initial_iou, device=device)
         self.beta_now = torch.tensor(self.config.initial_beta, device=device)
         self.kept_iou_updates = torch.zeros((), dtype=torch.int64, device=device)
         self.kept_beta_updates = torch.zeros((), dtype=torch.int64, device=device)
         self._fixed_iou = torch.tensor(self.config.fixed_iou, device=device)
         self._fixed_beta = torch.tensor(self.config.fixed_beta, device=device)
+        self._rank, self._world_size = rank, world_size
         self._own_slots = share_of_worker(config.train.global_batch, rank, world_size)
-        self._is_alone = world_size == 1
-        self._wait_for_sum: Callable[[], object] | None = None
         self._records = torch.zeros(3, self.config.update_interval, config.train.global_batch, device=device)
 
     @property
@@ -133,6 +152,8 @@ class DynamicTrainingState:
             images: this worker's images.
             weights: the box coder's weights, which normalise the errors.
         """
+        if not self.config.count_ground_truths:
+            images = [image.without_ground_truths() for image in images]
         measure = _MEASURES[self.config.convention]
         return measure(images, weights, self.iou_threshold, self.iou_top_k, self.beta_top_k)
 
@@ -146,27 +167,23 @@ class DynamicTrainingState:
             statistics.valid, values, 0
         )
 
-    def start_update(self, start_all_reduce: StartAllReduce) -> None:
-        """In every C-th step, start to sum the records over all workers; `end_step` waits for the sum.
+    def end_step(self, all_reduce: AllReduceSum = single_worker) -> None:
+        """Count a training step; after every C-th, compute the next T_now and beta_now. Every worker must call it.
 
-        Each of several workers calls it in every step, between the forward pass, which records, and the backward pass,
-        which takes longer than the sum.
+        Args:
+            all_reduce: sums over the workers. It is called in every C-th step alone; on CUDA it blocks the device's
+                queue, not the host.
         """
-        if (self.step + 1) % self.config.update_interval == 0:
-            self._wait_for_sum = start_all_reduce(self._records)
-
-    def end_step(self) -> None:
-        """Count a training step; after every C-th, compute the next T_now and beta_now."""
         self.step += 1
         if self.step % self.config.update_interval == 0:
-            assert self._wait_for_sum or self._is_alone, "start_update was not called: the others' records are missing"
-            if self._wait_for_sum:
-                self._wait_for_sum()
-                self._wait_for_sum = None
-            self._update()
+            self._update(all_reduce)
 
-    def _update(self) -> None:
+    def _update(self, all_reduce: AllReduceSum) -> None:
         """T_now = max(initial, mean of S_I), beta_now = min(initial, median of S_E), then empty both."""
+        if self.config.all_reduce:
+            all_reduce(self._records)
+        if self.recorded is not None:
+            self.recorded.append(self._records_of_all(all_reduce, joined=self.config.all_reduce).cpu())
         ious, errors, valid = self._records.flatten(1)
         count = valid.sum()
         measured = count > 0
@@ -177,7 +194,7 @@ class DynamicTrainingState:
         self.iou_now.copy_(torch.where(measured, next_iou, self.iou_now))
         self.kept_iou_updates += ~measured
 
-        median_error = _median_of_valid(errors, valid > 0)
+        median_error = _median_of_valid(errors, valid > 0, upper=self.config.convention == "released")
         usable = measured & (median_error >= SMALLEST_BETA)
         next_beta = median_error.clamp(max=self.config.initial_beta)
         self.beta_now.copy_(torch.where(usable, next_beta, self.beta_now))
@@ -185,24 +202,32 @@ class DynamicTrainingState:
 
         self._records.zero_()
 
+    def _records_of_all(self, all_reduce: AllReduceSum, *, joined: bool = False) -> Tensor:
+        """A copy of the records of all workers; `joined` says that they are together already."""
+        records = self._records.clone()
+        if not joined:
+            all_reduce(records)
+        return records
+
     def state_dict(self, all_reduce: AllReduceSum = single_worker) -> dict[str, Any]:
         """Everything that a checkpoint needs, with the records of all workers. Every worker must call it."""
-        records = self._records.clone()
-        all_reduce(records)
+        values = torch.stack([getattr(self, name).double() for name in _VALUES])
+        of_workers = values.new_zeros(self._world_size, len(_VALUES))
+        of_workers[self._rank] = values
+        all_reduce(of_workers)
         return {
             "step": self.step,
-            "iou_now": self.iou_now.clone(),
-            "beta_now": self.beta_now.clone(),
-            "kept_iou_updates": self.kept_iou_updates.clone(),
-            "kept_beta_updates": self.kept_beta_updates.clone(),
-            "records": records,
+            "values": of_workers,
+            "records": self._records_of_all(all_reduce),
+            "recorded": self.recorded,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state, also one of another number of workers.
 
         Raises:
-            ValueError: the state has another update interval or global batch.
+            ValueError: the state has another update interval or global batch, or, where each worker follows its own
+                records, another number of workers.
         """
         if state["records"].shape != self._records.shape:
             raise ValueError(
@@ -210,11 +235,23 @@ class DynamicTrainingState:
                 f"{tuple(state['records'].shape[1:])}, this run has {tuple(self._records.shape[1:])}; "
                 "resume with the settings of the checkpoint"
             )
+        of_workers = state["values"]
+        if not self.config.all_reduce and len(of_workers) != self._world_size:
+            raise ValueError(
+                f"dynamic training state: the checkpoint has {len(of_workers)} workers, this run {self._world_size}; "
+                "without dynamic.all_reduce each goes on from its own T_now: resume with as many"
+            )
         self.step = int(state["step"])
-        for name in ("iou_now", "beta_now", "kept_iou_updates", "kept_beta_updates"):
-            getattr(self, name).copy_(state[name])
+        for name, value in zip(_VALUES, of_workers[0 if self.config.all_reduce else self._rank], strict=True):
+            getattr(self, name).copy_(value)
+        if self.recorded is not None:
+            self.recorded = list(state["recorded"] or [])
         self._records.zero_()
         self._records[:, :, self._own_slots] = state["records"][:, :, self._own_slots].to(self._records.device)
+
+
+_VALUES = ("iou_now", "beta_now", "kept_iou_updates", "kept_beta_updates")
+"""What each worker has beside its records: equal on all, unless each follows its own."""
 
 
 def _measure_paper(
@@ -298,11 +335,15 @@ def _kth_smallest(values: Tensor, counted: Tensor, k: int) -> Tensor:
     return smallest.gather(1, place)[:, 0]
 
 
-def _median_of_valid(values: Tensor, valid: Tensor) -> Tensor:
-    """The midpoint median of the valid ones among `[n]` values; infinite if there are none. Scalar."""
+def _median_of_valid(values: Tensor, valid: Tensor, *, upper: bool) -> Tensor:
+    """The median of the valid ones among `[n]` values; infinite if there are none. Scalar.
+
+    Of an even number it is the midpoint of the middle two, or the larger one (`upper`).
+    """
     ordered = torch.where(valid, values, torch.inf).sort().values
-    last = valid.sum().clamp(min=1) - 1
-    return ordered.gather(0, torch.stack([last // 2, (last + 1) // 2])).mean()
+    count = valid.sum().clamp(min=1)
+    above = count // 2
+    return ordered.gather(0, torch.stack([above if upper else (count - 1) // 2, above])).mean()
 
 
 def _nothing_measured(like: Tensor) -> ProposalStatistics:

@@ -37,7 +37,7 @@ _MINI = TrialConfig(
     model=_TINY_MODEL,
     dynamic=DynamicConfig(update_interval=20),
     train=TrainConfig(steps=600, global_batch=8, reference_batch=8, warmup_steps=50),
-    run=RunConfig(log_every=20, checkpoint_every=200),
+    run=RunConfig(num_workers=2, log_every=20, checkpoint_every=200),
 )
 
 _COCO = TrialConfig(

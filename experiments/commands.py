@@ -1,6 +1,7 @@
 """What the commands do: plan, run what the store does not hold yet, draw the report."""
 
 import dataclasses
+import os
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -149,7 +150,7 @@ def _run(
     arguments: Sequence[str],
     command_name: str = "",
 ) -> int:
-    base = options.config()
+    base = _for_this_machine(options)
     if options.dry_run:
         return _print_plan(experiment, base, seeds)
     if not experiment.rows(base):
@@ -190,6 +191,19 @@ def _run(
         print(f"{experiment.name}: nothing to train, all {done} trials are in {place}.")
     _print_report(store, experiment.name)
     return _failures(store, list(trials))
+
+
+def _for_this_machine(options: RunOptions) -> TrialConfig:
+    """The trial that the options describe; with one worker where its scale asks for more than this machine can run."""
+    config = options.config()
+    is_asked_for = options.num_workers is not None or config.run != base_config(options.scale).run
+    cores = os.cpu_count() or 1
+    if is_asked_for or config.run.gpu or os.environ.get("RAY_ADDRESS") or cores >= config.run.num_workers:
+        return config
+    print(
+        f"This machine has {cores} CPU core: one worker a trial instead of the {config.run.num_workers} of this scale."
+    )
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, num_workers=1))
 
 
 def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int]) -> int:

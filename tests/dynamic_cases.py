@@ -73,7 +73,15 @@ def fair_image(rng: np.random.Generator, kinds: Sequence[str], oracle: Oracle) -
 
 
 def fair_step(rng: np.random.Generator, kinds: Sequence[str], oracle: Oracle) -> list[Image]:
-    return [fair_image(rng, kinds, oracle) for _ in range(oracle.config.train.global_batch)]
+    images = [fair_image(rng, kinds, oracle) for _ in range(oracle.config.train.global_batch)]
+    return images if oracle.config.dynamic.count_ground_truths else [appended(image) for image in images]
+
+
+def appended(image: Image) -> Image:
+    """The image with its ground truths as its last proposals, all of them sampled."""
+    count = len(image.proposals)
+    own = range(count, count + len(image.gt_boxes))
+    return Image([*image.proposals, *image.gt_boxes], image.gt_boxes, [*image.sampled, *own])
 
 
 def split(images: Sequence[Image], world_size: int) -> list[Sequence[Image]]:
@@ -113,10 +121,6 @@ class Workers:
         self._barrier = Barrier(world_size, timeout=20)
         self._parts = [torch.empty(0)] * world_size
 
-    def start_all_reduce_of(self, rank: int) -> Callable[[Tensor], Callable[[], object]]:
-        """It is done where it is waited for, so that an update that does not wait is noticed."""
-        return lambda tensor: lambda: self.all_reduce_of(rank)(tensor)
-
     def all_reduce_of(self, rank: int) -> Callable[[Tensor], None]:
         def all_reduce(tensor: Tensor) -> None:
             self.calls[rank] += 1
@@ -131,9 +135,7 @@ class Workers:
     def step(self, images: Sequence[Image]) -> None:
         for state, own in zip(self.states, split(images, len(self.states)), strict=True):
             measure_and_record(state, own)
-        for rank, state in enumerate(self.states):
-            state.start_update(self.start_all_reduce_of(rank))
-        self._together(lambda rank: self.states[rank].end_step())
+        self._together(lambda rank: self.states[rank].end_step(self.all_reduce_of(rank)))
 
     def state_dict(self) -> dict[str, object]:
         return self._together(lambda rank: self.states[rank].state_dict(self.all_reduce_of(rank)))[0]

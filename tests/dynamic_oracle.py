@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean, median, median_high
 
 from dynrcnn_ray.config import TrialConfig
 
@@ -40,6 +40,12 @@ def best_match(proposal: Box, image: Image) -> tuple[float, Box]:
     return max(overlaps), image.gt_boxes[overlaps.index(max(overlaps))]
 
 
+def without_ground_truths(image: Image) -> Image:
+    """Of an image whose ground truths were appended as the last proposals: the others alone."""
+    count = len(image.proposals) - len(image.gt_boxes)
+    return Image(image.proposals[:count], image.gt_boxes, [index for index in image.sampled if index < count])
+
+
 def max_ious(image: Image) -> list[float]:
     return [best_match(proposal, image)[0] for proposal in image.proposals] if image.gt_boxes else []
 
@@ -55,7 +61,7 @@ def kth_smallest(values: list[float], k: int) -> float:
 def paper(images: Sequence[Image], threshold: float, iou_k: int, beta_k: int) -> Records:
     ious, errors = [], []
     for image in images:
-        if not image.gt_boxes:
+        if not image.gt_boxes or not image.proposals:
             continue
         matches = [(proposal, *best_match(proposal, image)) for proposal in image.proposals]
         positive_errors = [error(proposal, gt) for proposal, overlap, gt in matches if overlap >= threshold]
@@ -68,7 +74,7 @@ def paper(images: Sequence[Image], threshold: float, iou_k: int, beta_k: int) ->
 def mmdetection(images: Sequence[Image], threshold: float, iou_k: int, beta_k: int) -> Records:
     image_ious, positive_errors = [], []
     for image in images:
-        if not image.gt_boxes:
+        if not image.gt_boxes or not image.proposals:
             continue
         image_ious.append(kth_largest(max_ious(image), iou_k))
         for index in image.sampled:
@@ -129,7 +135,10 @@ class Oracle:
     def step(self, workers: Sequence[Sequence[Image]]) -> None:
         """One training step: the images of each worker."""
         measure = CONVENTIONS[self.config.dynamic.convention]
-        for images in workers:
+        for of_worker in workers:
+            images = of_worker
+            if not self.config.dynamic.count_ground_truths:
+                images = [without_ground_truths(image) for image in of_worker]
             ious, errors = measure(images, self.iou_threshold, self.config.iou_top_k, self.config.beta_top_k)
             self.iou_records += ious
             self.error_records += errors
@@ -142,8 +151,9 @@ class Oracle:
             self.iou_now = max(self.config.dynamic.initial_iou, fmean(self.iou_records))
         else:
             self.kept_iou_updates += 1
-        if self.error_records and median(self.error_records) >= 1e-15:
-            self.beta_now = min(self.config.dynamic.initial_beta, median(self.error_records))
+        middle = median_high if self.config.dynamic.convention == "released" else median
+        if self.error_records and middle(self.error_records) >= 1e-15:
+            self.beta_now = min(self.config.dynamic.initial_beta, middle(self.error_records))
         else:
             self.kept_beta_updates += 1
         self.iou_records, self.error_records = [], []

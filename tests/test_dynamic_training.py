@@ -13,12 +13,14 @@ from tests.dynamic_cases import (
     EVERY_CONVENTION,
     KINDS,
     Workers,
+    appended,
     assert_agree,
     assigned,
     compare,
     fair_image,
     make_config,
     random_image,
+    run_alone,
     split,
 )
 from tests.dynamic_oracle import WEIGHTS, Oracle
@@ -47,6 +49,29 @@ def test_random_runs(convention: str, seed: int) -> None:
 
 
 @EVERY_CONVENTION
+@pytest.mark.parametrize("seed", range(30))
+def test_ground_truths_may_be_left_out_of_the_statistics(convention: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    config = make_config(
+        convention=convention, count_ground_truths=False, update_interval=2, initial_iou=0.2, initial_beta=8.0
+    )
+    compare(config, rng, [KINDS] * 7, world_size=2)
+
+
+@EVERY_CONVENTION
+def test_ground_truths_left_out_are_measured_nowhere(convention: str) -> None:
+    """Without proposals of the RPN there is nothing to measure, however many ground truths are appended."""
+    rng = np.random.default_rng(0)
+    truths = [appended(replace(random_image(rng, "ordinary"), proposals=[], sampled=[])) for _ in range(4)]
+    kept = {}
+    for counted in (True, False):
+        state = DynamicTrainingState(make_config(convention=convention, count_ground_truths=counted, update_interval=1))
+        run_alone(state, [truths])
+        kept[counted] = state.kept_iou_updates.item()
+    assert kept == {True: 0, False: 1}
+
+
+@EVERY_CONVENTION
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("interval", [1, 3])
 @pytest.mark.parametrize(("dla", "dsl"), list(itertools.product([False, True], repeat=2)))
@@ -63,7 +88,7 @@ def test_one_kind_of_image_only(convention: str, kind: str, interval: int, dla: 
 
 @EVERY_CONVENTION
 def test_an_interval_without_records_keeps_both_values(convention: str) -> None:
-    config = make_config(convention=convention, initial_iou=0.2, initial_beta=8.0)
+    config = make_config(convention=convention, initial_iou=0.2, initial_beta=80.0)
     intervals = [["ordinary"], ["no_positive", "no_gt"], ["few", "ordinary"], ["exact"]]
     kinds_of_step = [kinds for kinds in intervals for _ in range(3)]
 
@@ -71,7 +96,7 @@ def test_an_interval_without_records_keeps_both_values(convention: str) -> None:
 
     assert (oracle.kept_iou_updates, oracle.kept_beta_updates) == (1, 2)
     assert oracle.iou_now > 0.2
-    assert oracle.beta_now < 8
+    assert oracle.beta_now < 80
 
 
 @EVERY_CONVENTION
@@ -134,6 +159,11 @@ def test_beta_is_the_midpoint_median(errors: list[float], expected: float | None
     state = updated(make_config(), [0.5] * len(errors), errors)
     assert state.beta_now.item() == pytest.approx(1.0 if expected is None else expected, abs=1e-7)
     assert state.kept_beta_updates == (expected is None)
+
+
+def test_the_released_code_takes_the_upper_median() -> None:
+    state = updated(make_config(convention="released"), [0.5] * 4, [0.7, 0.1, 0.3, 0.2])
+    assert state.beta_now.item() == pytest.approx(0.3, abs=1e-7)
 
 
 def test_the_clips_and_the_median_ignore_invalid_values() -> None:

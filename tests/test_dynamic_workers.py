@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.dynamic_training import DynamicTrainingState, StartAllReduce
+from dynrcnn_ray.dynamic_training import AllReduceSum, DynamicTrainingState
 from tests.dynamic_cases import (
     EVERY_CONVENTION,
     KINDS,
@@ -117,14 +117,13 @@ def steps_of_eight() -> list[list[Image]]:
     return [[random_image(rng, str(rng.choice(KINDS))) for _ in range(8)] for _ in range(13)]
 
 
-def trace(start_all_reduce: StartAllReduce, rank: int, world_size: int) -> Tensor:
+def trace(all_reduce: AllReduceSum, rank: int, world_size: int) -> Tensor:
     """T_now and beta_now after every step, as one worker of so many computes them."""
     state = DynamicTrainingState(INVARIANT, rank=rank, world_size=world_size)
     rows = []
     for images in steps_of_eight():
         measure_and_record(state, split(images, world_size)[rank])
-        state.start_update(start_all_reduce)
-        state.end_step()
+        state.end_step(all_reduce)
         rows.append(torch.stack([state.iou_now, state.beta_now]))
     return torch.stack(rows)
 
@@ -136,7 +135,7 @@ def gloo_process(rank: int, folder: Path) -> None:
     for world_size in (1, 2, 4):
         group = dist.new_group(list(range(world_size)))
         if rank < world_size:
-            values = trace(lambda tensor: dist.all_reduce(tensor, group=group, async_op=True).wait, rank, world_size)  # noqa: B023
+            values = trace(lambda tensor: dist.all_reduce(tensor, group=group), rank, world_size)  # noqa: B023
             torch.save(values, folder / f"{world_size}-{rank}.pt")
     dist.destroy_process_group()
 
@@ -145,7 +144,7 @@ def gloo_process(rank: int, folder: Path) -> None:
 def test_the_split_over_processes_does_not_matter(tmp_path: Path) -> None:
     mp.spawn(gloo_process, (tmp_path,), nprocs=4)
 
-    alone = trace(lambda _: lambda: None, 0, 1)
+    alone = trace(lambda _: None, 0, 1)
     assert len(alone.unique(dim=0)) == 5, "four updates change T_now and beta_now"
     for world_size in (1, 2, 4):
         for rank in range(world_size):

@@ -18,7 +18,7 @@ from dynrcnn_ray.benchmarks.paired import Paired, timed
 from dynrcnn_ray.benchmarks.schema import Row, at_most, compared_row, stated_row
 from dynrcnn_ray.benchmarks.workbench import Workbench, preload, step_of, train_split, with_batch
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum, start_all_reduce_sum
+from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.engine.training import build_training_state
 from dynrcnn_ray.scales import base_config
 
@@ -27,8 +27,6 @@ _RECORDS = 3
 _LIMIT = at_most(0.001, "of C steps")
 _MANY_WORKERS = (8, 64, 1024)
 _WARM_UP = 5
-_BETWEEN = 0.03
-"""Seconds between an all-reduce's start and its end: less than any backward pass measured here."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def measure_collective(bench: Workbench, rounds: int) -> Iterator[Row]:
     for label, config in (("mini", bench.mini), ("coco", coco)):
         interval, batch = config.dynamic.update_interval, config.train.global_batch
         for workers in (2, 4):
-            alone, in_step = all_reduce_seconds(config, workers, rounds, bench.scratch)
+            seconds = all_reduce_seconds(config, workers, rounds, bench.scratch)
             if label == "mini":
                 # More workers than cores take turns.
                 turns = max(1.0, workers / (os.cpu_count() or 1))
@@ -60,13 +58,12 @@ def measure_collective(bench: Workbench, rounds: int) -> Iterator[Row]:
                 f"collective.{label}.{workers}_workers",
                 f"all-reduce of the statistics, {workers} workers on this machine, scale {label}",
                 f"C = {interval} steps",
-                Paired(in_step, np.full(len(in_step), interval * step)),
+                Paired(seconds, np.full(len(seconds), interval * step)),
                 "seconds",
                 must=_LIMIT,
-                note=f"{buffer_bytes(interval, batch)} bytes, gloo over loopback; what the slowest worker spends on "
-                f"starting and awaiting it, with {_BETWEEN} s of arithmetic between them as in training the backward "
-                f"pass. By itself, from the arrival of the last worker to the departure of the last, it takes "
-                f"{np.median(alone) * 1000:.2g} ms. A step of {step:.3f} s ({of_step})",
+                note=f"{buffer_bytes(interval, batch)} bytes, gloo over loopback; from the arrival of the last worker "
+                f"to the departure of the last: waiting for stragglers is not counted. "
+                f"A step of {step:.3f} s ({of_step})",
             )
     network = Network()
     interval = coco.dynamic.update_interval
@@ -105,51 +102,32 @@ def modelled_seconds(size: int, workers: int, network: Network) -> float:
     return messages * network.latency + 2 * (workers - 1) / workers * size / network.bandwidth
 
 
-def all_reduce_seconds(
-    config: TrialConfig, workers: int, rounds: int, scratch: Path
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Seconds of each of so many all-reduces of the trial's buffer, in processes of this machine.
+def all_reduce_seconds(config: TrialConfig, workers: int, rounds: int, scratch: Path) -> NDArray[np.float64]:
+    """Seconds of each of so many all-reduces of the trial's buffer, in processes of this machine, `[rounds]`.
 
-    Returns:
-        `[rounds]`, by itself: from the arrival of the last worker to the departure of the last; and `[rounds]`, as
-        training does it: what the slowest worker spends on starting and awaiting it, with arithmetic between them.
+    They count from the arrival of the last worker to the departure of the last.
     """
     folder = scratch / uuid.uuid4().hex
     folder.mkdir()
     shape = (_RECORDS, config.dynamic.update_interval, config.train.global_batch)
     spawn(_all_reduce_worker, (workers, shape, rounds, str(folder)), nprocs=workers)
     # One clock for all processes of a machine: since its start.
-    arrivals, departures, in_step = np.stack([np.load(folder / f"{rank}.npy") for rank in range(workers)], axis=1)
-    return departures.max(axis=0) - arrivals.max(axis=0), in_step.max(axis=0)
+    arrivals, departures = np.stack([np.load(folder / f"{rank}.npy") for rank in range(workers)], axis=1)
+    return departures.max(axis=0) - arrivals.max(axis=0)
 
 
 def _all_reduce_worker(rank: int, workers: int, shape: tuple[int, ...], rounds: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=workers)
     buffer = torch.zeros(shape)
-    arrivals, departures, in_step = [], [], []
+    arrivals, departures = [], []
     for _ in range(_WARM_UP + rounds):
         dist.barrier()
         arrivals.append(time.monotonic())
         all_reduce_sum(buffer)
         departures.append(time.monotonic())
-        dist.barrier()
-        begun = time.monotonic()
-        wait = start_all_reduce_sum(buffer)
-        started = time.monotonic()
-        _compute(_BETWEEN)
-        awaited = time.monotonic()
-        wait()
-        in_step.append(started - begun + time.monotonic() - awaited)
-    np.save(f"{folder}/{rank}.npy", np.array([arrivals, departures, in_step])[:, _WARM_UP:])
+    np.save(f"{folder}/{rank}.npy", np.array([arrivals, departures])[:, _WARM_UP:])
     dist.destroy_process_group()
-
-
-def _compute(seconds: float) -> None:
-    matrix = torch.rand(128, 128)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        torch.mm(matrix, matrix)
 
 
 def _step_seconds(config: TrialConfig) -> float:

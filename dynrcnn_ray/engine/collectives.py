@@ -1,6 +1,5 @@
 """What one worker knows of the others, and the few things that workers exchange."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +22,13 @@ class Worker:
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
+    @classmethod
+    def of_this_process(cls, device: torch.device) -> "Worker":
+        """The worker that torch's process group says this process is; the only one without a group."""
+        if not dist.is_initialized():
+            return cls(device=device)
+        return cls(dist.get_rank(), dist.get_world_size(), device)
+
     @property
     def is_first(self) -> bool:
         """Whether this worker writes the results."""
@@ -30,21 +36,12 @@ class Worker:
 
 
 def all_reduce_sum(tensor: Tensor) -> None:
-    """Sum a tensor over all workers, in place. With one worker there is nothing to do."""
-    start_all_reduce_sum(tensor)()
+    """Sum a tensor over all workers, in place. With one worker there is nothing to do.
 
-
-def start_all_reduce_sum(tensor: Tensor) -> Callable[[], object]:
-    """Start to sum a tensor over all workers, in place.
-
-    Returns:
-        What waits until the tensor holds the sum: on CUDA the device, not the host.
+    On CUDA the device's queue waits for the others, not the host.
     """
     if dist.is_initialized() and dist.get_world_size() > 1:
-        work = dist.all_reduce(tensor, async_op=True)
-        assert work is not None, "this process is not in the default group"
-        return work.wait
-    return lambda: None
+        dist.all_reduce(tensor)
 
 
 def gather_on_first(value: Any, worker: Worker) -> list[Any]:

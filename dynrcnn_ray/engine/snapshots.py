@@ -1,4 +1,4 @@
-"""The proposals of a few training steps, as Figures 2 and 3 draw them."""
+"""What a run records of its proposals for later: those of a few steps (Figures 2 and 3), and every I_k and E_k."""
 
 import math
 
@@ -43,6 +43,17 @@ def joined_columns(snapshots: list[ProposalColumns]) -> dict[str, np.ndarray]:
     if not snapshots:
         return {}
     return {name: torch.cat([columns[name] for columns in snapshots]).numpy() for name in snapshots[0]}
+
+
+def statistics_columns(recorded: list[Tensor] | None) -> dict[str, np.ndarray]:
+    """`DynamicTrainingState.recorded` as columns of `schemas.STATISTICS` but `trial_id`; nothing if none was kept."""
+    if not recorded:
+        return {}
+    ious, errors, valid = torch.cat(recorded, dim=1).numpy()
+    step, image = np.indices(ious.shape).reshape(2, -1)
+    values = {"iou": ious, "error": errors}
+    measured = {name: np.where(valid > 0, value, np.nan).reshape(-1) for name, value in values.items()}
+    return {"step": step + 1, "image": image, **measured}
 
 
 def _of_image(position: int, image: AssignedProposals) -> ProposalColumns:

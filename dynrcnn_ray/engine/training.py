@@ -17,7 +17,7 @@ from dynrcnn_ray.data.loader import train_loader
 from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
 from dynrcnn_ray.engine.allocator import keep_freed_memory
-from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum, start_all_reduce_sum
+from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
 from dynrcnn_ray.engine.snapshots import ProposalColumns, proposal_columns, steps_of_snapshots
 from dynrcnn_ray.engine.telemetry import DynamicsRow, Telemetry, loss_names
@@ -75,7 +75,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "dynamic": self.dynamic.state_dict(all_reduce_sum),
             "scaler": self.scaler.state_dict(),
-            "telemetry": self.telemetry.state_dict(self.worker.rank, all_reduce_sum),
+            "telemetry": self.telemetry.state_dict(all_reduce_sum),
             "history": self.history,
             "snapshots": self.snapshots,
         }
@@ -91,7 +91,7 @@ class TrainingState:
             self.optimizer.load_state_dict(state["optimizer"])
             self.dynamic.load_state_dict(state["dynamic"])
             self.scaler.load_state_dict(state["scaler"])
-            self.telemetry.load_state_dict(state["telemetry"], self.worker.rank)
+            self.telemetry.load_state_dict(state["telemetry"])
             self.history = list(state["history"])
             self.snapshots = list(state["snapshots"])
             self.train_seconds = float(state["train_seconds"])
@@ -139,7 +139,7 @@ def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) 
     dynamic = DynamicTrainingState(config, device=worker.device, rank=worker.rank, world_size=worker.world_size)
     model = build_model(config, num_classes, dynamic).to(worker.device)
     scaler = torch.amp.GradScaler(worker.device.type, enabled=config.train.precision == "float16")
-    telemetry = Telemetry(loss_names(config.model), worker.device, worker.world_size)
+    telemetry = Telemetry(loss_names(config.model), config.train.global_batch, worker)
     return TrainingState(config.training_id, worker, model, build_optimizer(model, config), dynamic, scaler, telemetry)
 
 
@@ -190,25 +190,26 @@ def train(
         rate = learning_rate(config, state.step)
         set_learning_rate(state.optimizer, rate)
         losses = forward_losses(model, images, targets, config, worker.device)
-        state.dynamic.start_update(start_all_reduce_sum)
         state.optimizer.zero_grad()
         state.scaler.scale(torch.stack(list(losses.values())).sum() * loss_weight).backward()
         state.scaler.step(state.optimizer)
         state.scaler.update()
-        state.dynamic.end_step()
 
+        step = state.step + 1
         state.telemetry.add(losses, state.assignment, len(images))
-        is_last = state.step == config.total_steps
-        checkpoint_is_due = is_last or state.step % config.run.checkpoint_every == 0
-        if is_last or state.step % config.run.log_every == 0:
-            row = state.telemetry.row(state.step, rate, state.dynamic, state.assignment, all_reduce_sum)
+        is_last = step == config.total_steps
+        checkpoint_is_due = is_last or step % config.run.checkpoint_every == 0
+        if is_last or step % config.run.log_every == 0:
+            # Before an update of T_now and beta_now: a row holds what was in force in its step.
+            row = state.telemetry.row(step, rate, state.dynamic, state.assignment, all_reduce_sum)
             _check_finite(row)
             state.history.append(row)
-            if state.step in snapshot_steps and worker.is_first and state.assignment:
-                state.snapshots.append(proposal_columns(state.step, state.assignment, state.dynamic))
+            if step in snapshot_steps and worker.is_first and state.assignment:
+                state.snapshots.append(proposal_columns(step, state.assignment, state.dynamic))
             on_row(row)
             if config.run.checkpoint_minutes:
                 checkpoint_is_due |= clock.has_run(config.run.checkpoint_minutes, worker)
+        state.dynamic.end_step(all_reduce_sum)
         if checkpoint_is_due:
             _check_sums_are_finite(state, rate)
             state.train_seconds += clock.seconds()

@@ -13,7 +13,7 @@ from dynrcnn_ray.data.examples import example_images
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.inference import detect_all, detection_columns, metrics_of
-from dynrcnn_ray.engine.snapshots import joined_columns
+from dynrcnn_ray.engine.snapshots import joined_columns, statistics_columns
 from dynrcnn_ray.engine.telemetry import DynamicsRow
 from dynrcnn_ray.engine.training import TrainingState, build_training_state, train
 
@@ -29,6 +29,8 @@ class TrialOutcome:
         eval_seconds: wall time of the evaluation.
         training_began_at: when the first step began, in seconds since the epoch.
         proposals: recorded proposals, a column for each field of `schemas.PROPOSALS` but `trial_id`.
+        statistics: recorded I_k and E_k, a column for each field of `schemas.STATISTICS` but `trial_id`; nothing
+            without `run.record_statistics`.
         detections: on the validation split, a column for each field of `schemas.DETECTIONS` but `trial_id`.
         example_images: the first images of the validation split, rows of `schemas.IMAGES`.
         kept_iou_updates: updates of T_now that found nothing measured.
@@ -41,6 +43,7 @@ class TrialOutcome:
     eval_seconds: float
     training_began_at: float
     proposals: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
     detections: dict[str, np.ndarray]
     example_images: list[dict[str, Any]]
     kept_iou_updates: int | None
@@ -97,6 +100,7 @@ def run_trial(
         eval_seconds=time.perf_counter() - trained,
         training_began_at=began_at,
         proposals=joined_columns(state.snapshots),
+        statistics=statistics_columns(state.dynamic.recorded),
         detections=detection_columns(detections) if worker.is_first else {},
         example_images=example_images(val_split) if worker.is_first else [],
         kept_iou_updates=int(state.dynamic.kept_iou_updates) if not config.model.is_one_stage else None,

@@ -1,7 +1,7 @@
-"""The driver of one trial: a Tune trainable that has it trained and writes what came out into the store.
+"""The driver of one trial: a Tune trainable that has a TorchTrainer train it and writes what came out into the store.
 
-Where one worker is enough, the driver is the worker. For several it runs a TorchTrainer, which starts six processes and
-more: 15 to 20 seconds of CPU time, which many a small trial does not train for.
+Several workers are processes of Ray Train. One worker that is not elastic trains in the driver's own process, by Ray
+Train's local mode: the same function, without the 15 to 20 seconds of CPU time that starting processes takes.
 """
 
 import statistics
@@ -36,8 +36,8 @@ _MINUTES_TO_WAIT_FOR_NODES = 24 * 60
 
 
 def driver_resources(run: RunConfig) -> dict[str, float]:
-    """What a driver holds: a worker's resources where it is the worker, else a crumb of the head node."""
-    return {"cpu": run.cpus_per_worker, "gpu": int(run.gpu)} if _is_the_worker(run) else DRIVER_RESOURCES
+    """What a driver holds: a worker's resources where that trains in its process, else a crumb of the head node."""
+    return {"cpu": run.cpus_per_worker, "gpu": int(run.gpu)} if run.is_local else DRIVER_RESOURCES
 
 
 def drive_trial(trial: dict[str, str]) -> None:
@@ -54,7 +54,7 @@ def drive_trial(trial: dict[str, str]) -> None:
     store = ResultStore.open(trial["storage"])
     started = time.time()
     try:
-        outcome: dict[str, Any] = _train_here(trial) if _is_the_worker(config.run) else _train_on_workers(config, trial)
+        outcome: dict[str, Any] = _train(config, trial)
     except (train.TrainingFailedError, RayActorError) as error:
         outcome = {"failure": _reason(error)}
     except Exception as error:
@@ -84,19 +84,7 @@ def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
         store.write_trial(_row(config, trial) | _failed(store, config, reason))
 
 
-def _is_the_worker(run: RunConfig) -> bool:
-    """Elastic training is Ray Train's."""
-    return run.num_workers == 1 and not run.min_workers
-
-
-def _train_here(trial: dict[str, str]) -> dict[str, Any]:
-    # Imported late: torchvision takes seconds, and a driver that does not train has no need of it.
-    from dynrcnn_ray.orchestration.worker import train_alone
-
-    return train_alone(trial)
-
-
-def _train_on_workers(config: TrialConfig, trial: dict[str, str]) -> dict[str, Any]:
+def _train(config: TrialConfig, trial: dict[str, str]) -> dict[str, Any]:
     # Ray's own files of a run are of no use afterwards: checkpoints and results go to the storage.
     with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
         outcome: Any = _trainer(config, trial, scratch).fit().return_value
@@ -105,6 +93,7 @@ def _train_on_workers(config: TrialConfig, trial: dict[str, str]) -> dict[str, A
 
 
 def _train_worker(payload: dict[str, str]) -> dict[str, Any]:
+    # Imported late: torchvision takes seconds, and a driver that does not train has no need of it.
     from dynrcnn_ray.orchestration.worker import train_worker
 
     return train_worker(payload)
@@ -113,11 +102,12 @@ def _train_worker(payload: dict[str, str]) -> dict[str, Any]:
 def _trainer(config: TrialConfig, trial: dict[str, str], scratch: str) -> TorchTrainer:
     run = config.run
     resources: dict[str, float] = {"CPU": run.cpus_per_worker}
+    num_workers = 0 if run.is_local else (run.min_workers, run.num_workers) if run.min_workers else run.num_workers
     return TorchTrainer(
         _train_worker,
         train_loop_config={"config": trial["config"], "storage": trial["storage"]},
         scaling_config=train.ScalingConfig(
-            num_workers=(run.min_workers, run.num_workers) if run.min_workers else run.num_workers,
+            num_workers=num_workers,
             use_gpu=run.gpu,
             resources_per_worker=resources | ({"GPU": 1} if run.gpu else {}),
         ),
@@ -143,6 +133,8 @@ def _write_course(store: ResultStore, config: TrialConfig, outcome: dict[str, An
     store.write_dynamics(config.trial_id, outcome["history"])
     if outcome["proposals"]:
         store.write_proposals(config.trial_id, outcome["proposals"])
+    if outcome["statistics"]:
+        store.write_statistics(config.trial_id, outcome["statistics"])
     store.write_detections(config.trial_id, outcome["detections"])
     if store.images(config.data.fingerprint).empty:
         store.write_images(config.data.fingerprint, outcome["example_images"])

@@ -29,21 +29,13 @@ def train_worker(payload: dict[str, str]) -> dict[str, Any]:
         The outcome as plain values, with what it ran on; or `failure`, the reason of a failure that another attempt
         would only repeat. Ray hands on the first worker's.
     """
-    context = ray.train.get_context()
-    worker = Worker(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    return _train(from_yaml(payload["config"]), payload["storage"], worker, ray.train.report)
-
-
-def train_alone(payload: dict[str, str]) -> dict[str, Any]:
-    """The same as the only worker, in the process of the trial's driver."""
     config = from_yaml(payload["config"])
-    worker = Worker(device=torch.device("cuda" if config.run.gpu else "cpu"))
-    return _train(config, payload["storage"], worker, tune.report)
-
-
-def _train(config: TrialConfig, storage: str, worker: Worker, report: Report) -> dict[str, Any]:
+    # From torch, as Ray Train's context may not be asked in a driver's process, which is Tune's.
+    worker = Worker.of_this_process(ray.train.torch.get_device())
+    # For the same reason reports go to Tune itself there.
+    report: Report = tune.report if config.run.is_local else ray.train.report
     torch.set_num_threads(config.run.cpus_per_worker)
-    checkpoints = CheckpointFolder(StoreFiles.open(storage), config.training_id)
+    checkpoints = CheckpointFolder(StoreFiles.open(payload["storage"]), config.training_id)
 
     def report_row(row: DynamicsRow) -> None:
         report(dict(row))

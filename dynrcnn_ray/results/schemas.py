@@ -2,9 +2,9 @@
 
 import pyarrow as pa
 
-SCHEMA_VERSION = b"3"
+SCHEMA_VERSION = b"4"
 """Goes up whenever a field is added, or changes its name, type or meaning."""
-READABLE_VERSIONS = (b"1", b"2", SCHEMA_VERSION)
+READABLE_VERSIONS = (b"1", b"2", b"3", SCHEMA_VERSION)
 """Versions that differ from this one by optional fields alone; a file that lacks those is read with nulls."""
 VERSION_KEY = b"dynrcnn_ray.schema_version"
 
@@ -100,14 +100,30 @@ DYNAMICS = versioned(
         optional("sigma_dh", _FLOAT, "offset"),
         optional("images_per_second", _FLOAT, "images per second"),
         optional("AP", _FLOAT, "percent"),
+        optional("worker_T_now", pa.list_(_FLOAT), "IoU"),
+        optional("worker_beta_now", pa.list_(_FLOAT), "normalised offset"),
     ]
 )
-"""One logged step of a trial. `T_now` and `beta_now` are what Algorithm 1 follows. `iou_threshold` and `smooth_l1_beta`
-are in force: the same values, or fixed ones where DLA or DSL is off. `positives_iou50` counts the proposals at or above
+"""One logged step of a trial. `T_now` and `beta_now` are what Algorithm 1 followed in that step, before its update, on
+the first worker; `worker_T_now` and `worker_beta_now` hold every worker's. `iou_threshold` and `smooth_l1_beta` were in
+force: the same values, or fixed ones where DLA or DSL is off. `positives_iou50` counts the proposals at or above
 that IoU, the appended ground truths among them; `positives` the sampled RoIs that are positive at the threshold in
 force. `iou_at_rank` and `error_at_rank` are the images' mean I_k and E_k; `sigma_*` the standard deviations of the
 offsets (Paper: Eq. 2, not normalised) of the proposals at IoU 0.5. Losses and `positives` are means since the row
 before, the others those of the step itself. `AP` is there where checkpoints are evaluated."""
+
+STATISTICS = versioned(
+    [
+        required("trial_id", _TEXT, "text"),
+        required("step", _INT, "steps"),
+        required("image", _INT, "1"),
+        optional("iou", _SINGLE, "IoU"),
+        optional("error", _SINGLE, "normalised offset"),
+    ]
+)
+"""What Algorithm 1 recorded, with `run.record_statistics`, of each image of each step: I_k and E_k, null where nothing
+was measured. `image` is the position in the global batch. The conventions `mmdetection` and `released` record once a
+worker, at its first image. Steps after the last update are not there."""
 
 _CORNERS = [required(name, _SINGLE, "pixels") for name in ("x1", "y1", "x2", "y2")]
 

@@ -4,6 +4,7 @@
 <storage>/trials/<trial_id>.parquet      one row; written last: its presence marks the trial as done
 <storage>/dynamics/<trial_id>.parquet    one row per logged step
 <storage>/proposals/<trial_id>.parquet   proposals of a few training steps
+<storage>/statistics/<trial_id>.parquet  every image's I_k and E_k, where they were recorded
 <storage>/detections/<trial_id>.parquet  what a finished trial detected on its validation split
 <storage>/images/<fingerprint>.parquet   a few validation images of a data set, for pictures
 <storage>/plans/<experiment>.parquet     which trials make up which row of a table
@@ -26,12 +27,14 @@ from dynrcnn_ray.config_yaml import ConfigError, from_yaml
 from dynrcnn_ray.results.files import StoreError, StoreFiles, one_line
 from dynrcnn_ray.results.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, to_parquet_bytes
 from dynrcnn_ray.results.remedies import FOREIGN_REMEDY, folder_and_name, remedy_of
-from dynrcnn_ray.results.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, TRIALS
+from dynrcnn_ray.results.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, STATISTICS, TRIALS
 
 _SUFFIX = ".parquet"
 _TABLES_AT_ONCE = 1000
 """Tables that are read before they are joined: one by itself takes some 80 KB, however short it is."""
-_KEYS = {"plans": "experiment"} | dict.fromkeys(("trials", "dynamics", "proposals", "detections"), "trial_id")
+_KEYS = {"plans": "experiment"} | dict.fromkeys(
+    ("trials", "dynamics", "proposals", "statistics", "detections"), "trial_id"
+)
 """The field that a file is named after, by its folder."""
 
 
@@ -76,6 +79,14 @@ class ResultStore:
             StoreError: the columns do not fit the schema, or the storage cannot be written.
         """
         self._write_columns(f"proposals/{trial_id}{_SUFFIX}", trial_id, columns, PROPOSALS)
+
+    def write_statistics(self, trial_id: str, columns: Mapping[str, Any]) -> None:
+        """Write a trial's recorded statistics: an array for each field of `STATISTICS` but `trial_id`.
+
+        Raises:
+            StoreError: the columns do not fit the schema, or the storage cannot be written.
+        """
+        self._write_columns(f"statistics/{trial_id}{_SUFFIX}", trial_id, columns, STATISTICS)
 
     def write_detections(self, trial_id: str, columns: Mapping[str, Any]) -> None:
         """Write a trial's detections: an array for each field of `DETECTIONS` but `trial_id`.
@@ -159,6 +170,14 @@ class ResultStore:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
         return self._read_folder("proposals", PROPOSALS, trial_ids)
+
+    def statistics(self, trial_ids: Iterable[str]) -> pd.DataFrame:
+        """Recorded statistics of the given trials; columns as in `STATISTICS`. Trials that lack them are left out.
+
+        Raises:
+            StoreError: a file of the store is damaged, foreign or of another schema version.
+        """
+        return self._read_folder("statistics", STATISTICS, trial_ids)
 
     def detections(self, trial_ids: Iterable[str]) -> pd.DataFrame:
         """Detections of the given trials; columns as in `DETECTIONS`. Trials that the store lacks are left out.

@@ -18,7 +18,7 @@ _NOTHING = "-"
 _DELTA = "ΔAP"
 _DIFFERENCES_TITLE = "Differences to the baseline, paired by seed"
 _COURSE_TITLE = (
-    "Algorithm 1 after the last step (where DLA or DSL is off, T_now or beta_now was only recorded); "
+    "Algorithm 1 in the last step (where DLA or DSL is off, T_now or beta_now was only recorded); "
     "how many updates kept the old value because there was nothing to measure"
 )
 
@@ -187,7 +187,7 @@ def _difference_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
 
 
 def _course_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
-    """Where Algorithm 1 stood after the last step, a line for each row that has finished and has proposals.
+    """Where Algorithm 1 stood in the last step, a line for each row that has finished and has proposals.
 
     A row of masks is left out: the row of its boxes tells the same. None if no line is left.
     """
