@@ -45,7 +45,8 @@ class CascadeRoIHeads(RoIHeads):
     """RoI heads in stages, with class-agnostic boxes.
 
     `box_head`, `box_predictor` and, with masks, `mask_head` and `mask_predictor` are lists of one module a stage. The
-    dynamic state records the first stage's proposals; no stage follows it.
+    dynamic state records the first stage's proposals; no stage follows it. Every stage appends the ground truths to its
+    proposals, and hands on none of the boxes that it made of them.
     """
 
     def __init__(
@@ -107,11 +108,10 @@ class CascadeRoIHeads(RoIHeads):
         targets: Targets,
     ) -> dict[str, Tensor]:
         """Each loss summed over the stages with their weights."""
-        beta = self.dynamic.smooth_l1_beta
+        beta = proposals[0].new_full((), self.config.dynamic.fixed_beta)
         total: dict[str, Tensor] = {}
         for index, stage in enumerate(self.stages):
-            threshold = torch.full_like(self.dynamic.iou_threshold, stage.iou)
-            images = assign_and_sample(self, proposals, targets, threshold)
+            images = assign_and_sample(self, proposals, targets, proposals[0].new_full((), stage.iou))
             if index == 0:
                 self.dynamic.record(self.dynamic.measure(images, self.coders[0].weights))
                 self.last_assignment = images
@@ -124,7 +124,8 @@ class CascadeRoIHeads(RoIHeads):
                 )
             for name, loss in losses.items():
                 total[name] = total.get(name, 0) + stage.loss_weight * loss
-            proposals = self._refine(index, offsets.detach(), boxes, image_shapes)
+            refined = self._refine(index, offsets.detach(), boxes, image_shapes)
+            proposals = [box[~_is_ground_truth(image)] for box, image in zip(refined, images, strict=True)]
         return total
 
     def _predict(
@@ -158,6 +159,11 @@ class CascadeRoIHeads(RoIHeads):
             for head, predictor in zip(self.mask_head, self.mask_predictor, strict=True)
         ]
         return [torch.stack(of_image).mean(dim=0) for of_image in zip(*of_stages, strict=True)]
+
+
+def _is_ground_truth(image: AssignedProposals) -> Tensor:
+    """Which of the sampled boxes are ground truths that the stage appended, `[num_sampled]`."""
+    return image.sampled >= len(image.proposals) - len(image.gt_boxes)
 
 
 class ClassAgnosticPredictor(nn.Module):

@@ -110,7 +110,43 @@ def test_a_stage_trains_on_refined_boxes_and_objects_labelled_at_its_own_iou():
             torch.testing.assert_close(heads.pooled[stage][index], candidates[sampled], rtol=1e-4, atol=1e-3)
         if stage > 0:
             assert not torch.equal(torch.cat(heads.labels[stage]), torch.cat(labels_at_half)), "the IoU matters here"
-        boxes = refined_by_hand(heads, stage)
+        boxes = [
+            refined[sampled < len(proposed)]
+            for refined, sampled, proposed in zip(
+                refined_by_hand(heads, stage), heads.sampled[stage], boxes, strict=True
+            )
+        ]
+
+
+def test_no_box_made_of_an_appended_ground_truth_enters_the_next_stage():
+    """No stage moves a box here, so that every copy of a ground truth would stay where it is."""
+    model, heads = watched_cascade(trial())
+    for predictor in heads.box_predictor:
+        nn.init.zeros_(predictor.bbox_pred.weight)
+    counts = (7, 0, 4)
+    images, targets = random_batch(6, objects=counts)
+    model(images, targets)
+    for stage in range(3):
+        copies = [
+            int((boxes[:, None] - target["boxes"]).abs().amax(dim=2).lt(0.01).sum())
+            for boxes, target in zip(heads.pooled[stage], targets, strict=True)
+        ]
+        assert copies == list(counts), "once each"
+    for sampled, candidates in zip(heads.sampled[:2], heads.labels[1:], strict=True):
+        assert [len(of_image) for of_image in candidates] == [len(of_image) for of_image in sampled], "out and in again"
+
+
+def test_no_stage_follows_the_dynamic_state():
+    config = trial()
+    config = dataclasses.replace(config, dynamic=dataclasses.replace(config.dynamic, dla=True, dsl=True))
+    losses = []
+    for iou, beta in [(0.4, 1.0), (0.9, 0.01)]:
+        model = opinionated_model(config)
+        model.roi_heads.dynamic.iou_now.fill_(iou)
+        model.roi_heads.dynamic.beta_now.fill_(beta)
+        torch.manual_seed(5)
+        losses.append(model(*random_batch(1)))
+    assert losses[0] == losses[1]
 
 
 def test_the_losses_are_weighted_sums_over_the_stages():
