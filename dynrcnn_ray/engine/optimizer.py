@@ -18,7 +18,9 @@ def build_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.SGD:
         {"params": weights, "weight_decay": config.train.weight_decay, "lr_factor": 1.0},
         {"params": biases, "weight_decay": 0.0, "lr_factor": _BIAS_LR_FACTOR},
     ]
-    return torch.optim.SGD(groups, lr=learning_rate(config, 0), momentum=config.train.momentum, fused=True)
+    # Where the scaler of float16 skips the first steps, the fused step leaves the momentum uninitialised memory.
+    fused = None if config.train.precision == "float16" else True
+    return torch.optim.SGD(groups, lr=learning_rate(config, 0), momentum=config.train.momentum, fused=fused)
 
 
 def learning_rate(config: TrialConfig, step: int) -> float:

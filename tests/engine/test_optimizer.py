@@ -2,10 +2,18 @@ import dataclasses
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dynrcnn_ray.config import TrainConfig, TrialConfig
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
+
+
+@pytest.fixture
+def _unset_memory_is_nan():
+    """Memory that nobody initialised is NaN, not what happened to be there."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def coco(**train) -> TrialConfig:
@@ -66,3 +74,28 @@ def test_twenty_steps_are_those_of_the_plain_optimiser():
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+
+@pytest.mark.usefixtures("_unset_memory_is_nan")
+@pytest.mark.parametrize("overflows", [1, 3])
+def test_steps_that_the_gradient_scaler_skips_leave_no_trace(overflows: int):
+    """The first scales of float16 overflow; what is then trained is what a run without them trains."""
+
+    def train(steps: int, overflows: int) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(30, 20), nn.Linear(20, 2))
+        optimizer = build_optimizer(model, coco(precision="float16"))
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+        for step in range(-overflows, steps):
+            inputs = torch.randn(8, 30, generator=torch.Generator().manual_seed(abs(step)))
+            optimizer.zero_grad()
+            scaler.scale(model(inputs).square().mean() * (torch.inf if step < 0 else 1)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        assert scaler.get_scale() == 2.0 ** (10 - overflows), "each overflow halves the scale"
+        return [*model.parameters()]
+
+    # Scales are powers of two, so that they round nothing.
+    for value, expected in zip(train(5, overflows), train(5, 0), strict=True):
+        assert expected.isfinite().all()
+        assert torch.equal(value, expected)
