@@ -2,17 +2,16 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.rpn import RPNHead
 
 from dynrcnn_ray.config import ModelConfig, TrialConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.cascade import STAGES, CascadeRoIHeads, ClassAgnosticPredictor
+from dynrcnn_ray.models.float32 import Float32AnchorGenerator, Float32BoxPredictor, Float32RPNHead
 from dynrcnn_ray.models.input_size import InputSizeTransform
 from dynrcnn_ray.models.one_stage import build_one_stage
 from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
@@ -22,27 +21,6 @@ _BOX_SIZE = 7
 _MASK_SIZE = 14
 _MASK_LAYERS = 4
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
-
-
-class Float32RPNHead(RPNHead):
-    """torchvision's RPN head with float32 outputs also under mixed precision.
-
-    torchvision decodes boxes in the precision of these outputs, and bfloat16 rounds a corner to several pixels.
-    """
-
-    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Objectness and offsets of each level."""
-        objectness, offsets = super().forward(x)
-        return [level.float() for level in objectness], [level.float() for level in offsets]
-
-
-class Float32BoxPredictor(FastRCNNPredictor):
-    """torchvision's box predictor with float32 outputs also under mixed precision."""
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Class scores and box offsets of each RoI."""
-        scores, offsets = super().forward(x)
-        return scores.float(), offsets.float()
 
 
 Detector = FasterRCNN | RetinaNet | FCOS
@@ -87,7 +65,7 @@ def build_torchvision_model(config: TrialConfig, num_classes: int) -> FasterRCNN
     """
     settings = config.model
     backbone = build_backbone(settings)
-    anchors = AnchorGenerator(
+    anchors = Float32AnchorGenerator(
         sizes=tuple((size,) for size in settings.anchor_sizes),
         aspect_ratios=(_ASPECT_RATIOS,) * len(settings.anchor_sizes),
     )

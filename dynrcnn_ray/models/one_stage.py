@@ -2,10 +2,10 @@
 
 from torch import Tensor
 from torchvision.models.detection import FCOS, RetinaNet
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.models.backbones import build_backbone
+from dynrcnn_ray.models.float32 import Float32AnchorGenerator, Float32FCOSHead, Float32RetinaNetHead
 from dynrcnn_ray.models.input_size import InputSizeTransform
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
@@ -54,11 +54,16 @@ def build_one_stage(config: TrialConfig, num_classes: int) -> RetinaNet | FCOS:
     """
     settings = config.model
     is_fcos = settings.name == "fcos"
+    backbone = build_backbone(settings)
+    anchors = _centres() if is_fcos else _anchors(settings.anchor_sizes)
+    # Labels count from 1, and these detectors have no class for the background.
+    num_labels = num_classes + 1
+    head = Float32FCOSHead if is_fcos else Float32RetinaNetHead
     model = (NamedLossFCOS if is_fcos else NamedLossRetinaNet)(
-        build_backbone(settings),
-        # Labels count from 1, and these detectors have no class for the background.
-        num_classes + 1,
-        anchor_generator=_centres() if is_fcos else _anchors(settings.anchor_sizes),
+        backbone,
+        num_labels,
+        anchor_generator=anchors,
+        head=head(backbone.out_channels, anchors.num_anchors_per_location()[0], num_labels),
         score_thresh=settings.score_threshold,
         nms_thresh=settings.nms_iou,
         detections_per_img=settings.detections_per_image,
@@ -67,13 +72,13 @@ def build_one_stage(config: TrialConfig, num_classes: int) -> RetinaNet | FCOS:
     return model
 
 
-def _anchors(sizes: tuple[int, ...]) -> AnchorGenerator:
+def _anchors(sizes: tuple[int, ...]) -> Float32AnchorGenerator:
     of_levels = tuple(tuple(int(size * octave) for octave in _SIZES_PER_OCTAVE) for size in sizes)
-    return AnchorGenerator(of_levels, (_ASPECT_RATIOS,) * len(of_levels))
+    return Float32AnchorGenerator(of_levels, (_ASPECT_RATIOS,) * len(of_levels))
 
 
-def _centres() -> AnchorGenerator:
-    return AnchorGenerator(tuple((stride,) for stride in _FCOS_STRIDES), ((1.0,),) * len(_FCOS_STRIDES))
+def _centres() -> Float32AnchorGenerator:
+    return Float32AnchorGenerator(tuple((stride,) for stride in _FCOS_STRIDES), ((1.0,),) * len(_FCOS_STRIDES))
 
 
 def _renamed(losses: dict[str, Tensor]) -> dict[str, Tensor]:

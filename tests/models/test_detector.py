@@ -224,15 +224,3 @@ def test_backbone_weights_come_from_a_file_of_torchvisions_format(tmp_path):
 def test_the_dynamic_state_is_in_no_state_dict():
     model, _ = model_and_state(TrialConfig(dynamic=DynamicConfig(), model=base_config("smoke").model))
     assert model.state_dict().keys() == build_torchvision_model(base_config("smoke"), NUM_CLASSES).state_dict().keys()
-
-
-def test_mixed_precision_keeps_boxes_and_statistics_in_float32():
-    model, state = model_and_state(config(update_interval=1))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model(*random_batch(4))
-    image = model.roi_heads.last_assignment[0]
-    assert image.proposals.dtype == image.match.max_iou.dtype == torch.float32
-    assert not torch.equal(image.proposals, image.proposals.bfloat16().float())
-    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
-    state.end_step()
-    assert state.iou_now.dtype == torch.float32

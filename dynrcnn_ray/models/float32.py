@@ -1,0 +1,58 @@
+"""What stays float32 under mixed precision: anchors, and what the heads predict.
+
+torchvision places anchors in the precision of the features, and decodes boxes in that of the predictions. bfloat16 has
+eight bits: between 512 and 1024 pixels it knows the multiples of 4 alone.
+"""
+
+import torch
+from torch import Tensor
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.fcos import FCOSHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.models.detection.rpn import RPNHead
+
+
+class Float32AnchorGenerator(AnchorGenerator):
+    """torchvision's anchors, in float32 whatever the features are."""
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """The anchors of each image, `[num_anchors, 4]`."""
+        # torchvision looks at the shape, type and device of the features alone: one number stands for all of them.
+        shapes = [level.new_empty((), dtype=torch.float32).expand(level.shape) for level in feature_maps]
+        return super().forward(image_list, shapes)
+
+
+class Float32RPNHead(RPNHead):
+    """torchvision's RPN head with float32 outputs."""
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness and offsets of each level."""
+        objectness, offsets = super().forward(x)
+        return [level.float() for level in objectness], [level.float() for level in offsets]
+
+
+class Float32BoxPredictor(FastRCNNPredictor):
+    """torchvision's box predictor with float32 outputs."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Class scores and box offsets of each RoI."""
+        scores, offsets = super().forward(x)
+        return scores.float(), offsets.float()
+
+
+class Float32RetinaNetHead(RetinaNetHead):
+    """torchvision's RetinaNet head with float32 outputs."""
+
+    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
+        """Class logits and box offsets of each anchor."""
+        return {name: output.float() for name, output in super().forward(x).items()}
+
+
+class Float32FCOSHead(FCOSHead):
+    """torchvision's FCOS head with float32 outputs."""
+
+    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
+        """Class logits, box offsets and centre-ness of each location."""
+        return {name: output.float() for name, output in super().forward(x).items()}
