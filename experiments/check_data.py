@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dynrcnn_ray.config import DataConfig, TrialConfig
 from dynrcnn_ray.config_yaml import validate
@@ -67,12 +66,14 @@ def run_check_data(arguments: Sequence[str]) -> int:
 def summary(split: str, checked: "CheckedSplit") -> str:
     """What the usable part of a split holds."""
     assert checked.content is not None
-    counts = _objects_per_image(checked)
+    counts = checked.objects_per_image()
     median, most_have, most = np.percentile(counts, [50, 90, 100]).round().astype(int).tolist()
-    crowds = len(checked.annotation_rows) - counts.sum()
+    annotations = checked.content["annotations"]
+    crowds = sum(bool(annotations[row].get("iscrowd", 0)) for row in checked.annotation_rows.tolist())
+    ids = [category["id"] for category in checked.content["categories"]]
+    holes = " (their ids have holes, which is fine)" if max(ids) - min(ids) >= len(ids) else ""
     return (
-        f"{split}: {len(counts)} images, {counts.sum()} objects, {crowds} crowds, "
-        f"{len(checked.content['categories'])} categories\n"
+        f"{split}: {len(counts)} images, {counts.sum()} objects, {crowds} crowds, {len(ids)} categories{holes}\n"
         f"  objects per image: median {median}, 90 % have at most {most_have}, the most {most}; "
         f"{(counts == 0).sum()} images have none"
     )
@@ -80,7 +81,7 @@ def summary(split: str, checked: "CheckedSplit") -> str:
 
 def advice(checked: "CheckedSplit", config: TrialConfig) -> list[str]:
     """Lines on K_beta and K_I where most training images hold that many objects: see README, On your own data."""
-    counts = _objects_per_image(checked)
+    counts = checked.objects_per_image()
     ranks = (
         ("K_beta", config.beta_top_k, "beta-top-k", "beta_now is kept as it was"),
         ("K_I", config.iou_top_k, "iou-top-k", "T_now follows the ground truths alone"),
@@ -92,15 +93,6 @@ def advice(checked: "CheckedSplit", config: TrialConfig) -> list[str]:
         for symbol, rank, option, consequence in ranks
         if shares[symbol] >= 0.5
     ]
-
-
-def _objects_per_image(checked: "CheckedSplit") -> NDArray[np.int64]:
-    assert checked.content is not None
-    images, annotations = checked.content["images"], checked.content["annotations"]
-    objects = {images[row]["id"]: 0 for row in checked.image_rows.tolist()}
-    for row in checked.annotation_rows.tolist():
-        objects[annotations[row]["image_id"]] += not annotations[row].get("iscrowd", 0)
-    return np.array(list(objects.values()), dtype=np.int64)
 
 
 def _print_progress(split: str, done: int, total: int) -> None:

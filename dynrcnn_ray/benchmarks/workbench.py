@@ -101,6 +101,7 @@ def sampler_of(config: TrialConfig, dataset: CocoDataset) -> TrainSampler:
     """The order in which one worker trains, without an end."""
     return TrainSampler(
         dataset.sizes,
+        images=dataset.images_to_train_on(keep_empty=config.data.keep_empty_images),
         global_batch=config.train.global_batch,
         flip_probability=config.data.flip_probability,
         seed=config.seed,

@@ -59,12 +59,23 @@ class CheckedSplit:
         """The findings that are more than notes."""
         return [finding for finding in self.findings if finding.is_error]
 
-    def num_objects(self) -> int:
-        """Annotations that can be used, crowds left out."""
+    def objects_per_image(self) -> NDArray[np.int64]:
+        """Objects of each image that can be used, `[num_images]`: crowds and boxes without extent are none."""
         if self.content is None:
-            return 0
-        annotations = self.content["annotations"]
-        return sum(not annotations[row].get("iscrowd", 0) for row in self.annotation_rows.tolist())
+            return np.zeros(0, dtype=np.int64)
+        images = [self.content["images"][row] for row in self.image_rows.tolist()]
+        records = [self.content["annotations"][row] for row in self.annotation_rows.tolist()]
+        position = {image["id"]: index for index, image in enumerate(images)}
+        image_of = np.array([position[record["image_id"]] for record in records], dtype=np.int64)
+        sizes = np.array([(image["width"], image["height"]) for image in images], dtype=np.int64).reshape(-1, 2)
+        xywh = np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4)
+        counts = has_extent(clipped_xyxy(xywh, sizes[image_of]))
+        counts &= ~np.array([record.get("iscrowd", 0) for record in records], dtype=bool)
+        return np.bincount(image_of[counts], minlength=len(images))
+
+    def num_objects(self) -> int:
+        """Objects that can be used."""
+        return int(self.objects_per_image().sum())
 
 
 def check_split(root: str | Path, split: str, *, include_masks: bool = False, evaluated: bool = False) -> CheckedSplit:
@@ -156,16 +167,6 @@ def _check_categories(categories: Records) -> None:
     for key in ("id", "name"):
         twice = _repeated(categories.column(key))
         categories.refuse(twice, f"{key} given to several categories", f"give each its own {key}", "name")
-    ids = categories.column("id")
-    if ids and max(ids) - min(ids) >= len(ids):
-        first, *more = itertools.islice(_holes(sorted(ids)), 2)
-        problem = f"category ids have holes: {first}{' and more' if more else ''}"
-        finding = Finding(categories.file, "file", problem, "nothing to do, any ids are fine", is_error=False)
-        categories.findings.append(finding)
-
-
-def _holes(ids: list[int]) -> "itertools.chain[int]":
-    return itertools.chain.from_iterable(range(low + 1, high) for low, high in itertools.pairwise(ids))
 
 
 def _check_images(images: Records) -> set[int]:

@@ -101,6 +101,20 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         """Number of an image's objects, crowds left out."""
         return int(self._first[index + 1] - self._first[index])
 
+    def images_to_train_on(self, *, keep_empty: bool) -> NDArray[np.int64]:
+        """Positions of the images with objects, ascending; of all images with `keep_empty`.
+
+        Raises:
+            DataError: there is none.
+        """
+        images = np.arange(len(self)) if keep_empty else np.diff(self._first).nonzero()[0]
+        if not len(images):
+            raise DataError(
+                f"{self.annotation_file}: no image has an object to train on (crowds do not count); "
+                "give images with objects, or train on images without with --data.keep-empty-images"
+            )
+        return images
+
     def __getitem__(self, sample: Sample) -> tuple[Tensor, Target]:
         """Load one image and its target.
 

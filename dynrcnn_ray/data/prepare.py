@@ -1,6 +1,7 @@
 """Make the data of a run ready: generate it if need be, check it, and name its content by a fingerprint."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -45,6 +46,7 @@ def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig
     splits = check_data(data, include_masks=include_masks)
     own_root = own_folder(data)
     _refuse_errors(data, splits)
+    _print_notes(splits.values())
     dropped = any(checked.errors for checked in splits.values())
     prepared = dataclasses.replace(data, root=str(own_root), source_root="", fingerprint=content)
     if dropped:
@@ -53,7 +55,8 @@ def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig
         cleaned = _write_cleaned(own_root, prepared.fingerprint, splits)
         prepared = dataclasses.replace(prepared, root=str(cleaned), source_root=str(own_root))
         for checked in splits.values():
-            print("\n".join(describe_dropped(checked)), file=sys.stderr, flush=True)
+            for line in describe_dropped(checked):
+                _say_once(line)
     _check_fingerprint(data, prepared.fingerprint)
     return prepared
 
@@ -91,6 +94,7 @@ def check_data(
             on_progress=lambda done, total, split=split: on_progress(split, done, total),
         )
     _check_categories_agree(splits[data.train_split], splits[data.val_split])
+    _count_empty_images(splits[data.train_split], kept=data.keep_empty_images)
     return splits
 
 
@@ -207,6 +211,19 @@ def _check_fingerprint(data: DataConfig, real: str) -> None:
         )
 
 
+def _print_notes(splits: Collection[CheckedSplit]) -> None:
+    for checked in splits:
+        for finding in checked.findings:
+            if not finding.is_error:
+                _say_once(f"note: {finding}")
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    """Print a line, but not again when another table of the same command reads the same data."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def _refuse_errors(data: DataConfig, splits: dict[str, CheckedSplit]) -> None:
     errors = [finding for checked in splits.values() for finding in checked.errors]
     if errors and _is_generated_set(data):
@@ -231,6 +248,17 @@ def _check_categories_agree(train: CheckedSplit, val: CheckedSplit) -> None:
                 f"{train_names.get(category_id)!r}"
             )
             val.findings.append(Finding(val.file, "file", problem, "both splits need the same categories"))
+
+
+def _count_empty_images(train: CheckedSplit, *, kept: bool) -> None:
+    """Add a note on the training split's images without objects, if it has images with objects as well."""
+    counts = train.objects_per_image()
+    empty = int((counts == 0).sum())
+    if not empty or not counts.any():
+        return
+    problem = f"{empty} of {len(counts)} images have no objects, crowds and boxes without extent not counted"
+    consequence = "trained on too" if kept else "left out of training; --data.keep-empty-images keeps them"
+    train.findings.append(Finding(train.file, "file", problem, consequence, is_error=False))
 
 
 def _category_names(content: dict[str, Any]) -> dict[int, str]:

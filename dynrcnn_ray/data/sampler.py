@@ -32,6 +32,7 @@ class TrainSampler(Sampler[list[Sample]]):
         seed: int,
         flip_probability: float,
         short_sides: Sequence[int] = (),
+        images: NDArray[np.int64] | None = None,
         start_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -45,12 +46,14 @@ class TrainSampler(Sampler[list[Sample]]):
             seed: Seed of the order and of the flips.
             flip_probability: Chance of a horizontal flip.
             short_sides: Each image draws one of these as its short side, in multi-scale training.
+            images: Positions of the images to train on, at least one. Default: all.
             start_step: The first step to yield, after a resume.
             rank: This worker's rank.
             world_size: Number of workers.
         """
         assert global_batch >= world_size, f"{world_size} ranks for a global batch of {global_batch}"
-        self._landscape = sizes[:, 0] > sizes[:, 1]
+        self._images = np.arange(len(sizes)) if images is None else images
+        self._landscape = sizes[self._images, 0] > sizes[self._images, 1]
         self._batch_size = global_batch
         self._total_steps = total_steps
         self._seed = seed
@@ -58,7 +61,7 @@ class TrainSampler(Sampler[list[Sample]]):
         self._short_sides = np.array(short_sides or (0,), dtype=np.int64)
         self._start_step = start_step
         self._share = share_of_worker(global_batch, rank, world_size)
-        self._steps_per_epoch = max(1, len(sizes) // global_batch)
+        self._steps_per_epoch = max(1, len(self._images) // global_batch)
         self._cached_epoch = -1
         self._cached_batches = np.empty((0, global_batch), dtype=np.int64)
 
@@ -88,10 +91,10 @@ class TrainSampler(Sampler[list[Sample]]):
         rng = np.random.default_rng([self._seed, _ORDER_STREAM, epoch])
         order = rng.permutation(len(self._landscape))
         if len(order) < self._batch_size:
-            return np.resize(order, (1, self._batch_size))
+            return self._images[np.resize(order, (1, self._batch_size))]
         groups = [order[self._landscape[order]], order[~self._landscape[order]]]
         whole = [len(group) // self._batch_size * self._batch_size for group in groups]
         leftovers = rng.permutation(np.concatenate([group[end:] for group, end in zip(groups, whole, strict=True)]))
         in_groups = np.concatenate([group[:end] for group, end in zip(groups, whole, strict=True)])
         used = np.concatenate([in_groups, leftovers])[: self._steps_per_epoch * self._batch_size]
-        return rng.permutation(used.reshape(-1, self._batch_size), axis=0)
+        return self._images[rng.permutation(used.reshape(-1, self._batch_size), axis=0)]

@@ -170,6 +170,7 @@ def train(
     worker = state.worker
     sampler = TrainSampler(
         dataset.sizes,
+        images=dataset.images_to_train_on(keep_empty=config.data.keep_empty_images),
         global_batch=config.train.global_batch,
         flip_probability=config.data.flip_probability,
         short_sides=config.data.train_short_sides,

@@ -1,5 +1,6 @@
 import itertools
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ BATCH = 4
 EPOCH = len(SIZES) // BATCH
 
 
-def sampler(sizes: np.ndarray = SIZES, *, seed: int = 3, **changes: int) -> TrainSampler:
-    settings = {"global_batch": BATCH, "total_steps": 3 * EPOCH} | changes
+def sampler(sizes: np.ndarray = SIZES, *, seed: int = 3, **changes: Any) -> TrainSampler:
+    settings: dict[str, Any] = {"global_batch": BATCH, "total_steps": 3 * EPOCH} | changes
     return TrainSampler(sizes, seed=seed, flip_probability=0.5, **settings)
 
 
