@@ -219,7 +219,7 @@ class DynamicTrainingState:
             "step": self.step,
             "values": of_workers,
             "records": self._records_of_all(all_reduce),
-            "recorded": self.recorded,
+            "recorded": list(self.recorded or []),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -245,7 +245,7 @@ class DynamicTrainingState:
         for name, value in zip(_VALUES, of_workers[0 if self.config.all_reduce else self._rank], strict=True):
             getattr(self, name).copy_(value)
         if self.recorded is not None:
-            self.recorded = list(state["recorded"] or [])
+            self.recorded = list(state["recorded"])
         self._records.zero_()
         self._records[:, :, self._own_slots] = state["records"][:, :, self._own_slots].to(self._records.device)
 

@@ -65,13 +65,21 @@ def test_a_file_of_weights_counts_by_its_content():
 
 
 def test_a_statistic_per_worker_makes_the_workers_decide():
-    released = change(PREPARED, dynamic={"convention": "released"})
-    assert change(released, run={"num_workers": 2}).trial_id != released.trial_id
+    for own in ({"convention": "released"}, {"convention": "mmdetection"}, {"all_reduce": False}):
+        of_workers = change(PREPARED, dynamic=own)
+        assert change(of_workers, run={"num_workers": 4}).trial_id != of_workers.trial_id
+
+
+@pytest.mark.parametrize("own", ["convention: released", "convention: mmdetection", "all_reduce: false"])
+def test_the_number_of_workers_may_not_change_where_it_decides(own: str):
+    with pytest.raises(ConfigError, match=r"run\.min_workers: 1 would let the number of workers change"):
+        from_yaml(f"run: {{num_workers: 2, min_workers: 1}}\ndynamic: {{{own}}}")
+    assert from_yaml("run: {num_workers: 2, min_workers: 1}").run.min_workers == 1
 
 
 def test_ids_do_not_change_from_release_to_release():
     """If this fails, trials in people's stores are no longer found: raise _ID_VERSION only if results change."""
-    assert PREPARED.trial_id == "7afc3d4556dd"
+    assert PREPARED.trial_id == "1b692ce48685"
 
 
 @pytest.mark.parametrize(("rois", "iou_top_k", "beta_top_k"), [(512, 75, 10), (128, 19, 3), (256, 38, 5), (1, 1, 1)])

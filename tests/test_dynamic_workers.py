@@ -1,6 +1,7 @@
 """Algorithm 1 over many workers: checkpoints, collectives, and the same result for any split."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config import RunConfig, TrialConfig
 from dynrcnn_ray.dynamic_training import AllReduceSum, DynamicTrainingState
 from tests.dynamic_cases import (
     EVERY_CONVENTION,
@@ -105,6 +106,64 @@ def test_one_all_reduce_every_c_steps(convention: str, world_size: int, interval
     for step in range(1, 3 * interval + 2):
         workers.step([random_image(rng, str(rng.choice(KINDS))) for _ in range(4)])
         assert workers.calls == [step // interval] * world_size
+
+
+@EVERY_CONVENTION
+def test_without_the_all_reduce_each_worker_follows_its_own_records(convention: str) -> None:
+    """Two workers of two images are two runs of two images, which meet for no collective."""
+    alone = make_config(global_batch=2, convention=convention, initial_iou=0.2, initial_beta=8.0)
+    together = make_config(convention=convention, all_reduce=False, initial_iou=0.2, initial_beta=8.0)
+    workers, singles = Workers(together, 2), [DynamicTrainingState(alone) for _ in range(2)]
+    rng = np.random.default_rng(5)
+    for _ in range(7):
+        images = [random_image(rng, "ordinary") for _ in range(4)]
+        workers.step(images)
+        for single, own in zip(singles, split(images, 2), strict=True):
+            run_alone(single, [own])
+    for state, single in zip(workers.states, singles, strict=True):
+        assert_identical(state, single)
+    assert workers.states[0].iou_now != workers.states[1].iou_now
+    assert workers.calls == [0, 0]
+
+
+def test_without_the_all_reduce_a_checkpoint_keeps_every_workers_values() -> None:
+    config, rng = make_config(all_reduce=False, initial_iou=0.2, initial_beta=8.0), np.random.default_rng(6)
+    workers, resumed = Workers(config, 2), Workers(config, 2)
+    steps = [[random_image(rng, "ordinary") for _ in range(4)] for _ in range(8)]
+    for images in steps[:4]:
+        workers.step(images)
+    checkpoint = workers.state_dict()
+    for state in resumed.states:
+        state.load_state_dict(checkpoint)
+    for images in steps[4:]:
+        workers.step(images)
+        resumed.step(images)
+    for state, other in zip(resumed.states, workers.states, strict=True):
+        assert_identical(state, other)
+    with pytest.raises(ValueError, match="2 workers, this run 1"):
+        DynamicTrainingState(config).load_state_dict(checkpoint)
+
+
+@pytest.mark.parametrize("all_reduce", [True, False])
+def test_recorded_statistics_are_those_of_all_workers(all_reduce: bool) -> None:
+    config = replace(make_config(all_reduce=all_reduce), run=RunConfig(record_statistics=True))
+    rng = np.random.default_rng(8)
+    steps = [[random_image(rng, "ordinary") for _ in range(4)] for _ in range(7)]
+    one, two = DynamicTrainingState(config), Workers(config, 2)
+    run_alone(one, steps[:3])
+    for images in steps[:3]:
+        two.step(images)
+    assert one.recorded is not None
+    assert len(one.recorded) == 1
+    for state in two.states:
+        assert state.recorded is not None
+        assert torch.equal(state.recorded[0], one.recorded[0])
+    checkpoint = two.state_dict()
+    resumed = DynamicTrainingState(replace(config, dynamic=replace(config.dynamic, all_reduce=True)))
+    resumed.load_state_dict(checkpoint)
+    run_alone(resumed, steps[3:])
+    assert resumed.recorded is not None
+    assert [interval.shape for interval in resumed.recorded] == [(3, 3, 4)] * 2
 
 
 # 4. Partition invariance.

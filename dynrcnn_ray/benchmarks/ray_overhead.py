@@ -29,7 +29,7 @@ def measure_ray_overhead(bench: Workbench, rounds: int, steps: int = STEPS) -> I
         # The first round does not count: a cluster that has just started is still at work.
         for number in range(1 + rounds):
             seeded = dataclasses.replace(config, seed=number)
-            # Elastic training is Ray Train's, even with a single worker.
+            # An elastic worker has a process of its own, even a single one.
             elastic = with_steps(seeded, steps, min_workers=1)
             runs = [
                 ("tune", lambda: _under_ray(seeded, bench, "tune")),  # noqa: B023
@@ -39,8 +39,8 @@ def measure_ray_overhead(bench: Workbench, rounds: int, steps: int = STEPS) -> I
             for name, run in runs if number % 2 == 0 else reversed(runs):
                 speeds[name].append(run())
     for name, kind, what in (
-        ("ray.images_per_second", "train", "training under Ray Train, 1 worker, mini"),
-        ("ray.images_per_second.itself", "tune", "training in the process of Tune's driver, mini"),
+        ("ray.images_per_second", "train", "training in a worker process of Ray Train, mini"),
+        ("ray.images_per_second.itself", "tune", "training by Ray Train's local mode, 1 worker, mini"),
     ):
         yield compared_row(
             name,

@@ -41,7 +41,7 @@ class Startup:
 def measure_startup(bench: Workbench, rounds: int) -> Iterator[Row]:
     """Two trials at once on a fresh cluster, the same two again on the warm one, and the parts that can be timed."""
     config = with_steps(bench.mini, 1, log_every=1)
-    # Elastic training is Ray Train's, even with a single worker.
+    # An elastic worker has a process of its own, even a single one.
     by_ray_train = with_steps(bench.mini, 1, log_every=1, min_workers=1)
     first, again, of_ray_train = [], [], []
     for number in range(rounds):

@@ -56,7 +56,12 @@ def build_workbench(scratch: Path, data_root: str = "") -> Workbench:
 def _mini() -> TrialConfig:
     base = base_config("mini")
     shapes = ShapesConfig(train_images=400, val_images=40)
-    return dataclasses.replace(base, data=prepare_data(dataclasses.replace(base.data, shapes=shapes)))
+    return dataclasses.replace(
+        base,
+        data=prepare_data(dataclasses.replace(base.data, shapes=shapes)),
+        # What is compared is one worker's.
+        run=dataclasses.replace(base.run, num_workers=1),
+    )
 
 
 def _resnet(data_root: str) -> TrialConfig:

@@ -29,13 +29,14 @@ def change(config: TrialConfig, **sections: dict[str, Any]) -> TrialConfig:
 
 
 def test_a_trial_trains_and_evaluates(smoke: TrialConfig):
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, Any]] = []
     outcome = run_trial(smoke, Worker(), on_row=rows.append)
     assert outcome.metrics.keys() == set(METRICS)
     assert outcome.history == rows
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
     for row in rows:
-        assert all(math.isfinite(value) for value in row.values())
+        assert all(math.isfinite(value) for name, value in row.items() if not name.startswith("worker_"))
+        assert (row["worker_T_now"], row["worker_beta_now"]) == ([row["T_now"]], [row["beta_now"]])
         assert row["loss"] == pytest.approx(sum(value for name, value in row.items() if name.startswith("loss_")))
         assert row["positives_iou50"] >= row["positives_iou70"] >= row["positives_iou90"] > 0
         assert 0 < row["positives"] <= 32
@@ -63,7 +64,7 @@ def test_a_resumed_trial_is_the_uninterrupted_one(smoke: TrialConfig, tmp_path: 
     ends = [torch.load(tmp_path / name / "10" / "state.pt", weights_only=True) for name in ("whole", "resumed")]
     for name, value in ends[0]["model"].items():
         assert torch.equal(value, ends[1]["model"][name]), name
-    for name in ("iou_now", "beta_now", "records"):
+    for name in ("values", "records"):
         assert torch.equal(ends[0]["dynamic"][name], ends[1]["dynamic"][name])
 
 
