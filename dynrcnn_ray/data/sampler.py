@@ -92,9 +92,11 @@ class TrainSampler(Sampler[list[Sample]]):
         order = rng.permutation(len(self._landscape))
         if len(order) < self._batch_size:
             return self._images[np.resize(order, (1, self._batch_size))]
+        # What an epoch leaves out is any image's turn; of the leftovers alone, a small group would never be seen.
+        order = order[: self._steps_per_epoch * self._batch_size]
         groups = [order[self._landscape[order]], order[~self._landscape[order]]]
         whole = [len(group) // self._batch_size * self._batch_size for group in groups]
         leftovers = rng.permutation(np.concatenate([group[end:] for group, end in zip(groups, whole, strict=True)]))
         in_groups = np.concatenate([group[:end] for group, end in zip(groups, whole, strict=True)])
-        used = np.concatenate([in_groups, leftovers])[: self._steps_per_epoch * self._batch_size]
+        used = np.concatenate([in_groups, leftovers])
         return self._images[rng.permutation(used.reshape(-1, self._batch_size), axis=0)]

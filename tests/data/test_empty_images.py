@@ -47,7 +47,7 @@ def test_training_sees_images_with_objects_alone(root: Path) -> None:
     assert dataset.images_to_train_on(keep_empty=True).tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("batch", [1, 2, 3, 5])
 def test_the_order_over_some_images_is_the_order_over_a_set_of_those_alone(batch: int) -> None:
     sizes = np.array([(40, 30), (30, 40), (40, 30), (30, 40), (40, 30), (40, 30), (30, 40)])
     some = np.array([0, 2, 3, 5, 6])

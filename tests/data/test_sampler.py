@@ -34,6 +34,12 @@ def test_every_image_once_an_epoch_up_to_the_dropped_remainder() -> None:
     assert seen == set(range(len(SIZES)))
 
 
+@pytest.mark.parametrize(("landscape", "portrait"), [(8, 3), (3, 8), (4, 1), (9, 9)])
+def test_every_image_has_its_turn_however_few_share_its_orientation(landscape: int, portrait: int) -> None:
+    sizes = np.array([(40, 30)] * landscape + [(30, 40)] * portrait)
+    assert set(images(list(sampler(sizes, total_steps=60)))) == set(range(len(sizes)))
+
+
 def test_epochs_differ_and_seeds_differ() -> None:
     batches = list(sampler())
     assert images(batches[:EPOCH]) != images(batches[EPOCH : 2 * EPOCH])
