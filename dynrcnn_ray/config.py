@@ -234,8 +234,8 @@ class RunConfig:
 
     num_workers: Positive = 1
     """Training workers; the global batch is split evenly over them."""
-    cpus_per_worker: Positive = 1
-    """CPU cores, and so threads, of each worker."""
+    cpus_per_worker: Annotated[float, Ge(0.01)] = 1
+    """CPU cores, and so threads, of each worker. Below 1, workers of one thread share a core."""
     gpu: bool = False
     """Give each worker one GPU."""
     loader_workers: Annotated[int, Ge(0)] = 0
@@ -254,6 +254,8 @@ class RunConfig:
     """How many of the newest checkpoints are kept."""
     record_statistics: bool = False
     """Keep every image's I_k and E_k of every step in the store."""
+    distinct_by_workers: bool = False
+    """Trials that differ in `num_workers` alone are different trials, to measure what the number of workers changes."""
     evaluate_checkpoints: bool = False
     """Evaluate at every checkpoint, and keep the one with the best AP as well."""
 
@@ -261,6 +263,11 @@ class RunConfig:
     def is_local(self) -> bool:
         """Whether a trial trains in the process of its driver: one worker, and always one."""
         return self.num_workers == 1 and not self.min_workers
+
+    @property
+    def threads_per_worker(self) -> int:
+        """As many as whole cores, at least one."""
+        return max(1, int(self.cpus_per_worker))
 
 
 @dataclass(frozen=True)
@@ -294,7 +301,7 @@ class TrialConfig:
             section.pop(path[-1], None)
         if self.model.weights_fingerprint:
             deciding["model"].pop("weights", None)
-        if not self.dynamic.is_independent_of_split:
+        if not self.dynamic.is_independent_of_split or self.run.distinct_by_workers:
             deciding["num_workers"] = self.run.num_workers
         canonical = json.dumps([_ID_VERSION, deciding], sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -100,7 +100,7 @@ def run_table7(arguments: Sequence[str]) -> int:
 
     data = prepare_data(base.data, include_masks=True)
     dataset = CocoDataset(data.root, data.val_split, include_masks=True)
-    torch.set_num_threads(base.run.cpus_per_worker)
+    torch.set_num_threads(base.run.threads_per_worker)
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     rows = []
     for index, config in enumerate(backbones):

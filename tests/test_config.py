@@ -77,6 +77,19 @@ def test_the_number_of_workers_may_not_change_where_it_decides(own: str):
     assert from_yaml("run: {num_workers: 2, min_workers: 1}").run.min_workers == 1
 
 
+def test_trials_can_be_told_apart_by_their_workers():
+    """As the experiment `sync` needs it: the run of one worker too is not the one whose workers do not matter."""
+    ids = {change(PREPARED, run={"num_workers": n, "distinct_by_workers": True}).trial_id for n in (1, 2, 4)}
+    assert len(ids | {PREPARED.trial_id}) == 4
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(0.125, 1), (1, 1), (2.5, 2), (4, 4)])
+def test_workers_that_share_a_core_have_one_thread_each(cores: float, threads: int):
+    config = change(PREPARED, run={"cpus_per_worker": cores})
+    assert config.run.threads_per_worker == threads
+    assert from_yaml(to_yaml(config)) == config
+
+
 def test_ids_do_not_change_from_release_to_release():
     """If this fails, trials in people's stores are no longer found: raise _ID_VERSION only if results change."""
     assert PREPARED.trial_id == "1b692ce48685"
@@ -96,6 +109,7 @@ def test_ranks_are_in_proportion_to_the_rois(rois: int, iou_top_k: int, beta_top
         ("train: {steps: many}", "train.steps: 'many' must be a valid integer"),
         ("dynamic: {convention: mine}", "dynamic.convention: 'mine' must be 'paper', 'mmdetection' or 'released'"),
         ("train: {learning_rate: .nan}", "train.learning_rate: nan must be a finite number"),
+        ("run: {cpus_per_worker: 0}", "run.cpus_per_worker: 0 must be greater than or equal to 0.01"),
         ("run: {num_workers: 3}", "run.num_workers: 3 does not divide"),
         ("model: {backbone: tiny}", "model.weights: 'imagenet' fits a ResNet"),
         ("train: {precision: float16}", "train.precision: 'float16' needs a GPU"),

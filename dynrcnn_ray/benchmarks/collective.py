@@ -131,7 +131,7 @@ def _all_reduce_worker(rank: int, workers: int, shape: tuple[int, ...], rounds: 
 
 
 def _step_seconds(config: TrialConfig) -> float:
-    torch.set_num_threads(config.run.cpus_per_worker)
+    torch.set_num_threads(config.run.threads_per_worker)
     dataset = train_split(config)
     state = build_training_state(config, len(dataset.class_names), Worker())
     state.model.train()

@@ -67,7 +67,7 @@ def _run_one_after_another(trials: list[TrialConfig], folder: Path) -> None:
     """The engine alone, each trial's row and dynamics written as the grid does it."""
     store = ResultStore.open(folder)
     for config in trials:
-        torch.set_num_threads(config.run.cpus_per_worker)
+        torch.set_num_threads(config.run.threads_per_worker)
         outcome = run_trial(config, Worker())
         store.write_dynamics(config.trial_id, outcome.history)
         store.write_detections(config.trial_id, outcome.detections)

@@ -24,7 +24,7 @@ _WITHIN_NOISE = Must("1 x within noise: 0.98 x to 1.02 x", low=0.98, high=1.02)
 def measure_inference(bench: Workbench, rounds: int) -> Iterator[Row]:
     """One image at a time, at scale mini and with ResNet-50-FPN."""
     for label, config, count in (("mini", bench.mini, rounds), ("ResNet-50 320 px", bench.resnet, max(2, rounds // 4))):
-        torch.set_num_threads(config.run.cpus_per_worker)
+        torch.set_num_threads(config.run.threads_per_worker)
         yield _row(label, config, count)
 
 

@@ -19,7 +19,7 @@ from dynrcnn_ray.engine.training import build_training_state
 def measure_loader(bench: Workbench, rounds: int) -> Iterator[Row]:
     """Images per second of the loader alone and of training, and the share of a step that waits for images."""
     for label, config, steps in (("mini", bench.mini, 20), ("ResNet-50 320 px", bench.resnet, 3)):
-        torch.set_num_threads(config.run.cpus_per_worker)
+        torch.set_num_threads(config.run.threads_per_worker)
         key = label.split()[0].lower()
         yield _throughput_row(key, label, config, steps, rounds)
         for processes in (0, 1):
@@ -50,7 +50,7 @@ def _throughput_row(key: str, label: str, config: TrialConfig, steps: int, round
     return compared_row(
         f"loader.{key}.throughput",
         f"reading and decoding on one core, {label}",
-        f"what training takes on {config.run.cpus_per_worker} cores",
+        f"what training takes on {config.run.cpus_per_worker:g} cores",
         paired(load, work, rounds=rounds),
         "images per second",
     )

@@ -58,7 +58,7 @@ def _resident_while_training(config: TrialConfig, seed: int) -> list[float]:
 
 def _train_and_watch(text: str, seed: int) -> list[float]:
     config = from_yaml(text)
-    torch.set_num_threads(config.run.cpus_per_worker)
+    torch.set_num_threads(config.run.threads_per_worker)
     dataset = train_split(config)
     torch.manual_seed(seed)
     state = build_training_state(config, len(dataset.class_names), Worker())

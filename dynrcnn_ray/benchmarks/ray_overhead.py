@@ -61,7 +61,7 @@ def _under_ray(config: TrialConfig, bench: Workbench, kind: str) -> float:
 
 
 def _bare(config: TrialConfig) -> float:
-    torch.set_num_threads(config.run.cpus_per_worker)
+    torch.set_num_threads(config.run.threads_per_worker)
     dataset = train_split(config)
     state = build_training_state(config, len(dataset.class_names), Worker())
     train(config, state, dataset, on_row=lambda row: None, on_checkpoint=lambda _: None)

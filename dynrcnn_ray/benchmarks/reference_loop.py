@@ -40,7 +40,7 @@ def measure_reference_loop(bench: Workbench, rounds: int) -> Iterator[Row]:
 
 
 def _row(label: str, config: TrialConfig, steps: int, rounds: int, must: Must) -> Row:
-    torch.set_num_threads(config.run.cpus_per_worker)
+    torch.set_num_threads(config.run.threads_per_worker)
     images = steps * config.train.global_batch
     ours, reference = timed(our_loop(config, steps)), timed(reference_loop(config, steps))
     return compared_row(

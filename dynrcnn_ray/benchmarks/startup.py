@@ -113,7 +113,7 @@ def _import_seconds() -> float:
 
 
 def _data_and_model_seconds(config: TrialConfig) -> float:
-    torch.set_num_threads(config.run.cpus_per_worker)
+    torch.set_num_threads(config.run.threads_per_worker)
     started = time.perf_counter()
     dataset = train_split(config)
     build_training_state(config, len(dataset.class_names), Worker())

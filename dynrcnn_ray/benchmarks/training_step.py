@@ -26,12 +26,12 @@ _ROUNDS_OF_RESNET = 20
 
 def measure_training_step(bench: Workbench, rounds: int) -> Iterator[Row]:
     """Dynamic training on against off, our heads with and without DLA and DSL, and the share of the rest of a step."""
-    torch.set_num_threads(bench.mini.run.cpus_per_worker)
+    torch.set_num_threads(bench.mini.run.threads_per_worker)
     # First, in a process that holds nothing else yet, as a training's own does.
     yield _outside_row(bench.mini, rounds)
     few = max(2, rounds // _ROUNDS_OF_RESNET)
     for label, config, count in (("mini", bench.mini, rounds), ("ResNet-50 320 px", bench.resnet, few)):
-        torch.set_num_threads(config.run.cpus_per_worker)
+        torch.set_num_threads(config.run.threads_per_worker)
         key = label.split()[0].lower()
         yield compared_row(
             f"training_step.{key}.dynamic",
@@ -48,7 +48,7 @@ def measure_training_step(bench: Workbench, rounds: int) -> Iterator[Row]:
             _against(config, _dynamic_step(_fixed(config)), count),
             "seconds a step",
         )
-    torch.set_num_threads(bench.mini.run.cpus_per_worker)
+    torch.set_num_threads(bench.mini.run.threads_per_worker)
     yield _telemetry_row(bench.mini, rounds)
     yield _preloaded_row(bench.mini, max(2, rounds // 30))
 

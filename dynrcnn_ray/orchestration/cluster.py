@@ -66,18 +66,20 @@ def trials_at_once(run: RunConfig) -> int:
         there = _amounts({kind: ray.cluster_resources().get(kind, 0) for kind in of_worker})
         raise ConfigError(
             f"run.{field}: {needed} workers of {_amounts(of_worker)} each do not fit, the cluster has {there} on "
-            f"{len(running)} nodes, places for {now}{_growth(later)}; ask for less or add nodes"
+            f"{len(running)} nodes, places for {now}{_growth(later)}; ask for less, let workers share cores "
+            "(run.cpus_per_worker below 1), or add nodes"
         )
     # An elastic trial may start on less than it asks for.
     return max(1, max(now, later) // run.num_workers)
 
 
-def _places(node: Mapping[str, float], of_worker: Mapping[str, int]) -> int:
+def _places(node: Mapping[str, float], of_worker: Mapping[str, float]) -> int:
     """Workers that fit on one node; what is left over on two nodes does not add up to a place."""
-    return min(int(node.get(kind, 0) // amount) for kind, amount in of_worker.items())
+    # Ray counts in units of 0.0001; by floats alone, 1 core would have 9 places of 0.1.
+    return min(round(1e4 * node.get(kind, 0)) // round(1e4 * amount) for kind, amount in of_worker.items())
 
 
-def _places_to_start(of_worker: Mapping[str, int]) -> int:
+def _places_to_start(of_worker: Mapping[str, float]) -> int:
     """Workers that fit on the nodes which the autoscaler may start, those with the most places first."""
     cluster = _autoscaled_cluster()
     head, at_most = cluster["head_node_type"], cluster["max_workers"]

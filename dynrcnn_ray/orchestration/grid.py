@@ -1,4 +1,4 @@
-"""A grid of trials under Ray Tune: as many at once as fit, each by a driver of its own."""
+"""A grid of trials under Ray Tune: as many of a kind at once as fit, each by a driver of its own."""
 
 import logging
 import tempfile
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ray import tune
 from ray.tune.experiment import Trial
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config import RunConfig, TrialConfig
 from dynrcnn_ray.config_yaml import from_yaml, to_yaml
 from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
@@ -34,7 +34,7 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
     """Run all trials; each leaves its row in the store. One that fails does not stop the others.
 
     Args:
-        trials: at least one; all ask for the same resources.
+        trials: at least one.
         storage: the store's absolute path or URI.
         git_commit: the code's commit, for the rows.
 
@@ -46,19 +46,33 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
     progress = ProgressLines(len(trials))
     # Tune's own files are of no use afterwards: the store is what counts.
     with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
-        for wave in _waves(trials):
+        waves = _waves(trials)
+        # What does not fit is refused before anything is trained.
+        for wave in waves:
+            trials_at_once(wave[0].config.run)
+        for wave in waves:
             for result in _tuner(wave, storage, git_commit, scratch, progress).fit():
                 if result.error and result.config:
                     record_lost_driver(result.config["trial"], result.error)
 
 
 def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
-    """First every training once, then the trials that only test the same weights in another way."""
+    """First every training once, then the trials that only test the same weights in another way.
+
+    The trials of a wave ask for the same resources: a driver that Tune keeps for the next trial holds its own.
+    """
     first: dict[str, PlannedTrial] = {}
+    waves: dict[tuple[bool, RunConfig], list[PlannedTrial]] = {}
     for trial in trials:
-        first.setdefault(trial.config.training_id, trial)
-    again = [trial for trial in trials if first[trial.config.training_id] is not trial]
-    return [wave for wave in (list(first.values()), again) if wave]
+        is_again = first.setdefault(trial.config.training_id, trial) is not trial
+        waves.setdefault((is_again, _asks_for(trial.config.run)), []).append(trial)
+    return [waves[key] for key in sorted(waves, key=lambda key: key[0])]
+
+
+def _asks_for(run: RunConfig) -> RunConfig:
+    """What a run needs of the cluster, and nothing else."""
+    names = ("num_workers", "min_workers", "cpus_per_worker", "gpu", "max_failures")
+    return RunConfig(**{name: getattr(run, name) for name in names})
 
 
 def _tuner(

@@ -34,7 +34,7 @@ def train_worker(payload: dict[str, str]) -> dict[str, Any]:
     worker = Worker.of_this_process(ray.train.torch.get_device())
     # For the same reason reports go to Tune itself there.
     report: Report = tune.report if config.run.is_local else ray.train.report
-    torch.set_num_threads(config.run.cpus_per_worker)
+    torch.set_num_threads(config.run.threads_per_worker)
     checkpoints = CheckpointFolder(StoreFiles.open(payload["storage"]), config.training_id)
 
     def report_row(row: DynamicsRow) -> None:
