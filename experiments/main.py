@@ -4,6 +4,7 @@ python experiments/main.py                 what there is
 python experiments/main.py list            every experiment, its place in the paper, its rows and trials
 python experiments/main.py table3          train, evaluate and print Table 3; so for table1 to table9
 python experiments/main.py figure5         train what Figure 5 needs and draw it; so for figure1 to figure5
+python experiments/main.py sync            what the all-reduce over the workers changes, with and without it
 python experiments/main.py all             every table and figure; with --dry-run, the plan and how long it takes
 python experiments/main.py check-data      check a data set before anything is trained on it
 python experiments/main.py train           train one trial
@@ -34,6 +35,7 @@ from experiments import (
     figure3,
     figure4,
     figure5,
+    sync,
     table1,
     table2,
     table3,
@@ -66,7 +68,7 @@ OF_THE_PAPER: tuple[Experiment, ...] = tuple(
     )
 )
 """What `all` runs. Table 7 is timed, not trained: it has a command of its own."""
-EXPERIMENTS = (*OF_THE_PAPER, table4_wide.EXPERIMENT)
+EXPERIMENTS = (*OF_THE_PAPER, table4_wide.EXPERIMENT, sync.EXPERIMENT)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -108,8 +108,8 @@ def _difference_of_the_all_reduce(table: pd.DataFrame) -> list[str]:
     difference = paired_difference(*(dict(enumerate(rows[kind][key] for key in pairs)) for kind in (True, False)))
     interval = "" if len(pairs) == 1 else f" [{difference.low:+.1f}, {difference.high:+.1f}]"
     return [
-        f"AP with the all-reduce minus AP without it, rows that differ in nothing else: {difference.mean:+.1f}{interval} "
-        f"over {len(pairs)} pairs."
+        f"AP with the all-reduce minus AP without it: {difference.mean:+.1f}{interval} over {len(pairs)} pairs of rows "
+        "that differ in nothing else."
     ]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 CHECK = "✓"
 """The cell of a component that is switched on, as in the paper's Table 3."""
 EMPTY_CELLS = ("", "-")
-_PLAIN_COLUMNS = ("Setting", "Method", "Backbone", "Task")
+_PLAIN_COLUMNS = ("Setting", "Method", "Backbone", "Task", "Convention")
 """Columns whose cells are understood without the column's name."""
 
 

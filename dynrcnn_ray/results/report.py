@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dynrcnn_ray.results.drift import DYNAMICS_COLUMNS, with_drift
 from dynrcnn_ray.results.figures import figure1, figure5
 from dynrcnn_ray.results.figures.figure1 import draw_figure1
 from dynrcnn_ray.results.figures.figure2 import draw_figure2
@@ -12,16 +13,20 @@ from dynrcnn_ray.results.figures.figure3 import draw_figure3
 from dynrcnn_ray.results.figures.figure4 import draw_figure4
 from dynrcnn_ray.results.figures.figure5 import draw_figure5, draw_trends
 from dynrcnn_ray.results.figures.style import figure_bytes
+from dynrcnn_ray.results.figures.sync import draw_workers
+from dynrcnn_ray.results.figures.sync_simulated import draw_simulated_workers
 from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.simulation import records_of
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_latex import table_to_latex
 from dynrcnn_ray.results.table_text import table_to_markdown, table_to_text
-from dynrcnn_ray.results.tables import build_table, table_to_parquet_bytes, trial_columns
+from dynrcnn_ray.results.tables import build_table, drift_columns, table_to_parquet_bytes, trial_columns
 
 _OF_DYNAMICS = {"figure1": (draw_figure1, figure1.COLUMNS), "figure5": (draw_figure5, figure5.COLUMNS)}
 _TRENDS = (draw_trends, figure5.COLUMNS)
 _OF_PROPOSALS = {"figure2": draw_figure2, "figure3": draw_figure3}
 _OF_FORMULA = {"figure4": draw_figure4}
+_OF_WORKERS = "sync"
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,30 @@ class DrawnReport:
 def is_figure(experiment: str) -> bool:
     """Whether an experiment is one of the paper's figures; any other is a table."""
     return experiment in {*_OF_DYNAMICS, *_OF_PROPOSALS, *_OF_FORMULA}
+
+
+def figure_names(experiment: str) -> tuple[str, ...]:
+    """Names of the figures that an experiment may have: files of `figures/` without their ending."""
+    if experiment == _OF_WORKERS:
+        return (f"{experiment}_workers", f"{experiment}_simulated")
+    return (experiment if is_figure(experiment) else f"figure5_{experiment}",)
+
+
+def table_of(store: ResultStore, plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """The table of a plan, as from `build_table`, with what its columns need besides the trials' own rows.
+
+    Args:
+        store: where to read it.
+        plan: rows as in `schemas.PLAN`, of one experiment; not empty.
+        trials: rows as in `schemas.TRIALS`.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    if drift_columns(plan):
+        finished = trials.loc[trials["status"] == "finished", "trial_id"]
+        trials = with_drift(plan, trials, store.dynamics(finished, DYNAMICS_COLUMNS))
+    return build_table(plan, trials)
 
 
 def draw_report(store: ResultStore, experiment: str, trials: pd.DataFrame | None = None) -> DrawnReport:
@@ -65,14 +94,13 @@ def draw_report(store: ResultStore, experiment: str, trials: pd.DataFrame | None
     files: dict[str, bytes] = {}
     text = ""
     if not is_figure(experiment):
-        table = build_table(plan, rows)
+        table = table_of(store, plan, rows)
         text = table_to_text(table, plan)
         files[f"tables/{experiment}.parquet"] = table_to_parquet_bytes(table, plan)
         files[f"tables/{experiment}.md"] = table_to_markdown(table, plan).encode()
         files[f"tables/{experiment}.tex"] = table_to_latex(table, plan).encode()
-    figure = draw_figure(store, experiment, plan, set(rows.loc[rows["status"] == "finished", "trial_id"]))
-    if figure is not None:
-        name = experiment if is_figure(experiment) else f"figure5_{experiment}"
+    finished = set(rows.loc[rows["status"] == "finished", "trial_id"])
+    for name, figure in draw_figures(store, experiment, plan, finished).items():
         files[f"figures/{name}.png"] = figure_bytes(figure, "png")
         files[f"figures/{name}.svg"] = figure_bytes(figure, "svg")
 
@@ -81,8 +109,8 @@ def draw_report(store: ResultStore, experiment: str, trials: pd.DataFrame | None
     return DrawnReport(text, [store.files.describe_path(relative) for relative in files])
 
 
-def draw_figure(store: ResultStore, experiment: str, plan: pd.DataFrame, finished: set[str]) -> Figure | None:
-    """The figure of an experiment: the paper's if it is one of its figures, else the trends of the table's rows.
+def draw_figures(store: ResultStore, experiment: str, plan: pd.DataFrame, finished: set[str]) -> dict[str, Figure]:
+    """The figures of an experiment, by name: the paper's if it is one of its figures, else those of the table's rows.
 
     Args:
         store: where to read what the trials recorded.
@@ -91,11 +119,19 @@ def draw_figure(store: ResultStore, experiment: str, plan: pd.DataFrame, finishe
         finished: ids of the plan's trials that have finished.
 
     Returns:
-        None if no finished trial has recorded what the figure shows.
+        Those for which a finished trial has recorded what they show.
 
     Raises:
         StoreError: the store cannot be read.
     """
+    if experiment == _OF_WORKERS:
+        figures = (_workers(store, plan, finished), _simulated_workers(store, plan, finished))
+    else:
+        figures = (_one_figure(store, experiment, plan, finished),)
+    return {name: figure for name, figure in zip(figure_names(experiment), figures, strict=True) if figure is not None}
+
+
+def _one_figure(store: ResultStore, experiment: str, plan: pd.DataFrame, finished: set[str]) -> Figure | None:
     if experiment in _OF_FORMULA:
         return _OF_FORMULA[experiment]()
     if experiment in _OF_PROPOSALS:
@@ -104,6 +140,23 @@ def draw_figure(store: ResultStore, experiment: str, plan: pd.DataFrame, finishe
         draw, columns = _OF_DYNAMICS.get(experiment, _TRENDS)
         recorded = store.dynamics(finished, columns)
     return draw(plan, recorded) if len(recorded) else None
+
+
+def _workers(store: ResultStore, plan: pd.DataFrame, finished: set[str]) -> Figure | None:
+    recorded = store.dynamics(finished, DYNAMICS_COLUMNS)
+    return draw_workers(plan, recorded) if len(recorded) else None
+
+
+def _simulated_workers(store: ResultStore, plan: pd.DataFrame, finished: set[str]) -> Figure | None:
+    """From the first finished trial of the plan that recorded its images' statistics."""
+    for line in plan.loc[plan["trial_id"].isin(finished), :].to_dict("records"):
+        statistics = store.statistics([line["trial_id"]])
+        if len(statistics):
+            [trial] = store.trials([line["trial_id"]], ["trial_id", "config"]).to_dict("records")
+            dynamic = store.config_of(trial).dynamic
+            records = records_of(statistics, dynamic.initial_iou, dynamic.initial_beta)
+            return draw_simulated_workers(plan, records, dynamic.update_interval, int(line["seed"]))
+    return None
 
 
 def _plan(store: ResultStore, experiment: str) -> pd.DataFrame:

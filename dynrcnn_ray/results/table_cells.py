@@ -12,11 +12,15 @@ import pandas as pd
 
 from dynrcnn_ray.results.statistics import holds_zero
 from dynrcnn_ray.results.table_notes import ZERO_MARK, table_notes
-from dynrcnn_ray.results.tables import baseline_rows, label_columns, metric_columns
+from dynrcnn_ray.results.tables import baseline_rows, drift_columns, label_columns, metric_columns
 
 _NOTHING = "-"
 _DELTA = "ΔAP"
 _DIFFERENCES_TITLE = "Differences to the baseline, paired by seed"
+_DRIFT_TITLE = (
+    "How far the workers lie apart in T_now and beta_now (the largest minus the smallest, mean over the updates), and "
+    "from the trial of one worker (mean absolute difference over updates and workers)"
+)
 _COURSE_TITLE = (
     "Algorithm 1 in the last step (where DLA or DSL is off, T_now or beta_now was only recorded); "
     "how many updates kept the old value because there was nothing to measure"
@@ -73,7 +77,7 @@ class Grid:
     """Lines below a head.
 
     Attributes:
-        name: empty for the table itself, "differences" or "course".
+        name: empty for the table itself, "drift", "differences" or "course".
         title: one line, without a full stop.
         columns: the head.
         lines: at least one.
@@ -95,8 +99,9 @@ class TableCells:
         run: scale and seeds: half a sentence, without a full stop.
         command: what made the table.
         notes: sentences that explain the table's lines and signs.
-        grids: the table itself first; its `title` says what it shows. Then the differences to the baseline if any has
-            an interval, and the course of Algorithm 1 if any row has finished.
+        grids: the table itself first; its `title` says what it shows. Then how far workers drift apart if the plan
+            asks for it, the differences to the baseline if any has an interval, and the course of Algorithm 1 if any
+            row has finished.
     """
 
     experiment: str
@@ -116,7 +121,8 @@ def make_cells(table: pd.DataFrame, plan: pd.DataFrame) -> TableCells:
     """
     seeds = ", ".join(str(seed) for seed in sorted({int(seed) for seed in plan["seed"].dropna()}))
     scales = ", ".join(dict.fromkeys(plan["scale"]))
-    grids = [_main_grid(table, plan), _difference_grid(table, plan), _course_grid(table, plan)]
+    make = (_main_grid, _drift_grid, _difference_grid, _course_grid)
+    grids = [make_grid(table, plan) for make_grid in make]
     return TableCells(
         experiment=plan["experiment"].iloc[0],
         anchor=plan["anchor"].iloc[0],
@@ -158,6 +164,17 @@ def _main_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid:
 
     texts = [Column(name, is_number=False) for name in [*labels, "", "n"]]
     return Grid("", plan["title"].iloc[0], (*texts, *(Column(name) for name in numbers)), tuple(lines))
+
+
+def _drift_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
+    """How far the workers drift apart; None if the plan does not ask, or no row has finished."""
+    columns = drift_columns(plan)
+    rows = [row for row in table.to_dict("records") if row["n"]]
+    if not columns or not rows:
+        return None
+    lines = [Line((Cell(row["name"]), *(_drift(row, column) for column in columns))) for row in rows]
+    heads = [column.replace("apart_", "apart: ").replace("from_one_", "from one: ") for column in columns]
+    return Grid("drift", _DRIFT_TITLE, (Column("", is_number=False), *map(Column, heads)), tuple(lines))
 
 
 def _difference_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
@@ -223,6 +240,13 @@ def _seeds(row: Mapping[Any, Any]) -> str:
 def _measured(row: Mapping[Any, Any], metric: str) -> Cell:
     deviation = row[f"{metric}_std"]
     return Cell(_number(row[metric]), spread="" if math.isnan(deviation) else f"± {deviation:.1f}")
+
+
+def _drift(row: Mapping[Any, Any], column: str) -> Cell:
+    value, deviation = row[column], row[f"{column}_std"]
+    if math.isnan(value):
+        return Cell(_NOTHING)
+    return Cell(f"{value:.4f}", spread="" if math.isnan(deviation) else f"± {deviation:.4f}")
 
 
 def _difference(row: Mapping[Any, Any], metric: str, *, with_interval: bool) -> Cell:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from dynrcnn_ray.results.drift import drift_notes
 from dynrcnn_ray.results.schemas import METRICS
-from dynrcnn_ray.results.tables import baseline_rows, metric_columns
+from dynrcnn_ray.results.tables import baseline_rows, drift_columns, metric_columns
 
 ZERO_MARK = "≈0"
 """Stands behind a difference that its interval cannot tell from zero."""
@@ -27,6 +28,8 @@ def table_notes(table: pd.DataFrame, plan: pd.DataFrame) -> list[str]:
         notes.append("AP in percent.")
     if max(table["n"]) > 1:
         notes.append("± is the sample standard deviation over the n seeds.")
+    if drift_columns(plan):
+        notes += drift_notes(table)
     if "delta_n" in table:
         notes += _difference_notes(table, plan)
     return notes

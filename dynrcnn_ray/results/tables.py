@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from dynrcnn_ray.results.drift import DRIFT
 from dynrcnn_ray.results.labels import row_names
 from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.schemas import TRIALS, optional, required, versioned
@@ -25,8 +26,13 @@ def label_columns(plan: pd.DataFrame) -> list[str]:
 
 
 def metric_columns(plan: pd.DataFrame) -> list[str]:
-    """Names of the metrics, in the plan's order."""
-    return list(plan["metrics"].iloc[0])
+    """Names of the metrics that trials have of themselves, in the plan's order."""
+    return [name for name in plan["metrics"].iloc[0] if name not in DRIFT]
+
+
+def drift_columns(plan: pd.DataFrame) -> list[str]:
+    """Names of the plan's metrics that tell how far workers drift apart, in its order; most plans have none."""
+    return [name for name in plan["metrics"].iloc[0] if name in DRIFT]
 
 
 def trial_columns(plan: pd.DataFrame) -> list[str]:
@@ -46,13 +52,15 @@ def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         plan: rows as in `schemas.PLAN`, of one experiment; not empty.
-        trials: rows as in `schemas.TRIALS`; trials that the plan does not name are left out.
+        trials: rows as in `schemas.TRIALS`; trials that the plan does not name are left out. For a plan that asks for
+            columns of `DRIFT`, as from `with_drift`.
 
     Returns:
         Columns `row`; `name`, the row's name; one a label; `source` ("measured", or "reported" for a row that names no
         trial); `status` ("finished" if any seed has finished, else "failed" if any has failed, else "missing"; or
         "reported"); `n` (finished seeds) and `n_planned`. For each metric M, in percent: `M` (mean over the finished
-        seeds), `M_std` (sample standard deviation, null for fewer than two), `M_paper`, `M_minus_paper`. Then `COURSE`.
+        seeds), `M_std` (sample standard deviation, null for fewer than two), `M_paper`, `M_minus_paper`. Then `COURSE`,
+        and for each column D of `DRIFT` that the plan asks for: `D` and `D_std`.
 
         If the plan has a baseline, also `delta_n`, the seeds that both the row and its baseline have finished, and for
         each metric M, in percent: `delta_M`, the mean over those seeds of the row's M minus the baseline's;
@@ -71,9 +79,10 @@ def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     baselines = baseline_rows(plan)
     rows: list[dict[str, Any]] = []
     for name, lines in zip(names, settings.values(), strict=True):
-        row = _table_row(name, lines, results, label_columns(plan))
+        row = _table_row(name, lines, results, plan)
         if baselines:
-            row |= _differences(lines, settings.get(baselines.get(row["row"], -1), []), results)
+            baseline = settings.get(baselines.get(row["row"], -1), [])
+            row |= _differences(lines, baseline, results, metric_columns(plan))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -86,6 +95,8 @@ def table_to_parquet_bytes(table: pd.DataFrame, plan: pd.DataFrame) -> bytes:
     for metric in metric_columns(plan):
         fields += _percents(metric, f"{metric}_std", f"{metric}_paper", f"{metric}_minus_paper")
     fields += [optional(name, pa.float64(), TRIALS.field(name).metadata[b"unit"].decode()) for name in COURSE]
+    for name in drift_columns(plan):
+        fields += [optional(column, pa.float64(), DRIFT[name]) for column in (name, f"{name}_std")]
     if "delta_n" in table:
         fields.append(required("delta_n", pa.int32(), "seeds"))
         for metric in metric_columns(plan):
@@ -99,7 +110,7 @@ def _percents(*names: str) -> list[pa.Field]:
 
 
 def _table_row(
-    name: str, lines: _Setting, results: Mapping[str, Mapping[Any, Any]], columns: list[str]
+    name: str, lines: _Setting, results: Mapping[str, Mapping[Any, Any]], plan: pd.DataFrame
 ) -> dict[str, Any]:
     labels: Mapping[str, str] = dict(lines[0]["labels"])
     planned = [line["trial_id"] for line in lines if isinstance(line["trial_id"], str)]
@@ -108,12 +119,12 @@ def _table_row(
 
     row: dict[str, Any] = {"row": lines[0]["row"]}
     row["name"] = name
-    row |= {column: labels.get(column, "") for column in columns}
+    row |= {column: labels.get(column, "") for column in label_columns(plan)}
     row["source"] = "measured" if planned else "reported"
     row["status"] = "finished" if finished else "failed" if is_known else "missing" if planned else "reported"
     row["n"] = len(finished)
     row["n_planned"] = len(planned)
-    for metric in lines[0]["metrics"]:
+    for metric in metric_columns(plan):
         values = _values(lines, results, metric).values()
         paper = _reported(lines, metric)
         row[metric] = mean(values)
@@ -122,14 +133,19 @@ def _table_row(
         row[f"{metric}_minus_paper"] = row[metric] - paper
     for column in COURSE:
         row[column] = mean(trial[column] for trial in finished.values())
+    for column in drift_columns(plan):
+        values = [trial[column] for trial in finished.values()]
+        row |= {column: mean(values), f"{column}_std": sample_deviation(values)}
     return row
 
 
-def _differences(lines: _Setting, baseline: _Setting, results: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
+def _differences(
+    lines: _Setting, baseline: _Setting, results: Mapping[str, Mapping[Any, Any]], metrics: list[str]
+) -> dict[str, Any]:
     """A row's differences to its baseline; an empty `baseline` gives nulls."""
     shared = _finished(lines, results).keys() & _finished(baseline, results).keys()
     columns: dict[str, Any] = {"delta_n": len(shared)}
-    for metric in lines[0]["metrics"]:
+    for metric in metrics:
         difference = paired_difference(_values(lines, results, metric), _values(baseline, results, metric))
         columns[f"delta_{metric}"] = difference.mean
         columns[f"delta_{metric}_low"] = difference.low

@@ -62,7 +62,7 @@ def test_the_paper_protocols_at_its_own_scale():
 
 
 def test_baselines_train_without_dynamic_parts():
-    for experiment in EXPERIMENTS:
+    for experiment in OF_THE_PAPER:
         rows = experiment.rows(base_config("mini"))
         for index in {row.baseline for row in rows} - {None}:
             assert index is not None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dynrcnn_ray.results.files import StoreError
-from dynrcnn_ray.results.report import draw_figure, draw_report, is_figure
+from dynrcnn_ray.results.report import draw_figures, draw_report, is_figure
 
 
 def proposal_columns() -> dict[str, np.ndarray]:
@@ -48,7 +48,7 @@ def write_figure_plan(store, name: str, trial_ids: list[str]) -> None:
 
 
 def figure_of(store, name):
-    return draw_figure(store, name, store.plan(name), store.finished_trials())
+    return draw_figures(store, name, store.plan(name), store.finished_trials()).get(name)
 
 
 def test_report_writes_a_table_and_its_trends(table3_store, tmp_path):

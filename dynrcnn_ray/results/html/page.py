@@ -12,12 +12,12 @@ from dynrcnn_ray.results.html.pictures import pictures_html
 from dynrcnn_ray.results.html.tables import grid_html, table_html
 from dynrcnn_ray.results.html.trials import COMPACT, MOST_WITH_DETAILS, trials_html
 from dynrcnn_ray.results.labels import row_label
-from dynrcnn_ray.results.report import is_figure
+from dynrcnn_ray.results.report import figure_names, is_figure, table_of
 from dynrcnn_ray.results.schemas import SPEED, TRIALS
 from dynrcnn_ray.results.speed_table import SPEED_FILE, SPEED_TITLE, speed_grid, speed_note
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_cells import make_cells
-from dynrcnn_ray.results.tables import build_table, trial_columns
+from dynrcnn_ray.results.tables import trial_columns
 
 REPORT_FILE = "report.html"
 _LARGEST_SVG = 400_000
@@ -133,10 +133,11 @@ def _experiment_html(store: ResultStore, name: str, plan: pd.DataFrame, trials: 
     if is_figure(name):
         parts.append(_figure_html(store, name))
     else:
-        parts.append(table_html(make_cells(build_table(plan, own), plan)))
+        parts.append(table_html(make_cells(table_of(store, plan, own), plan)))
         parts += [f'<p class="warning">{escape(text)}</p>' for text in _warnings(store, own)]
         files = " · ".join(f'<a href="tables/{name}.{kind}">{kind}</a>' for kind in ("md", "tex", "parquet"))
-        parts += [_figure_html(store, f"figure5_{name}"), f'<p class="soft">This table as a file: {files}</p>']
+        parts += [_figure_html(store, figure) for figure in figure_names(name)]
+        parts += [f'<p class="soft">This table as a file: {files}</p>']
     parts.append(f'<pre class="command">{escape(plan["command"].iloc[0])}</pre>')
     return "\n".join(parts)
 

@@ -1,0 +1,119 @@
+"""How far many workers would drift apart: T_now and beta_now from a run's records, dealt out to any number of workers.
+
+Only the spread that comes from each worker seeing other images is simulated. What is dealt out was measured while all
+images followed one T_now and one beta_now: that E_k follows T_now, and that weights follow both, is left out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+_WINDOWS = 8
+"""At most so many windows of a run are dealt out, evenly spaced."""
+_MOST_DRAWS = 16
+_IMAGES_OF_A_WINDOW = 20_000
+"""A window is dealt out again, up to `_MOST_DRAWS` times, while it takes fewer images than this: few workers give a
+rough estimate."""
+_SMALLEST_BETA = 1e-15
+"""A smaller median is not taken over, as in `dynamic_training`."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """What the images of a run measured.
+
+    Attributes:
+        ious: `[steps, images]`, I_k.
+        errors: `[steps, images]`, E_k.
+        valid: `[steps, images]`, bool; false where there was nothing to measure.
+        initial_iou: the floor of T_now.
+        initial_beta: the ceiling of beta_now.
+    """
+
+    ious: np.ndarray
+    errors: np.ndarray
+    valid: np.ndarray
+    initial_iou: float
+    initial_beta: float
+
+
+def records_of(statistics: pd.DataFrame, initial_iou: float, initial_beta: float) -> Records:
+    """The records of one trial.
+
+    Args:
+        statistics: rows as in `schemas.STATISTICS`, of one trial.
+        initial_iou: the trial's.
+        initial_beta: the trial's.
+    """
+    by_step = statistics.sort_values(["step", "image"]).pivot(index="step", columns="image")
+    valid = by_step["valid"].eq(True).to_numpy()
+    return Records(by_step["iou"].to_numpy(), by_step["error"].to_numpy(), valid, initial_iou, initial_beta)
+
+
+def simulate_spread(
+    records: Records, *, num_workers: int, images_per_worker: int, interval: int, all_reduce: bool, seed: int = 0
+) -> dict[str, float]:
+    """The spread of T_now and beta_now over the workers, mean over the updates.
+
+    A window of `interval` steps of the run is dealt out at random, so that each worker has its images of as many steps.
+    Where that takes more images than the run recorded in the window, they are drawn from it with replacement.
+
+    Args:
+        records: what to deal out.
+        num_workers: how many follow records.
+        images_per_worker: of one step.
+        interval: C.
+        all_reduce: whether every worker follows the records of all, or its own.
+        seed: of the draw.
+
+    Returns:
+        `T_now_range`, `T_now_std`, `beta_now_range` and `beta_now_std`: the largest minus the smallest value, and the
+        standard deviation. A worker that measured nothing in a window is left out there. NaN if the run is shorter than
+        a window.
+    """
+    rng = np.random.default_rng([seed, num_workers, images_per_worker, interval])
+    num_windows = len(records.ious) // interval
+    starts = interval * np.unique(np.linspace(0, num_windows - 1, _WINDOWS).round().astype(int)) if num_windows else []
+    draws = max(1, min(_MOST_DRAWS, _IMAGES_OF_A_WINDOW // (num_workers * images_per_worker * interval)))
+    spreads = []
+    for start in np.repeat(starts, draws).astype(int):
+        window = slice(start, start + interval)
+        dealt = _deal(records.ious[window].size, num_workers, images_per_worker * interval, rng)
+        if all_reduce:
+            dealt = dealt.reshape(1, -1)
+        recorded = (records.ious, records.errors, records.valid)
+        statistics = _thresholds(*(values[window].ravel()[dealt] for values in recorded), records)
+        spreads.append([spread for values in statistics for spread in _spread(values)])
+    names = [f"{statistic}_{spread}" for statistic in ("T_now", "beta_now") for spread in ("range", "std")]
+    means = np.mean(spreads, axis=0).tolist() if spreads else [float("nan")] * len(names)
+    return dict(zip(names, means, strict=True))
+
+
+def _deal(recorded: int, num_workers: int, images: int, rng: np.random.Generator) -> np.ndarray:
+    """Places in a window for each worker, `[num_workers, images]`: each once while there are enough."""
+    needed = num_workers * images
+    if needed <= recorded:
+        return rng.permutation(recorded)[:needed].reshape(num_workers, images)
+    return rng.integers(recorded, size=(num_workers, images))
+
+
+def _thresholds(
+    ious: np.ndarray, errors: np.ndarray, valid: np.ndarray, records: Records
+) -> tuple[np.ndarray, np.ndarray]:
+    """T_now and beta_now of each row of `[workers, images]`; NaN where a row has measured nothing usable."""
+    count = valid.sum(axis=1)
+    means = np.where(valid, ious, 0).sum(axis=1) / np.maximum(count, 1)
+    last = np.maximum(count, 1) - 1
+    middle = np.stack([last // 2, (last + 1) // 2], axis=1)
+    ordered = np.partition(np.where(valid, errors, np.inf), np.unique(middle), axis=1)
+    medians = np.take_along_axis(ordered, middle, axis=1).mean(axis=1)
+    thresholds = np.where(count > 0, np.maximum(means, records.initial_iou), np.nan)
+    usable = (count > 0) & (medians >= _SMALLEST_BETA)
+    return thresholds, np.where(usable, np.minimum(medians, records.initial_beta), np.nan)
+
+
+def _spread(values: np.ndarray) -> tuple[float, float]:
+    """The largest minus the smallest of the known values, and their standard deviation; zero if none is known."""
+    known = values[~np.isnan(values)]
+    return (float(np.ptp(known)), float(known.std())) if known.size else (0.0, 0.0)
