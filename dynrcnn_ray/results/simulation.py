@@ -47,8 +47,8 @@ def records_of(statistics: pd.DataFrame, initial_iou: float, initial_beta: float
         initial_beta: the trial's.
     """
     by_step = statistics.sort_values(["step", "image"]).pivot(index="step", columns="image")
-    valid = by_step["valid"].eq(True).to_numpy()
-    return Records(by_step["iou"].to_numpy(), by_step["error"].to_numpy(), valid, initial_iou, initial_beta)
+    ious, errors = (by_step[name].to_numpy(dtype=float) for name in ("iou", "error"))
+    return Records(ious, errors, ~np.isnan(ious + errors), initial_iou, initial_beta)
 
 
 def simulate_spread(

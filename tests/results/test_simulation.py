@@ -103,17 +103,11 @@ def test_the_same_records_give_the_same_numbers(run):
 
 def test_the_stores_rows_become_records():
     rows = pd.DataFrame(
-        {
-            "step": [2, 1, 1, 2],
-            "image": [1, 0, 1, 0],
-            "iou": [0.4, 0.1, 0.2, 0.3],
-            "error": [4.0, 1.0, 2.0, 3.0],
-            "valid": [True, True, False, True],
-        }
+        {"step": [2, 1, 1, 2], "image": [1, 0, 1, 0], "iou": [0.4, 0.1, None, 0.3], "error": [4.0, 1.0, None, 3.0]}
     )
     found = records_of(rows, 0.4, 1.0)
-    assert found.ious.tolist() == [[0.1, 0.2], [0.3, 0.4]]
-    assert found.errors.tolist() == [[1, 2], [3, 4]]
+    assert found.ious == pytest.approx(np.array([[0.1, np.nan], [0.3, 0.4]]), nan_ok=True)
+    assert found.errors == pytest.approx(np.array([[1, np.nan], [3, 4]]), nan_ok=True)
     assert found.valid.tolist() == [[True, False], [True, True]]
     # An image without a row has measured nothing.
     assert records_of(rows.iloc[1:], 0.4, 1.0).valid.tolist() == [[True, False], [True, False]]
