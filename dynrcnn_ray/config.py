@@ -17,6 +17,8 @@ from pydantic import ConfigDict
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 Positive = Annotated[int, Ge(1)]
+PRETRAINING_SEED = 4242
+"""Seed of the images on which the weights `shapes` were made, and of their training: no trial may train on them."""
 _ID_VERSION = 2
 _FORBID_EXTRA = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -83,11 +85,12 @@ class ModelConfig:
     backbone: Literal["tiny", "small", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
     """The ResNet below the feature pyramid. `small` is `tiny` with two blocks a stage."""
     norm: Literal["frozen_batch_norm", "group_norm"] = "frozen_batch_norm"
-    """Frozen batch norm goes with pretrained weights; group norm trains from scratch on any batch split."""
+    """Frozen batch norm goes with ImageNet's weights; group norm trains from scratch on any batch split."""
     weights: str = "imagenet"
-    """Backbone weights: `none`, `imagenet` (torchvision's, downloaded once) or the path of a state_dict file."""
+    """Backbone weights: `none`, `imagenet` (torchvision's, downloaded once), `shapes` (for tiny and small; in the
+    package) or the path of a file: a state_dict, or an .npz of the command `pretrain`."""
     weights_fingerprint: str = ""
-    """Identity of a weights file's content. Filled in before a run; leave it empty."""
+    """Identity of the weights' content, unless they are ImageNet's. Filled in before a run; leave it empty."""
     stride_in_1x1: bool = False
     """The stride of layer2 to layer4 in the first 1x1 convolution of a bottleneck, as in the paper's code base, not in
     its 3x3."""

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config import PRETRAINING_SEED, TrialConfig
 
 _ADAPTER = TypeAdapter(TrialConfig)
 
@@ -52,11 +52,7 @@ def validate(config: TrialConfig) -> TrialConfig:
 def _check_combinations(parsed: TrialConfig) -> None:
     """Refuse what no single field shows to be wrong."""
     model, train = parsed.model, parsed.train
-    if model.weights == "imagenet" and (model.backbone in ("tiny", "small") or model.norm != "frozen_batch_norm"):
-        raise ConfigError(
-            f"model.weights: 'imagenet' fits a ResNet with frozen_batch_norm, not {model.backbone} with {model.norm}; "
-            "choose those, or 'none', or a file"
-        )
+    _check_weights(parsed)
     if train.precision == "float16" and not parsed.run.gpu:
         raise ConfigError("train.precision: 'float16' needs a GPU (--run.gpu); without one choose bfloat16 or float32")
     if train.precision == "bfloat16" and model.deformable and not parsed.run.gpu:
@@ -77,6 +73,28 @@ def _check_combinations(parsed: TrialConfig) -> None:
         )
     if list(parsed.train.milestones) != sorted(set(parsed.train.milestones)):
         raise ConfigError(f"train.milestones: {parsed.train.milestones} must rise from one to the next")
+
+
+def _check_weights(parsed: TrialConfig) -> None:
+    """Refuse pretrained weights that the backbone cannot take, or that have seen the trial's own images."""
+    model, data = parsed.model, parsed.data
+    is_small = model.backbone in ("tiny", "small")
+    if model.weights == "imagenet" and (is_small or model.norm != "frozen_batch_norm"):
+        raise ConfigError(
+            f"model.weights: 'imagenet' fits a ResNet with frozen_batch_norm, not {model.backbone} with {model.norm}; "
+            "choose those, or 'none', or 'shapes' for tiny and small with group_norm, or a file"
+        )
+    if model.weights == "shapes" and (not is_small or model.norm != "group_norm"):
+        raise ConfigError(
+            f"model.weights: 'shapes' fits tiny and small with group_norm, not {model.backbone} with {model.norm}; "
+            "choose those, or 'none', or 'imagenet' with frozen_batch_norm, or a file"
+        )
+    is_generated = not data.root or data.fingerprint.startswith("shapes-")
+    if is_generated and data.shapes.seed == PRETRAINING_SEED and model.weights not in ("none", "imagenet"):
+        raise ConfigError(
+            f"data.shapes.seed: {PRETRAINING_SEED} makes the images on which pretrained weights were made; choose "
+            "another seed, or --model.weights none"
+        )
 
 
 def to_yaml(config: TrialConfig) -> str:

@@ -160,15 +160,13 @@ def _run(
         return 0
     # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
     from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
-    from dynrcnn_ray.models.weights import identify_weights, read_backbone_weights
+    from dynrcnn_ray.models.weights import read_backbone_weights
 
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
     if images := images_to_generate(base.data):
         print(f"Generating {images} images; this happens once.", flush=True)
-    base = dataclasses.replace(
-        base, data=prepare_data(base.data, include_masks=base.model.has_masks), model=identify_weights(base.model)
-    )
+    base = dataclasses.replace(base, data=prepare_data(base.data, include_masks=base.model.has_masks))
     # A URI may carry credentials, which have no place in a table.
     place = store.files.describe_path("").rstrip("/")
     is_uri = "://" in options.storage
@@ -181,7 +179,8 @@ def _run(
     missing = {trial_id: trials[trial_id] for trial_id in trials if trial_id not in finished}
     done = len(trials) - len(missing)
     if missing:
-        read_backbone_weights(base.model)
+        for model in {config.model for _, config in missing.values()}:
+            read_backbone_weights(model)
         from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
 
         print(f"{experiment.name}: {len(missing)} trials to run, {done} already in {place}.", flush=True)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.models.weights import identify_weights
 from dynrcnn_ray.results.labels import row_names
 
 METRICS_BY_IOU = ("AP", "AP50", "AP60", "AP70", "AP80", "AP90")
@@ -59,12 +60,20 @@ class Experiment:
     rows: Callable[[TrialConfig], Sequence[Row]]
     paper_split: Literal["minival", "test-dev"] = "minival"
 
+    def identified_rows(self, base: TrialConfig) -> list[Row]:
+        """The rows, each with the fingerprint of its own backbone's weights: rows may differ in their backbone.
+
+        Raises:
+            WeightsError: a file of weights is not there.
+        """
+        return [dataclasses.replace(row, config=row.config and _identified(row.config)) for row in self.rows(base)]
+
     def trials(self, base: TrialConfig, seeds: Sequence[int]) -> dict[str, tuple[str, TrialConfig]]:
         """The distinct trials by their id, each with its row's name.
 
         All rows of the first seed come first, so that a whole table is there early.
         """
-        rows = self.rows(base)
+        rows = self.identified_rows(base)
         names = row_names([row.labels for row in rows]) if rows else []
         trials: dict[str, tuple[str, TrialConfig]] = {}
         for seed in seeds:
@@ -98,7 +107,7 @@ class Experiment:
                 "scale": base.scale,
                 "command": command,
             }
-            for index, row in enumerate(self.rows(base))
+            for index, row in enumerate(self.identified_rows(base))
             for seed in (seeds if row.config else (None,))
         ]
 
@@ -144,6 +153,10 @@ def deeper(config: TrialConfig) -> TrialConfig:
 def with_fields(config: TrialConfig, section: str, **fields: Any) -> TrialConfig:
     """The same with other fields of one section."""
     return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **fields)})
+
+
+def _identified(config: TrialConfig) -> TrialConfig:
+    return dataclasses.replace(config, model=identify_weights(config.model))
 
 
 def check_not_set(base: TrialConfig, scale_base: TrialConfig, paths: Sequence[str], command: str) -> None:

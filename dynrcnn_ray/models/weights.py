@@ -1,56 +1,81 @@
-"""Pretrained weights of a backbone: which they are, and reading them."""
+"""Pretrained weights of a backbone: which they are, and reading them.
+
+Imports PyTorch only to read: a plan needs no more than the identity.
+"""
 
 import dataclasses
+import functools
 import hashlib
 import pickle
+import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from dynrcnn_ray.config import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PACKAGED = Path(__file__).parent / "pretrained"
+"""Folder of the weights `shapes`: an .npz file a backbone, and `made_by.json` on how they were made."""
 
 
 class WeightsError(ValueError):
     """Pretrained weights that cannot be had. Its text is one line: the field, the value, the remedy."""
 
 
-def read_backbone_weights(config: ModelConfig) -> dict[str, Tensor]:
+def read_backbone_weights(config: ModelConfig) -> "dict[str, Tensor]":
     """The backbone's pretrained weights, without the classifier; none if the configuration asks for none.
 
     `imagenet` is torchvision's file, downloaded once to each machine's cache of PyTorch.
 
     Raises:
-        WeightsError: the weights do not exist, or cannot be downloaded or read.
+        WeightsError: the weights do not exist, cannot be downloaded or read, or are not those of the fingerprint.
     """
     if config.weights == "none":
         return {}
     if config.weights == "imagenet":
         state = _imagenet_weights(config.backbone)
-    elif Path(config.weights).is_file():
-        try:
-            state = torch.load(config.weights, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise WeightsError(f"model.weights: {config.weights!r} is no file of weights: {short(error)}") from None
     else:
-        raise WeightsError(f"model.weights: {config.weights!r} is no file; allowed: none, imagenet or a file's path")
+        file = _file_of(config)
+        found = _fingerprint(file)
+        if config.weights_fingerprint not in ("", found):
+            raise WeightsError(
+                f"model.weights: {config.weights!r} has the fingerprint {found} on this machine, but the trial began "
+                f"with {config.weights_fingerprint}; bring the same file to every node"
+            )
+        try:
+            state = _read(file)
+        # An archive of arrays that somebody changed fails in as many ways as there are.
+        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise WeightsError(f"model.weights: {str(file)!r} is no file of weights: {short(error)}") from None
     return {name: value for name, value in state.items() if not name.startswith("fc.")}
 
 
 def identify_weights(config: ModelConfig) -> ModelConfig:
-    """The same configuration with a file's absolute path and the fingerprint of its content.
+    """The same configuration with the fingerprint of the weights' content, and a file's absolute path.
 
     Raises:
         WeightsError: the file is not there.
     """
     if config.weights in ("none", "imagenet"):
         return config
-    file = Path(config.weights).expanduser().absolute()
-    if not file.is_file():
-        raise WeightsError(f"model.weights: {config.weights!r} is no file; allowed: none, imagenet or a file's path")
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return dataclasses.replace(config, weights=str(file), weights_fingerprint=digest[:16])
+    file = _file_of(config)
+    name = config.weights if config.weights == "shapes" else str(file)
+    return dataclasses.replace(config, weights=name, weights_fingerprint=_fingerprint(file))
+
+
+def write_backbone_weights(file: Path, arrays: dict[str, NDArray[Any]]) -> str:
+    """Write weights as a compressed .npz that is read without unpickling.
+
+    Returns:
+        The fingerprint of the file.
+    """
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return _fingerprint(file)
 
 
 def short(error: Exception) -> str:
@@ -58,8 +83,41 @@ def short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _imagenet_weights(backbone: str) -> dict[str, Tensor]:
+def _file_of(config: ModelConfig) -> Path:
+    if config.weights == "shapes":
+        file = PACKAGED / f"{config.backbone}.npz"
+        remedy = "the package is not whole, install it again"
+    else:
+        file = Path(config.weights).expanduser().absolute()
+        remedy = "allowed: none, imagenet, shapes or a file's path"
+    if not file.is_file():
+        raise WeightsError(f"model.weights: {config.weights!r} is no file; {remedy}")
+    return file
+
+
+def _fingerprint(file: Path) -> str:
+    return _fingerprint_since(file, file.stat().st_mtime_ns)
+
+
+@functools.cache
+def _fingerprint_since(file: Path, changed_at: int) -> str:
+    """Remembered until the file changes: every row of every table asks for it."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+
+
+def _read(file: Path) -> "dict[str, Tensor]":
+    import torch
+
+    if file.suffix != ".npz":
+        return torch.load(file, map_location="cpu", weights_only=True)
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def _imagenet_weights(backbone: str) -> "dict[str, Tensor]":
     # Imported late: it takes seconds, and a command without pretrained weights has no need of it.
+    import torch
     from torchvision import models
 
     weights = models.get_model_weights(backbone)["IMAGENET1K_V1"]

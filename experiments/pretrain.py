@@ -1,0 +1,126 @@
+"""Make the pretrained weights of `tiny` and `small`, with which scale `mini` starts as the paper does with ImageNet's.
+
+Each is the body of a Faster R-CNN, without pyramid and heads, that trained without dynamic parts on generated images.
+No trial sees these images: every image is drawn from (data.shapes.seed, split, index), pretraining has the seed 4242 to
+itself, and a trial with this seed and such weights is refused. Initial weights and data order come from that seed too.
+
+CHOICE
+
+Writes `tiny.npz`, `small.npz` and `made_by.json`: the command, commit, seeds and versions that made them, and their
+fingerprints. The package's own are in dynrcnn_ray/models/pretrained; others are used by --model.weights FILE.
+
+Cost: MINUTES minutes on one CPU core at scale mini.
+
+Command:  python experiments/main.py pretrain [--scale smoke|mini] [--steps N] [--output DIR]
+"""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dynrcnn_ray.config import PRETRAINING_SEED, TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError, validate
+from dynrcnn_ray.scales import base_config
+from experiments.commands import _git_commit
+from experiments.experiment import with_fields
+from experiments.options import parse
+
+BACKBONES = ("tiny", "small")
+METRICS = ("AP", "AP50", "AP90")
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """Options of the command `pretrain`."""
+
+    scale: Literal["smoke", "mini"] = "mini"
+    """The size of data and schedule."""
+    steps: int = 0
+    """Training steps. 0: those of the scale."""
+    output: Path = Path("pretrained")
+    """Folder of the weights."""
+    dry_run: bool = False
+    """Only say what would run."""
+
+
+def pretraining(options: PretrainOptions, backbone: str) -> TrialConfig:
+    """The training whose backbone becomes the weights."""
+    base = dataclasses.replace(base_config(options.scale), seed=PRETRAINING_SEED)
+    base = with_fields(base, "model", name="faster_rcnn", backbone=backbone, weights="none")
+    base = with_fields(base, "dynamic", dla=False, dsl=False)
+    base = with_fields(base, "train", steps=options.steps or base.train.steps)
+    shapes = dataclasses.replace(base.data.shapes, seed=PRETRAINING_SEED)
+    return validate(with_fields(with_fields(base, "data", shapes=shapes), "run", num_workers=1))
+
+
+def run_pretrain(arguments: Sequence[str]) -> int:
+    """Train both, write their weights and how they were made."""
+    options = parse(PretrainOptions, arguments, command="pretrain")
+    if options.steps < 0:
+        raise ConfigError(f"--steps: {options.steps} must be 0 or greater")
+    configs = {backbone: pretraining(options, backbone) for backbone in BACKBONES}
+    if options.dry_run:
+        for backbone, config in configs.items():
+            print(f"{backbone}: {config.total_steps} steps of {config.train.global_batch} images, from scratch")
+        return 0
+    options.output.mkdir(parents=True, exist_ok=True)
+    # Before the hours: the commit is that of the code that now runs.
+    record = {"command": shlex.join(["python", "experiments/main.py", "pretrain", *arguments]), "commit": _git_commit()}
+    record |= {"seed": PRETRAINING_SEED, "images_seed": PRETRAINING_SEED}
+    backbones = {backbone: _pretrain(config, options.output) for backbone, config in configs.items()}
+    from dynrcnn_ray.engine.environment import package_versions
+
+    record |= {"versions": package_versions(), "backbones": backbones}
+    file = options.output / "made_by.json"
+    file.write_text(json.dumps(record, indent=2) + "\n")
+    print(file)
+    return 0
+
+
+def _pretrain(config: TrialConfig, output: Path) -> dict[str, Any]:
+    """Train one backbone and write its weights.
+
+    Returns:
+        What is recorded of them.
+    """
+    # Imported late: torch takes seconds, and a wrong command should be refused at once.
+    import torch
+
+    from dynrcnn_ray.data.coco import CocoDataset
+    from dynrcnn_ray.data.prepare import prepare_data
+    from dynrcnn_ray.engine.collectives import Worker
+    from dynrcnn_ray.engine.inference import detect, metrics_of
+    from dynrcnn_ray.engine.training import build_training_state, train
+    from dynrcnn_ray.models.weights import write_backbone_weights
+
+    backbone = config.model.backbone
+    config = dataclasses.replace(config, data=prepare_data(config.data))
+    images = CocoDataset(config.data.root, config.data.train_split)
+    val_images = CocoDataset(config.data.root, config.data.val_split)
+    torch.set_num_threads(config.run.cpus_per_worker)
+    state = build_training_state(config, len(images.class_names), Worker(device=torch.device("cpu")))
+    train(
+        config,
+        state,
+        images,
+        on_row=lambda row: print(f"\r{backbone}: step {row['step']}/{config.total_steps}", end="", flush=True),
+        on_checkpoint=lambda state: None,
+    )
+    print()
+    metrics = metrics_of(config, val_images, detect(config, state.model, val_images, state.worker))
+    file = output / f"{backbone}.npz"
+    body = state.model.get_submodule("backbone.body")
+    arrays = {name: value.numpy() for name, value in body.state_dict().items()}
+    fingerprint = write_backbone_weights(file, arrays)
+    print(f"{file}: {fingerprint}, from a training that ended with AP {metrics['AP']:.1f}")
+    return {
+        "fingerprint": fingerprint,
+        "trial_id": config.trial_id,
+        "steps": config.total_steps,
+        "images": config.data.fingerprint,
+        **{name: round(metrics[name] or 0.0, 1) for name in METRICS},
+    }
