@@ -18,7 +18,9 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +32,8 @@ from experiments.experiment import with_fields
 from experiments.options import parse
 
 BACKBONES = ("tiny", "small")
+TIMES_AS_LONG = 4
+"""Steps of pretraining for one step of a trial, by default."""
 METRICS = ("AP", "AP50", "AP90")
 
 
@@ -40,7 +44,7 @@ class PretrainOptions:
     scale: Literal["smoke", "mini"] = "mini"
     """The size of data and schedule."""
     steps: int = 0
-    """Training steps. 0: those of the scale."""
+    """Training steps. 0: four times those of the scale's trials."""
     output: Path = Path("pretrained")
     """Folder of the weights."""
     dry_run: bool = False
@@ -52,7 +56,7 @@ def pretraining(options: PretrainOptions, backbone: str) -> TrialConfig:
     base = dataclasses.replace(base_config(options.scale), seed=PRETRAINING_SEED)
     base = with_fields(base, "model", name="faster_rcnn", backbone=backbone, weights="none")
     base = with_fields(base, "dynamic", dla=False, dsl=False)
-    base = with_fields(base, "train", steps=options.steps or base.train.steps)
+    base = with_fields(base, "train", steps=options.steps or TIMES_AS_LONG * base.train.steps)
     shapes = dataclasses.replace(base.data.shapes, seed=PRETRAINING_SEED)
     return validate(with_fields(with_fields(base, "data", shapes=shapes), "run", num_workers=1))
 
@@ -67,14 +71,19 @@ def run_pretrain(arguments: Sequence[str]) -> int:
         for backbone, config in configs.items():
             print(f"{backbone}: {config.total_steps} steps of {config.train.global_batch} images, from scratch")
         return 0
-    options.output.mkdir(parents=True, exist_ok=True)
-    # Before the hours: the commit is that of the code that now runs.
-    record = {"command": shlex.join(["python", "experiments/main.py", "pretrain", *arguments]), "commit": _git_commit()}
-    record |= {"seed": PRETRAINING_SEED, "images_seed": PRETRAINING_SEED}
-    backbones = {backbone: _pretrain(config, options.output) for backbone, config in configs.items()}
+    # Imported late: torch takes seconds, and a wrong command should be refused at once.
+    from dynrcnn_ray.data.prepare import prepare_data
     from dynrcnn_ray.engine.environment import package_versions
 
-    record |= {"versions": package_versions(), "backbones": backbones}
+    options.output.mkdir(parents=True, exist_ok=True)
+    record = {"command": shlex.join(["python", "experiments/main.py", "pretrain", *arguments]), "commit": _git_commit()}
+    record |= {"seed": PRETRAINING_SEED, "images_seed": PRETRAINING_SEED}
+    record |= {"versions": package_versions()}
+    data = prepare_data(configs["tiny"].data)
+    prepared = [dataclasses.replace(config, data=data) for config in configs.values()]
+    with ProcessPoolExecutor(len(BACKBONES), mp_context=get_context("spawn")) as processes:
+        made = processes.map(_pretrain, prepared, [options.output] * len(BACKBONES))
+        record |= {"backbones": dict(zip(BACKBONES, made, strict=True))}
     file = options.output / "made_by.json"
     file.write_text(json.dumps(record, indent=2) + "\n")
     print(file)
@@ -87,18 +96,15 @@ def _pretrain(config: TrialConfig, output: Path) -> dict[str, Any]:
     Returns:
         What is recorded of them.
     """
-    # Imported late: torch takes seconds, and a wrong command should be refused at once.
     import torch
 
     from dynrcnn_ray.data.coco import CocoDataset
-    from dynrcnn_ray.data.prepare import prepare_data
     from dynrcnn_ray.engine.collectives import Worker
     from dynrcnn_ray.engine.inference import detect, metrics_of
     from dynrcnn_ray.engine.training import build_training_state, train
     from dynrcnn_ray.models.weights import write_backbone_weights
 
     backbone = config.model.backbone
-    config = dataclasses.replace(config, data=prepare_data(config.data))
     images = CocoDataset(config.data.root, config.data.train_split)
     val_images = CocoDataset(config.data.root, config.data.val_split)
     torch.set_num_threads(config.run.cpus_per_worker)
@@ -107,10 +113,9 @@ def _pretrain(config: TrialConfig, output: Path) -> dict[str, Any]:
         config,
         state,
         images,
-        on_row=lambda row: print(f"\r{backbone}: step {row['step']}/{config.total_steps}", end="", flush=True),
+        on_row=lambda row: print(f"{backbone}: step {row['step']}/{config.total_steps}", flush=True),
         on_checkpoint=lambda state: None,
     )
-    print()
     metrics = metrics_of(config, val_images, detect(config, state.model, val_images, state.worker))
     file = output / f"{backbone}.npz"
     body = state.model.get_submodule("backbone.body")
