@@ -107,7 +107,7 @@ def _pretrain(config: TrialConfig, output: Path) -> dict[str, Any]:
     backbone = config.model.backbone
     images = CocoDataset(config.data.root, config.data.train_split)
     val_images = CocoDataset(config.data.root, config.data.val_split)
-    torch.set_num_threads(config.run.cpus_per_worker)
+    torch.set_num_threads(config.run.threads_per_worker)
     state = build_training_state(config, len(images.class_names), Worker(device=torch.device("cpu")))
     train(
         config,

@@ -13,7 +13,7 @@ def change(config: TrialConfig, **sections: dict[str, Any]) -> TrialConfig:
     return dataclasses.replace(config, **replaced)
 
 
-PREPARED = change(base_config("mini"), data={"root": "/here", "fingerprint": "abc"})
+PREPARED = change(base_config("mini"), data={"root": "/here", "fingerprint": "abc"}, model={"weights": "none"})
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -112,6 +112,9 @@ def test_ranks_are_in_proportion_to_the_rois(rois: int, iou_top_k: int, beta_top
         ("run: {cpus_per_worker: 0}", "run.cpus_per_worker: 0 must be greater than or equal to 0.01"),
         ("run: {num_workers: 3}", "run.num_workers: 3 does not divide"),
         ("model: {backbone: tiny}", "model.weights: 'imagenet' fits a ResNet"),
+        ("model: {weights: shapes}", "model.weights: 'shapes' fits tiny and small with group_norm, not resnet50 with"),
+        ("model: {backbone: tiny, weights: shapes}", "not tiny with frozen_batch_norm; choose those"),
+        ("{model: {weights: a.npz}, data: {shapes: {seed: 4242}}}", "data.shapes.seed: 4242 makes the images on which"),
         ("train: {precision: float16}", "train.precision: 'float16' needs a GPU"),
         ("model: {name: cascade_rcnn}", "model.name: 'cascade_rcnn' trains at fixed thresholds"),
         ("train: [", "not valid YAML"),

@@ -1,0 +1,133 @@
+"""Pretrained weights: the package's own, whole and as recorded; files that are none, refused in a line."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dynrcnn_ray.config import ModelConfig
+from dynrcnn_ray.models.backbones import build_backbone
+from dynrcnn_ray.models.weights import PACKAGED, WeightsError, identify_weights, read_backbone_weights
+from dynrcnn_ray.scales import base_config
+from experiments.experiment import with_fields
+from experiments.main import EXPERIMENTS
+
+BACKBONES = ("tiny", "small")
+RECORD = json.loads((PACKAGED / "made_by.json").read_text())
+
+
+def model(**fields: str) -> ModelConfig:
+    return with_fields(base_config("mini"), "model", **fields).model
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_packages_weights_load_strictly_and_are_those_of_the_record(backbone: str):
+    config = model(backbone=backbone)
+    assert config.weights == "shapes"
+    weights = read_backbone_weights(config)
+    assert all(value.isfinite().all() and value.dtype == torch.float32 for value in weights.values())
+    loaded = build_backbone(config).body.state_dict()
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[name], value) for name, value in weights.items())
+    identified = identify_weights(config)
+    assert identified.weights == "shapes"
+    assert identified.weights_fingerprint == RECORD["backbones"][backbone]["fingerprint"]
+
+
+def test_the_record_says_how_they_were_made():
+    assert RECORD["command"].startswith("python experiments/main.py pretrain")
+    assert len(RECORD["commit"]) == 12, "made by a commit, without changes on top of it"
+    files = {file.name for file in PACKAGED.iterdir()}
+    assert files == {"made_by.json", *(f"{backbone}.npz" for backbone in BACKBONES)}
+    assert sum(file.stat().st_size for file in PACKAGED.iterdir()) < 4_000_000
+
+
+def test_every_model_of_the_papers_tables_starts_from_them():
+    """Tables 2, 8 and 9 among them: masks, deformable convolutions, one-stage detectors, and the deeper backbone."""
+    trials = [trials for each in EXPERIMENTS for _, trials in each.trials(base_config("mini"), seeds=(0,)).values()]
+    models = {trial.model for trial in trials}
+    assert {(config.name, config.backbone, config.deformable) for config in models} >= {
+        ("faster_rcnn", "tiny", False),
+        ("faster_rcnn", "small", True),
+        ("mask_rcnn", "small", False),
+        ("retinanet", "small", False),
+        ("fcos", "small", False),
+    }
+    for config in models:
+        expected = read_backbone_weights(model(backbone=config.backbone))
+        body = build_backbone(config).body.state_dict()
+        assert all(torch.equal(body[name], value) for name, value in expected.items())
+
+
+def test_every_row_counts_the_weights_of_its_own_backbone():
+    for experiment in EXPERIMENTS:
+        trials = experiment.trials(base_config("mini"), seeds=(0,))
+        for _, config in trials.values():
+            own = RECORD["backbones"][config.model.backbone]["fingerprint"]
+            assert config.model.weights_fingerprint == own
+        planned = {row["trial_id"] for row in experiment.plan(base_config("mini"), (0,), "a command")}
+        assert planned - {None} == trials.keys()
+
+
+def test_a_file_is_known_by_its_content_and_read_no_other(tmp_path: Path):
+    file = tmp_path / "mine.npz"
+    file.write_bytes((PACKAGED / "tiny.npz").read_bytes())
+    config = identify_weights(model(weights=str(file)))
+    assert config.weights_fingerprint == identify_weights(model()).weights_fingerprint
+    assert read_backbone_weights(config).keys() == read_backbone_weights(model()).keys()
+    file.write_bytes((PACKAGED / "small.npz").read_bytes())
+    with pytest.raises(WeightsError, match="bring the same file to every node"):
+        read_backbone_weights(config)
+    with pytest.raises(WeightsError, match="does not fit tiny with group_norm"):
+        build_backbone(identify_weights(config))
+
+
+def with_a_pickle(file: Path) -> None:
+    np.savez(file, conv1=np.array([print], dtype=object))
+
+
+def truncated(file: Path) -> None:
+    file.write_bytes((PACKAGED / "tiny.npz").read_bytes()[:5000])
+
+
+def damaged(file: Path) -> None:
+    content = bytearray((PACKAGED / "tiny.npz").read_bytes())
+    content[3000:3100] = bytes(100)
+    file.write_bytes(content)
+
+
+def of_words(file: Path) -> None:
+    np.savez(file, conv1=np.array(["a word"]))
+
+
+def of_one_array(file: Path) -> None:
+    with file.open("wb") as opened:
+        np.save(opened, np.zeros(3))
+
+
+def empty(file: Path) -> None:
+    file.touch()
+
+
+@pytest.mark.parametrize("make", [with_a_pickle, truncated, damaged, of_words, of_one_array, empty])
+def test_what_is_no_file_of_weights_is_refused_in_a_line(make: Callable[[Path], None], tmp_path: Path):
+    file = tmp_path / "weights.npz"
+    make(file)
+    with pytest.raises(WeightsError, match="is no file of weights") as refused:
+        read_backbone_weights(model(weights=str(file)))
+    assert "\n" not in str(refused.value)
+
+
+def test_the_identity_needs_no_torch_and_reading_no_torchvision():
+    code = (
+        "import sys; from dynrcnn_ray.models.weights import identify_weights, read_backbone_weights\n"
+        "from dynrcnn_ray.scales import base_config\n"
+        "config = identify_weights(base_config('mini').model); assert 'torch' not in sys.modules\n"
+        "assert read_backbone_weights(config); assert 'torchvision' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
