@@ -7,8 +7,8 @@ The paper found (one RTX 2080TI, batch 1): Dynamic R-CNN runs 1.24 times as many
 ResNet-50-FPN, and 1.55 times with masks; 1.17 and 1.53 with ResNet-101-FPN. Its training costs nothing extra. (The text
 gives Cascade R-CNN 9.6 images per second with ResNet-50 where the table says 11.2; the table is right.)
 
-The models' heads are untrained and their score threshold is 0: all select from all candidates and return as many detections,
-and masks, as they may.
+The models' heads are untrained and their score threshold is 0: all select from all candidates and return as many
+detections, and masks, as they may.
 
 Cost: no training; four minutes at scale mini on two cores.
 
