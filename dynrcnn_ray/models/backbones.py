@@ -17,6 +17,18 @@ _BLOCKS_OF_TINY = {"tiny": 1, "small": 2}
 _STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")
 
 
+class SameTypeFrozenBatchNorm2d(FrozenBatchNorm2d):
+    """torchvision's frozen norm; what comes out has the type of what went in.
+
+    torchvision's makes float32 of bfloat16, and under mixed precision the backward pass then keeps every activation of
+    the ResNet twice: in float32 for the ReLU, in bfloat16 for the next convolution.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `[batch, channels, height, width]`, in float32, and round the result once."""
+        return super().forward(x).to(x.dtype)
+
+
 class TinyResNet(nn.Module):
     """A ResNet of a few basic blocks a stage with 16 to 128 channels, for small images on a CPU.
 
@@ -53,7 +65,7 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
     Raises:
         WeightsError: the weights cannot be loaded.
     """
-    norm_layer = FrozenBatchNorm2d if config.norm == "frozen_batch_norm" else _group_norm
+    norm_layer = SameTypeFrozenBatchNorm2d if config.norm == "frozen_batch_norm" else _group_norm
     if config.backbone in _BLOCKS_OF_TINY:
         body = TinyResNet(_BLOCKS_OF_TINY[config.backbone], norm_layer)
     else:
