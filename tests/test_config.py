@@ -112,6 +112,10 @@ def test_ranks_are_in_proportion_to_the_rois(rois: int, iou_top_k: int, beta_top
         ("run: {cpus_per_worker: 0}", "run.cpus_per_worker: 0 must be greater than or equal to 0.01"),
         ("run: {num_workers: 3}", "run.num_workers: 3 does not divide"),
         ("model: {backbone: tiny}", "model.weights: 'imagenet' fits a ResNet"),
+        (
+            "model: {backbone: resnet34, weights: none, stride_in_1x1: true}",
+            "model.stride_in_1x1: resnet34 has no bottlenecks",
+        ),
         ("train: {precision: float16}", "train.precision: 'float16' needs a GPU"),
         ("model: {name: cascade_rcnn}", "model.name: 'cascade_rcnn' trains at fixed thresholds"),
         ("train: [", "not valid YAML"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
@@ -72,6 +72,8 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
         body = models.get_model(config.backbone, weights=None, norm_layer=norm_layer)
         assert isinstance(body, models.ResNet)
         del body.fc
+        if config.stride_in_1x1:
+            _stride_in_1x1(body)
     if config.weights != "none":
         _load_weights(body, config)
     if config.deformable:
@@ -84,6 +86,14 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
     del layers["layer1"]
     extra_levels = LastLevelP6P7(config.fpn_channels, config.fpn_channels)
     return BackboneWithFPN(body, layers, channels[1:], config.fpn_channels, extra_levels)
+
+
+def _stride_in_1x1(body: models.ResNet) -> None:
+    """Move the stride of layer2 to layer4 from the 3x3 of their first bottleneck to its first 1x1, in place."""
+    for stage in (body.layer2, body.layer3, body.layer4):
+        block = stage[0]
+        assert isinstance(block, Bottleneck)
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def _load_weights(body: nn.Module, config: ModelConfig) -> None:
