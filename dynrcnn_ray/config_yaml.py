@@ -53,6 +53,11 @@ def _check_combinations(parsed: TrialConfig) -> None:
     """Refuse what no single field shows to be wrong."""
     model, train = parsed.model, parsed.train
     _check_weights(parsed)
+    if model.stride_in_1x1 and model.backbone not in ("resnet50", "resnet101"):
+        raise ConfigError(
+            f"model.stride_in_1x1: {model.backbone} has no bottlenecks, and so no 1x1 to stride in; leave it out, or "
+            "choose resnet50 or resnet101"
+        )
     if train.precision == "float16" and not parsed.run.gpu:
         raise ConfigError("train.precision: 'float16' needs a GPU (--run.gpu); without one choose bfloat16 or float32")
     if train.precision == "bfloat16" and model.deformable and not parsed.run.gpu:

@@ -7,6 +7,10 @@ and `small`.
 The paper found (COCO test-dev): Dynamic R-CNN gains 1.8 to 2.3 AP in every setting. test-dev has no public labels, so
 the measured rows are of the validation split; differences between rows are comparable, the numbers themselves are not.
 
+The rows with DCN are measured as the paper's text has them: DCNv2, and in multi-scale testing the boxes of 800/1333 and
+of five short sides, each with its mirror image, joined before NMS. The one such configuration that the authors
+published, Table 9's Dynamic R-CNN*, differs: DCN v1, and the boxes of the five short sides alone are averaged.
+
 Cost: ten trainings beyond Table 3's at each scale, eight of them with two or three times the steps; the rows marked *
 only test the weights of the rows above them again.
 

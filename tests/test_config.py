@@ -115,6 +115,10 @@ def test_ranks_are_in_proportion_to_the_rois(rois: int, iou_top_k: int, beta_top
         ("model: {weights: shapes}", "model.weights: 'shapes' fits tiny and small with group_norm, not resnet50 with"),
         ("model: {backbone: tiny, weights: shapes}", "not tiny with frozen_batch_norm; choose those"),
         ("{model: {weights: a.npz}, data: {shapes: {seed: 4242}}}", "data.shapes.seed: 4242 makes the images on which"),
+        (
+            "model: {backbone: resnet34, weights: none, stride_in_1x1: true}",
+            "model.stride_in_1x1: resnet34 has no bottlenecks",
+        ),
         ("train: {precision: float16}", "train.precision: 'float16' needs a GPU"),
         ("model: {name: cascade_rcnn}", "model.name: 'cascade_rcnn' trains at fixed thresholds"),
         ("train: [", "not valid YAML"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
@@ -15,6 +15,18 @@ from dynrcnn_ray.models.weights import WeightsError, read_backbone_weights, shor
 
 _BLOCKS_OF_TINY = {"tiny": 1, "small": 2}
 _STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")
+
+
+class SameTypeFrozenBatchNorm2d(FrozenBatchNorm2d):
+    """torchvision's frozen norm; what comes out has the type of what went in.
+
+    torchvision's makes float32 of bfloat16, and under mixed precision the backward pass then keeps every activation of
+    the ResNet twice: in float32 for the ReLU, in bfloat16 for the next convolution.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `[batch, channels, height, width]`, in float32, and round the result once."""
+        return super().forward(x).to(x.dtype)
 
 
 class TinyResNet(nn.Module):
@@ -53,13 +65,15 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
     Raises:
         WeightsError: the weights cannot be loaded.
     """
-    norm_layer = FrozenBatchNorm2d if config.norm == "frozen_batch_norm" else _group_norm
+    norm_layer = SameTypeFrozenBatchNorm2d if config.norm == "frozen_batch_norm" else _group_norm
     if config.backbone in _BLOCKS_OF_TINY:
         body = TinyResNet(_BLOCKS_OF_TINY[config.backbone], norm_layer)
     else:
         body = models.get_model(config.backbone, weights=None, norm_layer=norm_layer)
         assert isinstance(body, models.ResNet)
         del body.fc
+        if config.stride_in_1x1:
+            _stride_in_1x1(body)
     if config.weights != "none":
         _load_weights(body, config)
     if config.deformable:
@@ -72,6 +86,14 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
     del layers["layer1"]
     extra_levels = LastLevelP6P7(config.fpn_channels, config.fpn_channels)
     return BackboneWithFPN(body, layers, channels[1:], config.fpn_channels, extra_levels)
+
+
+def _stride_in_1x1(body: models.ResNet) -> None:
+    """Move the stride of layer2 to layer4 from the 3x3 of their first bottleneck to its first 1x1, in place."""
+    for stage in (body.layer2, body.layer3, body.layer4):
+        block = stage[0]
+        assert isinstance(block, Bottleneck)
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def _load_weights(body: nn.Module, config: ModelConfig) -> None:

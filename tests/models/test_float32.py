@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.ops import FrozenBatchNorm2d
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config import ModelConfig, TrialConfig
+from dynrcnn_ray.models.backbones import SameTypeFrozenBatchNorm2d, build_backbone
 from tests.models.test_cascade import trial
 from tests.models.test_detector import config, model_and_state, random_batch
 
@@ -75,3 +77,39 @@ def test_the_statistics_are_float32():
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
     state.end_step()
     assert state.iou_now.dtype == torch.float32
+
+
+def test_the_frozen_norm_is_torchvisions_in_the_type_of_its_input():
+    torch.manual_seed(0)
+    theirs, ours = FrozenBatchNorm2d(8), SameTypeFrozenBatchNorm2d(8)
+    theirs.load_state_dict({name: torch.rand_like(value) + 0.5 for name, value in theirs.state_dict().items()})
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    features = torch.randn(2, 8, 5, 5)
+    assert torch.equal(ours(features), theirs(features))
+    half = features.bfloat16()
+    assert torch.equal(ours(half), theirs(half).bfloat16())
+
+
+def kept_for_backward(backbone: nn.Module, images: Tensor) -> int:
+    """Bytes of the activations that autograd keeps. No weight has the batch's number of images as its first size."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.ndim == 4 and len(tensor) == len(images) and tensor.is_floating_point():
+            kept[tensor.data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = backbone(images)
+    assert all(level.requires_grad for level in outputs.values())
+    return sum(tensor.nbytes for tensor in kept.values())
+
+
+def test_bfloat16_keeps_half_of_what_float32_keeps_for_backward():
+    backbone = build_backbone(ModelConfig(weights="none"))
+    images = torch.rand(3, 3, 64, 96)
+    in_float32 = kept_for_backward(backbone, images)
+    with in_bfloat16():
+        assert 2 * kept_for_backward(backbone, images) == in_float32
+    assert in_float32 > 0
