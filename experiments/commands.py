@@ -150,7 +150,7 @@ def _run(
     arguments: Sequence[str],
     command_name: str = "",
 ) -> int:
-    base = _for_this_machine(options)
+    base = options.config() if "run.num_workers" in experiment.sets else _for_this_machine(options)
     if options.dry_run:
         return _print_plan(experiment, base, seeds)
     if not experiment.rows(base):

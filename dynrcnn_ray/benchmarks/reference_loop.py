@@ -50,7 +50,7 @@ def _row(label: str, config: TrialConfig, steps: int, rounds: int, must: Must) -
         paired(lambda: images / ours(), lambda: images / reference(), rounds=rounds),
         "images per second",
         must=must,
-        note=f"a round is {steps} steps of {config.train.global_batch} images on {config.run.cpus_per_worker} "
+        note=f"a round is {steps} steps of {config.train.global_batch} images on {config.run.cpus_per_worker:g} "
         "threads; both read their images themselves",
     )
 

@@ -1,0 +1,80 @@
+"""Two workers with and without the all-reduce, and one beside them: from Ray to the table and the figures."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import to_yaml
+from dynrcnn_ray.results.report import draw_report
+from dynrcnn_ray.results.store import ResultStore
+from experiments import sync
+from experiments.experiment import Experiment, Row
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+_RUN = """
+import sys
+from pathlib import Path
+from dynrcnn_ray.config_yaml import from_yaml
+from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
+
+storage, *files = sys.argv[1:]
+trials = [PlannedTrial(from_yaml(Path(file).read_text()), "sync", Path(file).stem) for file in files]
+run_trials(trials, storage=storage, git_commit="none")
+"""
+
+
+def first_rows(base: TrialConfig) -> list[Row]:
+    """One worker, then two with and without the all-reduce."""
+    return sync.rows(base)[:3]
+
+
+@pytest.fixture(scope="module")
+def drawn(smoke: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultStore, Experiment]:
+    """The three trials, each a kind of its own for Ray, run in one grid."""
+    folder = tmp_path_factory.mktemp("sync")
+    experiment = dataclasses.replace(sync.EXPERIMENT, rows=first_rows)
+    files = []
+    for trial_id, (_, config) in experiment.trials(smoke, (0,)).items():
+        files.append(folder / f"{trial_id}.yaml")
+        files[-1].write_text(to_yaml(config))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    subprocess.run([sys.executable, "-c", _RUN, str(folder / "store"), *files], env=environment, check=True)
+    store = ResultStore.open(folder / "store")
+    store.write_plan("sync", experiment.plan(smoke, (0,), "a command"))
+    return store, experiment
+
+
+def test_with_the_all_reduce_workers_follow_the_same_values_and_without_it_their_own(drawn, smoke):
+    store, experiment = drawn
+    one, shared, alone = experiment.trials(smoke, (0,))
+    assert store.finished_trials() == {one, shared, alone}
+    for trial_id, differ in ((shared, False), (alone, True)):
+        course = store.dynamics([trial_id]).sort_values("step")
+        for name in ("worker_T_now", "worker_beta_now"):
+            first, *after_updates = course[name].tolist()
+            assert len(first) == 2
+            # In the step of a first update nothing has been updated yet.
+            assert first[0] == first[1]
+            assert any(values[0] != values[1] for values in after_updates) is differ, name
+    assert {len(values) for values in store.dynamics([one])["worker_T_now"]} == {1}
+
+
+def test_the_table_and_both_figures_come_from_the_store(drawn):
+    store, _ = drawn
+    report = draw_report(store, "sync")
+
+    names = [Path(path).name for path in report.paths]
+    figures = [f"sync_{name}.{kind}" for name in ("workers", "simulated") for kind in ("png", "svg")]
+    assert names == ["sync.parquet", "sync.md", "sync.tex", *figures]
+    table = pd.read_parquet(report.paths[0])
+    assert table["apart_T_now"].tolist()[:2] == [0, 0]
+    assert table["apart_T_now"][2] > 0
+    assert table["from_one_T_now"].isna().tolist() == [True, False, False]
+    assert "Without it they lay apart by" in report.table
