@@ -19,11 +19,15 @@ class Difference:
         mean: over the shared seeds; NaN if there is none.
         low: the lower end of the interval; NaN for fewer than two shared seeds.
         high: the upper end.
+        deviation: the sample standard deviation of the seeds' differences; NaN for fewer than two shared seeds.
+        n: the shared seeds.
     """
 
     mean: float
     low: float
     high: float
+    deviation: float
+    n: int
 
 
 def mean(values: Iterable[float]) -> float:
@@ -53,18 +57,19 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
     differences = [values[seed] - baseline[seed] for seed in seeds]
     difference = mean(differences)
     if len(seeds) < 2:
-        return Difference(difference, math.nan, math.nan)
+        return Difference(difference, math.nan, math.nan, math.nan, len(seeds))
     if max(differences) - min(differences) <= _SAME:
         # scipy warns here, and its ends of the interval differ by rounding.
         point = 0.0 if abs(difference) <= _SAME else difference
-        return Difference(point, point, point)
+        return Difference(point, point, point, 0.0, len(seeds))
 
     # Imported late: scipy takes over a second, and most commands need no interval.
     from scipy.stats import ttest_rel
 
     test = ttest_rel([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
     interval = test.confidence_interval(CONFIDENCE)
-    return Difference(difference, float(interval.low), float(interval.high))
+    ends = float(interval.low), float(interval.high)
+    return Difference(difference, *ends, sample_deviation(differences), len(seeds))
 
 
 def holds_zero(low: float, high: float) -> bool:
