@@ -45,12 +45,13 @@ def seeds_needed(difference: float, deviation: float, chance: float = POWER) -> 
         chance: the power asked for.
 
     Returns:
-        At least 2; infinity for more than `MOST_SEEDS`, so for no difference; NaN if either is not known.
+        At least 2; infinity for more than `MOST_SEEDS`; NaN if either is not known, and for a difference of zero, which
+        no number of seeds tells from zero.
     """
-    if math.isnan(difference) or math.isnan(deviation):
+    if math.isnan(difference) or math.isnan(deviation) or difference == 0:
         return math.nan
     if deviation == 0:
-        return 2.0 if difference else math.inf
+        return 2.0
     effect = min(abs(difference) / deviation, _LARGEST_EFFECT)
     if power(effect, MOST_SEEDS) < chance:
         return math.inf

@@ -32,7 +32,6 @@ _CHARACTERS = {
     "≥": r"$\geq$",
     "✓": r"$\checkmark$",
     "β": r"$\beta$",
-    "σ": r"$\sigma$",
     "·": r"$\cdot$",
     "Δ": r"$\Delta$",
 }

@@ -94,7 +94,9 @@ def test_the_first_line_names_the_packages_and_a_comment_the_command(nasty):
 
 
 def test_captions_and_labels(nasty):
-    assert re.findall(r"\\label{(.*)}", nasty) == [f"tab:made{grid}" for grid in ("", "-differences", "-seeds", "-course")]
+    assert re.findall(r"\\label{(.*)}", nasty) == [
+        f"tab:made{grid}" for grid in ("", "-differences", "-seeds", "-course")
+    ]
     main, differences, *_ = re.findall(r"\\caption{(.*)}", nasty)
     assert main.startswith(r"$\beta$ \& K$_{\beta}$ of 50 \% ($\approx$0) (Table 5 \#1). Scale mini; seeds 0, 1, 2. ")
     assert r"the paper's own numbers, on COCO minival; " in main
