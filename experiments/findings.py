@@ -139,7 +139,7 @@ def _of_table3() -> list[Finding]:
         ),
         finding(
             experiment,
-            f"AP50 does not gain: less than {margin:.1f}",
+            f"AP50 does not gain: by less than {margin:.1f}",
             *(between(row, baseline, "AP50", -math.inf, margin) for row in (dsl, dla, both)),
         ),
         finding(

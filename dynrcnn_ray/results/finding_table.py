@@ -63,7 +63,7 @@ _NOTES = (
     "their number.",
     "After Holm: the verdict when all claims are tested together, so that the chance of even one wrong verdict is at "
     "most 5 %.",
-    "Seeds: how many would confirm the contrast in four runs of five if the paper's difference were the true one, from "
+    "Seeds needed: how many would confirm the contrast in four runs of five if the paper's difference were the true one, from "
     "the measured spread.",
 )
 
@@ -143,7 +143,7 @@ def _rows(index: int, judgement: Judgement, command: str) -> list[dict[str, Any]
                 "deviation": _known(estimate.deviation),
                 "n": estimate.n,
                 "contrast_verdict": part.verdict,
-                "contrast_p": _known(min(1.0, 2 * min(part.p_for, part.p_against))),
+                "contrast_p": _known(part.p),
                 "seeds_needed": _known(contrast.seeds_needed(estimate.deviation), keep_infinity=True),
             }
         )
@@ -166,7 +166,8 @@ def _counts(places: Sequence[tuple[str, list[Mapping[str, Any]]]]) -> Grid:
     for place, rows in [*places, ("all", everything)]:
         counts, holm = _count(rows, "verdict"), _count(rows, "verdict_holm")
         numbers = [sum(counts.values()), *counts.values(), holm["confirmed"], holm["contradicted"]]
-        lines.append(Line((Cell(place.partition(",")[0]), *(Cell(str(number)) for number in numbers))))
+        cells = (Cell(str(number) if number else _NOTHING) for number in numbers)
+        lines.append(Line((Cell(place.partition(",")[0]), *cells)))
     columns = (Column("", is_number=False), *(Column(head) for head in heads))
     return Grid("counts", headline(everything), columns, tuple(lines))
 
@@ -176,7 +177,7 @@ def _claims(place: str, rows: Sequence[Mapping[str, Any]]) -> Grid:
     columns = (
         Column("claim", is_number=False, is_sentence=True),
         *(Column(text, is_number=False) for text in texts),
-        *(Column(number) for number in ("paper", "measured", "n", "seeds")),
+        *(Column(number) for number in ("paper", "measured", "n", "seeds needed")),
         *(Column(text, is_number=False) for text in ("verdict", "after Holm")),
     )
     lines: list[Line] = []

@@ -169,6 +169,11 @@ class Measured:
     p_against: float
 
     @property
+    def p(self) -> float:
+        """Two-sided; NaN without an interval."""
+        return _capped(2 * min(self.p_for, self.p_against))
+
+    @property
     def verdict(self) -> Verdict:
         """The verdict on this contrast alone."""
         return _verdict(self.p_for, self.p_against, 1.0, self.estimate.n > 0)
@@ -221,8 +226,8 @@ def judge(findings: Iterable[Finding], numbers: Mapping[str, Mapping[int, Number
             finding=claim,
             scale=next((row.scale for row in numbers[claim.experiment].values() if row.scale), ""),
             parts=parts,
-            p=min(1.0, p),
-            p_holm=min(1.0, p * factor),
+            p=_capped(p),
+            p_holm=_capped(p * factor),
             verdict=_verdict(*chances, 1.0, all(part.estimate.n for part in parts)),
             verdict_holm=_verdict(*chances, factor, all(part.estimate.n for part in parts)),
         )
@@ -263,6 +268,10 @@ def _combine(parts: Sequence[Measured]) -> tuple[float, float]:
         return math.nan, math.nan
     for_claim = max(part.p_for for part in parts) if len(against) == len(parts) else 1.0
     return for_claim, min(1.0, len(parts) * min(against))
+
+
+def _capped(p: float) -> float:
+    return p if math.isnan(p) else min(p, 1.0)
 
 
 def _verdict(p_for: float, p_against: float, factor: float, is_measured: bool) -> Verdict:
