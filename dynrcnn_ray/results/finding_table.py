@@ -63,8 +63,8 @@ _NOTES = (
     "their number.",
     "After Holm: the verdict when all claims are tested together, so that the chance of even one wrong verdict is at "
     "most 5 %.",
-    "Seeds needed: how many would confirm the contrast in four runs of five if the paper's difference were the true one, from "
-    "the measured spread.",
+    "Seeds needed: how many would confirm the contrast in four runs of five if the paper's difference were the true "
+    "one, from the measured spread.",
 )
 
 
