@@ -11,22 +11,26 @@ import pandas as pd
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.results.html.page import draw_html_report, read_trials
-from dynrcnn_ray.results.report import draw_report, is_figure
+from dynrcnn_ray.results.report import draw_findings, draw_report, is_figure
 from dynrcnn_ray.results.schemas import METRICS
+from dynrcnn_ray.results.speed_table import SPEED_FILE
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_text import simple_markdown
 from dynrcnn_ray.scales import SCALES, Scale, base_config
 from experiments.costs import PLACES, place_seconds, wall_seconds
 from experiments.experiment import Experiment, Row
+from experiments.findings import paper_findings, paper_rows
 from experiments.options import (
     ExperimentOptions,
     ListOptions,
     ReportOptions,
     RunOptions,
+    StoreOptions,
     TrainOptions,
     parse,
     storage_location,
 )
+from experiments.seeds import print_seeds, print_seeds_of_all
 
 _MASK_COLUMNS = tuple(f"segm_{name}" for name in ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"))
 
@@ -100,6 +104,7 @@ def print_plan_of_all(experiments: Sequence[Experiment], options: ExperimentOpti
             ["scale", "trials", "time", "on", "GPU time"], [_cost(experiments, name, seeds) for name in SCALES]
         )
     )
+    print_seeds_of_all(ResultStore.open(storage_location(options.storage, options.scale)), experiments)
     print("\nScale coco: from an assumed throughput, which experiments/costs.py states; nothing was measured on a GPU.")
     return 0
 
@@ -139,8 +144,39 @@ def report(arguments: Sequence[str]) -> int:
     trials = read_trials(store)
     for name in experiments:
         _print_report(store, name, trials)
+    if paper_rows().keys() & set(experiments):
+        _print_findings(store, _shown_command("report", options, store, arguments), trials)
     print(f"\n{draw_html_report(store, trials)}")
     return 0
+
+
+def findings(arguments: Sequence[str]) -> int:
+    """Judge the paper's claims by what a store has measured, and draw its page again."""
+    options = parse(ReportOptions, arguments, command="findings")
+    store = ResultStore.open(storage_location(options.storage, options.scale))
+    known = paper_rows().keys() & set(store.experiments())
+    if not known and store.files.read_bytes(SPEED_FILE) is None:
+        place = store.files.describe_path("")
+        print(f"{place} holds none of the paper's tables yet; run one first, such as table3")
+        return 0
+    trials = read_trials(store)
+    _print_findings(store, _shown_command("findings", options, store, arguments), trials)
+    print(f"\n{draw_html_report(store, trials)}")
+    return 0
+
+
+def _print_findings(store: ResultStore, command: str, trials: pd.DataFrame) -> None:
+    drawn = draw_findings(store, paper_findings(), paper_rows(), command, trials)
+    print(f"\n{drawn.table}")
+    print("\n".join(drawn.paths))
+
+
+def _shown_command(name: str, options: StoreOptions, store: ResultStore, arguments: Sequence[str]) -> str:
+    """The command as it may stand in a table: a URI may carry credentials, which have no place there."""
+    place = store.files.describe_path("").rstrip("/")
+    is_uri = "://" in options.storage
+    shown = [argument.replace(options.storage, place) if is_uri else argument for argument in arguments]
+    return shlex.join(["python", "experiments/main.py", name, *shown])
 
 
 def _run(
@@ -152,7 +188,9 @@ def _run(
 ) -> int:
     base = options.config() if "run.num_workers" in experiment.sets else _for_this_machine(options)
     if options.dry_run:
-        return _print_plan(experiment, base, seeds)
+        code = _print_plan(experiment, base, seeds)
+        print_seeds(ResultStore.open(storage_location(options.storage, options.scale)), experiment)
+        return code
     if not experiment.rows(base):
         store = ResultStore.open(storage_location(options.storage, options.scale))
         store.write_plan(experiment.name, [])
@@ -167,11 +205,8 @@ def _run(
     if images := images_to_generate(base.data):
         print(f"Generating {images} images; this happens once.", flush=True)
     base = dataclasses.replace(base, data=prepare_data(base.data, include_masks=base.model.has_masks))
-    # A URI may carry credentials, which have no place in a table.
     place = store.files.describe_path("").rstrip("/")
-    is_uri = "://" in options.storage
-    shown = [argument.replace(options.storage, place) if is_uri else argument for argument in arguments]
-    command = shlex.join(["python", "experiments/main.py", command_name or experiment.name, *shown])
+    command = _shown_command(command_name or experiment.name, options, store, arguments)
     store.write_plan(experiment.name, experiment.plan(base, seeds, command))
 
     trials = experiment.trials(base, seeds)

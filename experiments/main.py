@@ -12,6 +12,7 @@ python experiments/main.py evaluate        evaluate a trained trial on any split
 python experiments/main.py compare A B     the difference of two trials, with its interval over the images
 python experiments/main.py benchmark       measure this machine: paired comparisons with what people would use instead
 python experiments/main.py pretrain        make the backbones' weights that scale mini starts from
+python experiments/main.py findings        the paper's claims, each with what a store measured and a verdict
 python experiments/main.py report          draw tables and figures again, from the store alone
 
 Every command takes --help.
@@ -103,11 +104,24 @@ def main(arguments: Sequence[str]) -> int:
             return benchmark.run_benchmark(rest)
         if command == "pretrain":
             return pretrain.run_pretrain(rest)
+        if command == "findings":
+            return commands.findings(rest)
         if command == "report":
             return commands.report(rest)
         if command in by_name:
             return commands.run_experiment(by_name[command], rest)
-        others = ("list", "all", "check-data", "train", "evaluate", "compare", "benchmark", "pretrain", "report")
+        others = (
+            "list",
+            "all",
+            "check-data",
+            "train",
+            "evaluate",
+            "compare",
+            "benchmark",
+            "pretrain",
+            "findings",
+            "report",
+        )
         known = ", ".join([*others, *by_name, "table7"])
         raise ConfigError(f"unknown command {command!r}; allowed: {known}")
     except ValueError as error:

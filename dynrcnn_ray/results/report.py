@@ -1,5 +1,6 @@
 """Draw an experiment's table and figure from the store alone."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,11 +17,15 @@ from dynrcnn_ray.results.figures.style import figure_bytes
 from dynrcnn_ray.results.figures.sync import draw_workers
 from dynrcnn_ray.results.figures.sync_simulated import draw_simulated_workers
 from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.finding_table import FINDINGS, FINDINGS_FILE, finding_cells, findings_parquet
+from dynrcnn_ray.results.findings import Finding, judge
+from dynrcnn_ray.results.parquet import from_parquet_bytes
 from dynrcnn_ray.results.simulation import records_of
 from dynrcnn_ray.results.store import ResultStore
-from dynrcnn_ray.results.table_latex import table_to_latex
-from dynrcnn_ray.results.table_text import table_to_markdown, table_to_text
+from dynrcnn_ray.results.table_latex import cells_to_latex, table_to_latex
+from dynrcnn_ray.results.table_text import cells_to_markdown, cells_to_text, table_to_markdown, table_to_text
 from dynrcnn_ray.results.tables import build_table, drift_columns, table_to_parquet_bytes, trial_columns
+from dynrcnn_ray.results.trial_numbers import read_numbers
 
 _OF_DYNAMICS = {"figure1": (draw_figure1, figure1.COLUMNS), "figure5": (draw_figure5, figure5.COLUMNS)}
 _TRENDS = (draw_trends, figure5.COLUMNS)
@@ -104,9 +109,33 @@ def draw_report(store: ResultStore, experiment: str, trials: pd.DataFrame | None
         files[f"figures/{name}.png"] = figure_bytes(figure, "png")
         files[f"figures/{name}.svg"] = figure_bytes(figure, "svg")
 
-    for relative, content in files.items():
-        store.files.write_bytes(relative, content)
-    return DrawnReport(text, [store.files.describe_path(relative) for relative in files])
+    return DrawnReport(text, _write(store, files))
+
+
+def draw_findings(
+    store: ResultStore,
+    findings: Sequence[Finding],
+    rows: Mapping[str, Mapping[int, Mapping[str, float]]],
+    command: str,
+    trials: pd.DataFrame | None = None,
+) -> DrawnReport:
+    """Write the verdicts on the paper's claims, as the trials of this store's plans give them.
+
+    Args:
+        store: where to read and write.
+        findings: the claims.
+        rows: the paper's numbers of each row, by experiment and row.
+        command: what was called.
+        trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
+
+    Raises:
+        StoreError: the store cannot be read or written.
+    """
+    content = findings_parquet(judge(findings, read_numbers(store, rows, trials)), command)
+    cells = finding_cells(from_parquet_bytes(content, FINDINGS).to_pylist())
+    markdown, latex = cells_to_markdown(cells).encode(), cells_to_latex(cells).encode()
+    files = {FINDINGS_FILE: content, "tables/findings.md": markdown, "tables/findings.tex": latex}
+    return DrawnReport(cells_to_text(cells), _write(store, files))
 
 
 def draw_figures(store: ResultStore, experiment: str, plan: pd.DataFrame, finished: set[str]) -> dict[str, Figure]:
@@ -157,6 +186,12 @@ def _simulated_workers(store: ResultStore, plan: pd.DataFrame, finished: set[str
             records = records_of(statistics, dynamic.initial_iou, dynamic.initial_beta)
             return draw_simulated_workers(plan, records, dynamic.update_interval, int(line["seed"]))
     return None
+
+
+def _write(store: ResultStore, files: Mapping[str, bytes]) -> list[str]:
+    for relative, content in files.items():
+        store.files.write_bytes(relative, content)
+    return [store.files.describe_path(relative) for relative in files]
 
 
 def _plan(store: ResultStore, experiment: str) -> pd.DataFrame:

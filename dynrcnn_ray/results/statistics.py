@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
@@ -19,11 +19,76 @@ class Difference:
         mean: over the shared seeds; NaN if there is none.
         low: the lower end of the interval; NaN for fewer than two shared seeds.
         high: the upper end.
+        deviation: the sample standard deviation of the seeds' differences; NaN for fewer than two shared seeds.
+        n: the shared seeds.
     """
 
     mean: float
     low: float
     high: float
+    deviation: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its standard error.
+
+    Attributes:
+        mean: NaN if nothing was measured.
+        error: its standard error; NaN for fewer than two values.
+        freedom: Student's degrees of freedom; infinity for the normal distribution.
+        n: how many values.
+        deviation: their sample standard deviation; NaN for fewer than two.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+    n: int
+    deviation: float
+
+    @classmethod
+    def unknown(cls) -> "Estimate":
+        """Nothing was measured."""
+        return cls(math.nan, math.nan, 0, 0, math.nan)
+
+    def interval(self) -> tuple[float, float]:
+        """The ends of its interval; NaN if its error is not known."""
+        if math.isnan(self.error) or self.error == 0:
+            return self.mean + self.error, self.mean + self.error
+        # Imported late: scipy takes over a second, and most commands need no interval.
+        from scipy.stats import t
+
+        half = self.error * float(t.ppf((1 + CONFIDENCE) / 2, self.freedom))
+        return self.mean - half, self.mean + half
+
+    def p_above(self, bound: float) -> float:
+        """The one-sided p-value of the claim that the true mean lies above a bound; NaN if the error is not known."""
+        if math.isnan(self.error):
+            return math.nan
+        if self.error == 0:
+            return 0.0 if self.mean > bound else 1.0
+        from scipy.stats import t
+
+        return float(t.sf((self.mean - bound) / self.error, self.freedom))
+
+    def p_below(self, bound: float) -> float:
+        """The one-sided p-value of the claim that the true mean lies below a bound; NaN if the error is not known."""
+        return Estimate(-self.mean, self.error, self.freedom, self.n, self.deviation).p_above(-bound)
+
+
+def mean_estimate(values: Sequence[float]) -> Estimate:
+    """The mean of values with its standard error. Values closer than rounding count as the same."""
+    n = len(values)
+    if n < 2:
+        return Estimate(mean(values), math.nan, 0, n, math.nan)
+    deviation = 0.0 if max(values) - min(values) <= _SAME else sample_deviation(values)
+    centre = mean(values)
+    if deviation == 0 and abs(centre) <= _SAME:
+        # What differs by rounding alone would look like a difference without any spread.
+        centre = 0.0
+    return Estimate(centre, deviation / math.sqrt(n), n - 1, n, deviation)
 
 
 def mean(values: Iterable[float]) -> float:
@@ -51,20 +116,8 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
     # In the seeds' order, so that the same results give the same digits.
     seeds = [seed for seed in sorted(values) if not math.isnan(values[seed] - baseline.get(seed, math.nan))]
     differences = [values[seed] - baseline[seed] for seed in seeds]
-    difference = mean(differences)
-    if len(seeds) < 2:
-        return Difference(difference, math.nan, math.nan)
-    if max(differences) - min(differences) <= _SAME:
-        # scipy warns here, and its ends of the interval differ by rounding.
-        point = 0.0 if abs(difference) <= _SAME else difference
-        return Difference(point, point, point)
-
-    # Imported late: scipy takes over a second, and most commands need no interval.
-    from scipy.stats import ttest_rel
-
-    test = ttest_rel([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
-    interval = test.confidence_interval(CONFIDENCE)
-    return Difference(difference, float(interval.low), float(interval.high))
+    estimate = mean_estimate(differences)
+    return Difference(estimate.mean, *estimate.interval(), estimate.deviation, estimate.n)
 
 
 def holds_zero(low: float, high: float) -> bool:

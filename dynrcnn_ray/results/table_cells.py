@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from dynrcnn_ray.results.power import MOST_SEEDS
 from dynrcnn_ray.results.statistics import holds_zero
 from dynrcnn_ray.results.table_notes import ZERO_MARK, table_notes
 from dynrcnn_ray.results.tables import baseline_rows, drift_columns, label_columns, metric_columns
@@ -20,6 +21,11 @@ _DIFFERENCES_TITLE = "Differences to the baseline, paired by seed"
 _DRIFT_TITLE = (
     "How far the workers lie apart in T_now and beta_now (the largest minus the smallest, mean over the updates), and "
     "from the trial of one worker (mean absolute difference over updates and workers)"
+)
+_SEEDS_TITLE = (
+    "How many seeds (first line: the smallest true difference to the baseline that the n seeds tell from zero in four "
+    "runs of five; second line: how many seeds the paper's difference would need for that; paired t-test, from the "
+    "measured spread of the differences, which few seeds know only roughly)"
 )
 _COURSE_TITLE = (
     "Algorithm 1 in the last step (where DLA or DSL is off, T_now or beta_now was only recorded); "
@@ -36,12 +42,14 @@ class Cell:
         spread: the sample standard deviation over the seeds: ± 0.3.
         interval: of a difference: [+0.8, +3.4].
         mark: ≈0 if the interval cannot tell the difference from zero.
+        verdict: what a cell of verdicts says, for a renderer that colours it.
     """
 
     text: str = ""
     spread: str = ""
     interval: str = ""
     mark: str = ""
+    verdict: str = ""
 
     @property
     def addition(self) -> str:
@@ -51,10 +59,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column. Numbers stand on the right, text on the left."""
+    """The head of a column. Numbers stand on the right, text on the left; a sentence may take several lines."""
 
     title: str
     is_number: bool = True
+    is_sentence: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Grid:
     """Lines below a head.
 
     Attributes:
-        name: empty for the table itself, "drift", "differences" or "course".
+        name: empty for the table itself, "drift", "differences", "seeds" or "course".
         title: one line, without a full stop.
         columns: the head.
         lines: at least one.
@@ -100,8 +109,8 @@ class TableCells:
         command: what made the table.
         notes: sentences that explain the table's lines and signs.
         grids: the table itself first; its `title` says what it shows. Then how far workers drift apart if the plan
-            asks for it, the differences to the baseline if any has an interval, and the course of Algorithm 1 if any
-            row has finished.
+            asks for it, the differences to the baseline if any has an interval, what it takes to tell them from zero,
+            and the course of Algorithm 1 if any row has finished.
     """
 
     experiment: str
@@ -121,7 +130,7 @@ def make_cells(table: pd.DataFrame, plan: pd.DataFrame) -> TableCells:
     """
     seeds = ", ".join(str(seed) for seed in sorted({int(seed) for seed in plan["seed"].dropna()}))
     scales = ", ".join(dict.fromkeys(plan["scale"]))
-    make = (_main_grid, _drift_grid, _difference_grid, _course_grid)
+    make = (_main_grid, _drift_grid, _difference_grid, seeds_grid, _course_grid)
     grids = [make_grid(table, plan) for make_grid in make]
     return TableCells(
         experiment=plan["experiment"].iloc[0],
@@ -179,16 +188,13 @@ def _drift_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
 
 def _difference_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
     """Every metric's difference to the baseline with its interval; None if no row has an interval."""
-    baselines, metrics = baseline_rows(plan), metric_columns(plan)
-    rows = [row for row in table.to_dict("records") if baselines.get(row["row"], row["row"]) != row["row"]]
-    if not any(row["delta_n"] > 1 for row in rows):
+    metrics = metric_columns(plan)
+    rows = _compared_rows(table, plan)
+    if not any(row["delta_n"] > 1 for row, _ in rows):
         return None
-    names = dict(zip(table["row"], table["name"], strict=True))
-    has_several = len({baselines[row["row"]] for row in rows}) > 1
 
     lines: list[Line] = []
-    for row in rows:
-        name = (Cell(row["name"]), *([Cell(names.get(baselines[row["row"]], _NOTHING))] if has_several else []))
+    for row, name in rows:
         if is_measured := row["source"] == "measured":
             differences = tuple(_difference(row, metric, with_interval=True) for metric in metrics)
             lines.append(Line((*name, Cell("measured"), Cell(str(row["delta_n"])), *differences)))
@@ -198,9 +204,54 @@ def _difference_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
             line = (*name, Cell("paper"), Cell(), *(Cell(_signed(paper)) for paper in papers))
             lines.append(Line(line, is_paper=True, starts_row=not is_measured))
 
-    heads = ["", *(["baseline"] if has_several else []), "", "n"]
-    columns = [*(Column(head, is_number=False) for head in heads), *(Column(metric) for metric in metrics)]
-    return Grid("differences", _DIFFERENCES_TITLE, tuple(columns), tuple(lines))
+    return Grid("differences", _DIFFERENCES_TITLE, _comparison_columns(rows, metrics), tuple(lines))
+
+
+def seeds_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
+    """What the seeds of each row can tell from zero, and how many the paper's differences need.
+
+    Args:
+        table: as from `build_table`.
+        plan: the plan that the table was built from.
+
+    Returns:
+        None if no row shares two seeds with its baseline.
+    """
+    metrics = metric_columns(plan)
+    rows = [(row, name) for row, name in _compared_rows(table, plan) if row["delta_n"] > 1]
+    lines: list[Line] = []
+    for row, name in rows:
+        told = (Cell(_number(row[f"delta_{metric}_detectable"])) for metric in metrics)
+        lines.append(Line((*name, Cell("told from zero"), Cell(str(row["delta_n"])), *told)))
+        needed = [row[f"delta_{metric}_seeds"] for metric in metrics]
+        if not all(math.isnan(number) for number in needed):
+            cells = (*(Cell() for _ in name), Cell("seeds for the paper's"), Cell())
+            lines.append(Line((*cells, *(Cell(seeds_text(number)) for number in needed)), starts_row=False))
+    return Grid("seeds", _SEEDS_TITLE, _comparison_columns(rows, metrics), tuple(lines)) if lines else None
+
+
+def seeds_text(seeds: float) -> str:
+    """A number of seeds from `seeds_needed`."""
+    return _NOTHING if math.isnan(seeds) else f"> {MOST_SEEDS}" if math.isinf(seeds) else f"{seeds:.0f}"
+
+
+def _compared_rows(table: pd.DataFrame, plan: pd.DataFrame) -> list[tuple[dict[Any, Any], tuple[Cell, ...]]]:
+    """The rows that are no baseline, each with its name; and its baseline's if not all have the same."""
+    baselines = baseline_rows(plan)
+    rows = [row for row in table.to_dict("records") if baselines.get(row["row"], row["row"]) != row["row"]]
+    names = dict(zip(table["row"], table["name"], strict=True))
+    has_several = len({baselines[row["row"]] for row in rows}) > 1
+    return [
+        (row, (Cell(row["name"]), *([Cell(names.get(baselines[row["row"]], _NOTHING))] if has_several else [])))
+        for row in rows
+    ]
+
+
+def _comparison_columns(
+    rows: Sequence[tuple[dict[Any, Any], tuple[Cell, ...]]], metrics: Sequence[str]
+) -> tuple[Column, ...]:
+    heads = ["", *["baseline"] * (len(rows[0][1]) - 1), "", "n"] if rows else []
+    return (*(Column(head, is_number=False) for head in heads), *(Column(metric) for metric in metrics))
 
 
 def _course_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from dynrcnn_ray.results.table_cells import Cell, Grid, Line, TableCells, make_cells
+from dynrcnn_ray.results.table_cells import Cell, Column, Grid, Line, TableCells, make_cells
 
 _PACKAGES = "% Packages: booktabs, amssymb."
 _WIDE = (
@@ -32,11 +32,13 @@ _CHARACTERS = {
     "≥": r"$\geq$",
     "✓": r"$\checkmark$",
     "β": r"$\beta$",
+    "·": r"$\cdot$",
     "Δ": r"$\Delta$",
 }
 _SIGN = re.compile(r"(?<!\w)[+-](?=\d)")
 _SUBSCRIPT = re.compile(r"(?<![A-Za-z0-9])(AP|K)_?(\d\d|[ISMLβ])(?!\w)")
 _UNKNOWN = "?"
+_SENTENCE_WIDTH = r"p{0.34\textwidth}"
 
 
 def table_to_latex(table: pd.DataFrame, plan: pd.DataFrame) -> str:
@@ -45,7 +47,11 @@ def table_to_latex(table: pd.DataFrame, plan: pd.DataFrame) -> str:
     Labels are `tab:<experiment>`, `tab:<experiment>-differences` and `tab:<experiment>-course`. The first line names
     the packages that the paper must load.
     """
-    cells = make_cells(table, plan)
+    return cells_to_latex(make_cells(table, plan))
+
+
+def cells_to_latex(cells: TableCells) -> str:
+    """Any cells as LaTeX, in the same way."""
     comments = [_PACKAGES, _WIDE, f"% Made by: {' '.join(cells.command.split())}"]
     floats = [_float(grid, _caption(cells, grid), cells.experiment) for grid in cells.grids]
     return "\n".join(comments) + "\n\n" + "\n\n".join(floats) + "\n"
@@ -64,7 +70,7 @@ def escape_latex(text: str, *, is_number: bool = False) -> str:
 
 
 def _float(grid: Grid, caption: str, experiment: str) -> str:
-    alignment = "".join("r" if column.is_number else "l" for column in grid.columns)
+    alignment = "".join(_alignment(column) for column in grid.columns)
     header = " & ".join(escape_latex(column.title) for column in grid.columns)
     label = f"tab:{experiment}-{grid.name}" if grid.name else f"tab:{experiment}"
     return "\n".join(
@@ -85,6 +91,10 @@ def _float(grid: Grid, caption: str, experiment: str) -> str:
             r"\end{table*}",
         ]
     )
+
+
+def _alignment(column: Column) -> str:
+    return _SENTENCE_WIDTH if column.is_sentence else "r" if column.is_number else "l"
 
 
 def _caption(cells: TableCells, grid: Grid) -> str:

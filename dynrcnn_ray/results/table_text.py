@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dynrcnn_ray.results.table_cells import Cell, Grid, make_cells, simple_grid
+from dynrcnn_ray.results.table_cells import Cell, Grid, TableCells, make_cells, simple_grid
 
 
 def table_to_markdown(table: pd.DataFrame, plan: pd.DataFrame) -> str:
     """The table of `build_table` as Markdown, with title and caption. It reads well as plain text, too."""
-    cells = make_cells(table, plan)
+    return cells_to_markdown(make_cells(table, plan))
+
+
+def cells_to_markdown(cells: TableCells) -> str:
+    """Any cells as Markdown."""
     main, *others = cells.grids
     parts = [f"**{cells.anchor}. {main.title}**", _markdown(main)]
     parts += [f"{cells.run}; command: `{cells.command}`.", " ".join(cells.notes)]
@@ -21,13 +25,22 @@ def table_to_markdown(table: pd.DataFrame, plan: pd.DataFrame) -> str:
 
 def table_to_text(table: pd.DataFrame, plan: pd.DataFrame) -> str:
     """The table of `build_table` for a terminal: the Markdown's content, aligned and without its marks."""
-    cells = make_cells(table, plan)
+    return cells_to_text(make_cells(table, plan))
+
+
+def cells_to_text(cells: TableCells) -> str:
+    """Any cells for a terminal."""
     main, *others = cells.grids
     lines = [f"{cells.anchor}. {main.title}", "", *_text(main)]
     lines += [f"{cells.run}; command: {cells.command}.", *cells.notes]
     for grid in others:
-        lines += ["", f"{grid.title}:", "", *_text(grid)]
+        lines += ["", grid_to_text(grid)]
     return "\n".join(lines) + "\n"
+
+
+def grid_to_text(grid: Grid) -> str:
+    """One grid below its title, for a terminal."""
+    return "\n".join([f"{grid.title}:", "", *_text(grid)])
 
 
 def simple_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

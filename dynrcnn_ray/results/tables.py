@@ -10,6 +10,7 @@ import pyarrow as pa
 from dynrcnn_ray.results.drift import DRIFT
 from dynrcnn_ray.results.labels import row_names
 from dynrcnn_ray.results.parquet import to_parquet_bytes
+from dynrcnn_ray.results.power import detectable_effect, seeds_needed
 from dynrcnn_ray.results.schemas import TRIALS, optional, required, versioned
 from dynrcnn_ray.results.statistics import mean, paired_difference, sample_deviation
 
@@ -65,7 +66,9 @@ def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         If the plan has a baseline, also `delta_n`, the seeds that both the row and its baseline have finished, and for
         each metric M, in percent: `delta_M`, the mean over those seeds of the row's M minus the baseline's;
         `delta_M_low` and `delta_M_high`, its 95 % interval by the paired t-test, null for fewer than two seeds;
-        `delta_M_paper`, the paper's M minus the paper's M of the baseline.
+        `delta_M_paper`, the paper's M minus the paper's M of the baseline. From the spread of the seeds' differences,
+        null for fewer than two seeds: `delta_M_detectable`, the smallest true difference that so many seeds tell from
+        zero with a power of 80 %, and `delta_M_seeds`, how many seeds the paper's difference would need for that.
 
     Raises:
         KeyError: the plan names a metric that trials do not have.
@@ -101,7 +104,8 @@ def table_to_parquet_bytes(table: pd.DataFrame, plan: pd.DataFrame) -> bytes:
         fields.append(required("delta_n", pa.int32(), "seeds"))
         for metric in metric_columns(plan):
             delta = f"delta_{metric}"
-            fields += _percents(delta, f"{delta}_low", f"{delta}_high", f"{delta}_paper")
+            fields += _percents(delta, f"{delta}_low", f"{delta}_high", f"{delta}_paper", f"{delta}_detectable")
+            fields.append(optional(f"{delta}_seeds", pa.float64(), "seeds"))
     return to_parquet_bytes(pa.Table.from_pandas(table, schema=versioned(fields), preserve_index=False))
 
 
@@ -150,7 +154,11 @@ def _differences(
         columns[f"delta_{metric}"] = difference.mean
         columns[f"delta_{metric}_low"] = difference.low
         columns[f"delta_{metric}_high"] = difference.high
-        columns[f"delta_{metric}_paper"] = _reported(lines, metric) - _reported(baseline, metric)
+        paper = _reported(lines, metric) - _reported(baseline, metric)
+        columns[f"delta_{metric}_paper"] = paper
+        effect = detectable_effect(difference.n) if difference.n > 1 else math.nan
+        columns[f"delta_{metric}_detectable"] = difference.deviation * effect
+        columns[f"delta_{metric}_seeds"] = seeds_needed(paper, difference.deviation)
     return columns
 
 

@@ -38,8 +38,9 @@ def test_list_shows_anchor_rows_and_trials(capsys):
     assert line.split()[-6:-4] == ["4", "4"]
 
 
-def test_dry_run_shows_the_trials_and_starts_nothing(capsys):
-    code, out, _ = run(capsys, "table3", "--scale", "smoke", "--seeds", "0", "1", "2", "--dry-run")
+def test_dry_run_shows_the_trials_and_starts_nothing(capsys, tmp_path):
+    storage = ("--storage", str(tmp_path))
+    code, out, _ = run(capsys, "table3", "--scale", "smoke", "--seeds", "0", "1", "2", "--dry-run", *storage)
     assert code == 0
     assert "4 rows, 12 distinct trials" in out
     ids = [line.split()[0] for line in out.splitlines()[1:]]
@@ -47,9 +48,9 @@ def test_dry_run_shows_the_trials_and_starts_nothing(capsys):
     assert GRID not in sys.modules
 
 
-def test_the_global_batch_changes_a_trial_and_the_workers_do_not(capsys):
+def test_the_global_batch_changes_a_trial_and_the_workers_do_not(capsys, tmp_path):
     def ids(*extra: str) -> list[str]:
-        _, out, _ = run(capsys, "table3", "--scale", "smoke", "--dry-run", *extra)
+        _, out, _ = run(capsys, "table3", "--scale", "smoke", "--dry-run", "--storage", str(tmp_path), *extra)
         return [line.split()[0] for line in out.splitlines()[1:]]
 
     assert ids("--num-workers", "2") == ids("--run.cpus-per-worker", "4") == ids()

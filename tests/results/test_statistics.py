@@ -37,6 +37,7 @@ def test_the_interval_is_the_textbooks(seeds):
         assert difference.mean == pytest.approx(centre)
         assert difference.low == pytest.approx(centre - half, rel=1e-4, abs=1e-4)
         assert difference.high == pytest.approx(centre + half, rel=1e-4, abs=1e-4)
+        assert difference.deviation == pytest.approx(math.sqrt(variance))
 
 
 def test_pairing_takes_out_what_seeds_share():
@@ -61,8 +62,7 @@ def test_one_shared_seed_has_a_difference_and_no_interval():
     difference = paired_difference({0: 51.0, 1: 7.0}, {0: 50.0})
 
     assert difference.mean == 1.0
-    assert math.isnan(difference.low)
-    assert math.isnan(difference.high)
+    assert all(math.isnan(value) for value in (difference.low, difference.high, difference.deviation))
 
 
 def test_no_shared_seed_has_nothing():
@@ -75,7 +75,7 @@ def test_no_shared_seed_has_nothing():
 def test_equal_values_for_all_seeds_cannot_be_told_apart(value):
     difference = paired_difference(by_seed([value] * 3), by_seed([value] * 3))
 
-    assert difference == Difference(0.0, 0.0, 0.0)
+    assert difference == Difference(0.0, 0.0, 0.0, 0.0, 3)
     assert holds_zero(difference.low, difference.high)
 
 
@@ -83,7 +83,7 @@ def test_equal_values_up_to_rounding_cannot_be_told_apart():
     # 0.1 + 0.2 is not 0.3.
     difference = paired_difference(by_seed([0.1 + 0.2] * 2), by_seed([0.3] * 2))
 
-    assert difference == Difference(0.0, 0.0, 0.0)
+    assert difference == Difference(0.0, 0.0, 0.0, 0.0, 2)
 
 
 def test_one_difference_for_all_seeds_gives_a_point():

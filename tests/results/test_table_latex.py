@@ -63,7 +63,7 @@ def test_environments_and_braces_are_balanced(nasty):
 def test_every_line_has_as_many_cells_as_columns(nasty):
     found = list(tabulars(nasty))
 
-    assert len(found) == 3
+    assert len(found) == 4
     for alignment, lines in found:
         assert len(lines) > 2
         assert {len(line) for line in lines} == {len(alignment)}
@@ -94,8 +94,10 @@ def test_the_first_line_names_the_packages_and_a_comment_the_command(nasty):
 
 
 def test_captions_and_labels(nasty):
-    assert re.findall(r"\\label{(.*)}", nasty) == ["tab:made", "tab:made-differences", "tab:made-course"]
-    main, differences, _ = re.findall(r"\\caption{(.*)}", nasty)
+    assert re.findall(r"\\label{(.*)}", nasty) == [
+        f"tab:made{grid}" for grid in ("", "-differences", "-seeds", "-course")
+    ]
+    main, differences, *_ = re.findall(r"\\caption{(.*)}", nasty)
     assert main.startswith(r"$\beta$ \& K$_{\beta}$ of 50 \% ($\approx$0) (Table 5 \#1). Scale mini; seeds 0, 1, 2. ")
     assert r"the paper's own numbers, on COCO minival; " in main
     assert r"95 \% interval by the paired t-test (scipy.stats.ttest\_rel)" in main
@@ -108,7 +110,7 @@ def test_measured_and_paper_lines_with_spread_interval_and_mark(table3_store):
     moved = trials["trial_id"] == "row3seed2"
     trials.loc[moved, "AP"] -= 4.5
 
-    (alignment, main), (_, differences) = tabulars(table_to_latex(build_table(plan, trials), plan))
+    (alignment, main), (_, differences), _ = tabulars(table_to_latex(build_table(plan, trials), plan))
 
     assert alignment == "llllrrrr"
     assert main[0] == ["DLA", "DSL", "", "n", "AP", r"$\Delta$AP", "AP$_{50}$", "AP$_{90}$"]

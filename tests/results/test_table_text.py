@@ -36,7 +36,7 @@ def test_markdown_sets_the_papers_numbers_right_below_the_measured_ones(plan, tr
     lines = text.splitlines()
 
     assert lines[0] == "**Table 3. Effects of each component**"
-    cells, _ = cells_of(text)
+    cells, *_ = cells_of(text)
     assert cells[0] == ["DLA", "DSL", "", "n", "AP", "ΔAP", "AP50", "AP90"]
     assert cells[2] == ["", "", "measured", "3", "50.0 ± 0.3", "-", "80.0 ± 0.0", "9.0 ± 0.0"]
     assert cells[3] == ["", "", "paper", "", "37.0", "-", "58.0", "9.7"]
@@ -79,7 +79,7 @@ def test_differences_stand_below_with_interval_mark_and_the_papers(write_table):
     )
     table = build_table(plan, trials)
 
-    main, differences = cells_of(table_to_markdown(table, plan))
+    main, differences, _ = cells_of(table_to_markdown(table, plan))
 
     assert [line[5] for line in main[2:]] == ["-", "-", "+2.1", "+1.0", "+3.0", "+1.2"]
     # AP: 2.0, 2.1 and 2.2, mean 2.1 and deviation 0.1; AP90: 0, -1 and 2.5, mean 0.5 and deviation 1.803.
@@ -105,7 +105,7 @@ def test_a_difference_in_the_main_table_carries_its_mark(write_table):
         ({}, {0: {"AP": 51.0}, 1: {"AP": 51.1}}),
     )
 
-    main, _ = cells_of(table_to_markdown(build_table(plan, trials), plan))
+    main, *_ = cells_of(table_to_markdown(build_table(plan, trials), plan))
 
     assert [line[5] for line in main[2:]] == ["-", "-", "+0.2 ≈0", "+1.0", "+1.1", "+1.2"]
 
@@ -152,6 +152,6 @@ def test_a_column_that_no_seed_measured_shows_dashes_and_no_nan(write_table):
     table = build_table(plan, trials)
 
     assert pd.isna(table["delta_AP50_low"]).all()
-    _, differences = cells_of(table_to_markdown(table, plan))
+    _, differences, *_ = cells_of(table_to_markdown(table, plan))
     assert differences[2][4] == "-"
     assert "nan" not in table_to_text(table, plan)

@@ -1,4 +1,4 @@
-"""The page: every experiment of a store in the paper's order, pictures of detections, every trial."""
+"""The page: verdicts on the claims, every experiment in the paper's order, pictures of detections, every trial."""
 
 import base64
 from datetime import UTC, datetime
@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from dynrcnn_ray.results.finding_table import FINDINGS, FINDINGS_FILE, finding_cells
 from dynrcnn_ray.results.html.pictures import pictures_html
 from dynrcnn_ray.results.html.tables import grid_html, table_html
 from dynrcnn_ray.results.html.trials import COMPACT, MOST_WITH_DETAILS, trials_html
@@ -66,7 +67,9 @@ def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
     sections = {name: _experiment_html(store, name, plan, trials) for name, plan in plans.items()}
     if speed := _speed_html(store):
         sections["table7"] = speed
-    ordered = dict(sorted(sections.items(), key=lambda item: _order(item[0])))
+    findings = _findings_html(store)
+    ordered = {"findings": findings} if findings else {}
+    ordered |= dict(sorted(sections.items(), key=lambda item: _order(item[0])))
     if pictures := _pictures_section(store, plans, trials):
         ordered["detections"] = pictures
     ordered["trials"] = _trials_section(store, plans, trials)
@@ -135,9 +138,8 @@ def _experiment_html(store: ResultStore, name: str, plan: pd.DataFrame, trials: 
     else:
         parts.append(table_html(make_cells(table_of(store, plan, own), plan)))
         parts += [f'<p class="warning">{escape(text)}</p>' for text in _warnings(store, own)]
-        files = " · ".join(f'<a href="tables/{name}.{kind}">{kind}</a>' for kind in ("md", "tex", "parquet"))
         parts += [_figure_html(store, figure) for figure in figure_names(name)]
-        parts += [f'<p class="soft">This table as a file: {files}</p>']
+        parts += [f'<p class="soft">This table as a file: {_files_html(name)}</p>']
     parts.append(f'<pre class="command">{escape(plan["command"].iloc[0])}</pre>')
     return "\n".join(parts)
 
@@ -175,6 +177,26 @@ def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
             "dynamic.iou_top_k."
         )
     return texts
+
+
+def _findings_html(store: ResultStore) -> str:
+    table = store.read_table(FINDINGS_FILE, FINDINGS)
+    if table is None:
+        return ""
+    cells = finding_cells(table.to_pylist())
+    return "\n".join(
+        [
+            f"<h2>{escape(cells.anchor)}</h2>",
+            f"<p>{escape(cells.grids[0].title)}.</p>",
+            table_html(cells),
+            f'<p class="soft">These findings as a file: {_files_html("findings")}</p>',
+            f'<pre class="command">{escape(cells.command)}</pre>',
+        ]
+    )
+
+
+def _files_html(name: str) -> str:
+    return " · ".join(f'<a href="tables/{name}.{kind}">{kind}</a>' for kind in ("md", "tex", "parquet"))
 
 
 def _speed_html(store: ResultStore) -> str:

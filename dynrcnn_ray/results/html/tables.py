@@ -20,7 +20,7 @@ def table_html(cells: TableCells) -> str:
 
 def grid_html(grid: Grid) -> str:
     """One grid in a box of its own that scrolls sideways; the paper's lines are tinted."""
-    kinds = ["number" if column.is_number else "text" for column in grid.columns]
+    kinds = ["number" if column.is_number else "sentence" if column.is_sentence else "text" for column in grid.columns]
     head = "".join(
         f'<th scope="col" class="{kind}">{escape(column.title)}</th>'
         for column, kind in zip(grid.columns, kinds, strict=True)
@@ -29,7 +29,7 @@ def grid_html(grid: Grid) -> str:
     for line in grid.lines:
         classes = " ".join(["of-paper"] * line.is_paper + ["starts"] * line.starts_row)
         cells = "".join(
-            f'<td class="{kind}">{escape(cell.text)}'
+            f'<td class="{" ".join([kind, *cell.verdict.split()])}">{escape(cell.text)}'
             + (f' <span class="addition">{escape(cell.addition)}</span>' if cell.addition else "")
             + "</td>"
             for cell, kind in zip(line.cells, kinds, strict=True)
