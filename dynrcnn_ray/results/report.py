@@ -178,7 +178,7 @@ def _workers(store: ResultStore, plan: pd.DataFrame, finished: set[str]) -> Figu
 
 def _simulated_workers(store: ResultStore, plan: pd.DataFrame, finished: set[str]) -> Figure | None:
     """From the first finished trial of the plan that recorded its images' statistics."""
-    for line in plan.loc[plan["trial_id"].isin(finished), :].to_dict("records"):
+    for line in plan.loc[plan["trial_id"].isin(list(finished)), :].to_dict("records"):
         statistics = store.statistics([line["trial_id"]])
         if len(statistics):
             [trial] = store.trials([line["trial_id"]], ["trial_id", "config"]).to_dict("records")

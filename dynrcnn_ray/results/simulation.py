@@ -82,8 +82,10 @@ def simulate_spread(
         dealt = _deal(records.ious[window].size, num_workers, images_per_worker * interval, rng)
         if all_reduce:
             dealt = dealt.reshape(1, -1)
-        recorded = (records.ious, records.errors, records.valid)
-        statistics = _thresholds(*(values[window].ravel()[dealt] for values in recorded), records)
+        ious, errors, valid = (
+            values[window].ravel()[dealt] for values in (records.ious, records.errors, records.valid)
+        )
+        statistics = _thresholds(ious, errors, valid, records)
         spreads.append([spread for values in statistics for spread in _spread(values)])
     names = [f"{statistic}_{spread}" for statistic in ("T_now", "beta_now") for spread in ("range", "std")]
     means = np.mean(spreads, axis=0).tolist() if spreads else [float("nan")] * len(names)

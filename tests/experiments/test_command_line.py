@@ -70,7 +70,7 @@ def test_a_coco_plan_needs_no_data(capsys, tmp_path):
     [
         (
             ["tabel3"],
-            "unknown command 'tabel3'; allowed: list, all, check-data, train, evaluate, compare, benchmark, report",
+            "unknown command 'tabel3'; allowed: list, all, check-data, train, evaluate, compare, benchmark, pretrain, ",
         ),
         (["table3", "--train.stepz", "3"], "unknown option: --train.stepz, 3; did you mean --train.steps?"),
         (["table3", "--train.steps", "many"], "--train.steps: 'many' is not allowed (allowed: --train.steps INT)"),

@@ -199,7 +199,7 @@ def test_holm_counts_what_was_tested():
 def test_the_verdict_after_holm_needs_a_smaller_p():
     rng = np.random.default_rng(1)
     baseline = rng.normal(50, 1, 5)
-    effects = [0.0] * 8 + [2.0, 0.9]
+    effects = [0.0] * 8 + [2.0, 0.7]
     rows = {0: row_of(baseline.tolist())} | {
         index: row_of((baseline + effect + rng.normal(0, 0.5, 5)).tolist()) for index, effect in enumerate(effects, 1)
     }

@@ -65,7 +65,7 @@ def test_the_course_of_algorithm_1_stands_below_the_table(plan, trials):
     table = build_table(plan, with_failed(told, *[f"row1seed{seed}" for seed in range(3)]))
     assert table["final_positives"].dropna().tolist() == [19.25] * 3
     for text in (table_to_text(table, plan), table_to_markdown(table, plan)):
-        course = text[text.index("Algorithm 1 after the last step") :]
+        course = text[text.index("Algorithm 1 in the last step") :]
         (line,) = [line for line in course.splitlines() if "DLA + DSL" in line]
         assert line.replace("|", " ").split() == ["DLA", "+", "DSL", "0.625", "0.14", "19.2", "0", "30"]
         assert "failed" not in course

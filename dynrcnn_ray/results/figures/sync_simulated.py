@@ -77,7 +77,7 @@ def draw_simulated_workers(plan: pd.DataFrame, records: Records, own_interval: i
 def _draw_spread(axes: Axes, spreads: pd.DataFrame, statistic: str, colour: str) -> None:
     for name, style in (("range", "solid"), ("std", _DEVIATION)):
         values = spreads[f"{statistic}_{name}"]
-        if values.notna().any():
+        if bool(values.notna().to_numpy().any()):
             # A line at zero lies on the panel's edge, and is not to be cut in half there.
             axes.plot(NUMBERS_OF_WORKERS, values, color=colour, linestyle=style, clip_on=False)
 
