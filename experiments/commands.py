@@ -1,15 +1,18 @@
 """What the commands do: plan, run what the store does not hold yet, draw the report."""
 
+import contextlib
 import dataclasses
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.orchestration.address import ray_address, require_cluster
+from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.html.page import draw_html_report, read_trials
 from dynrcnn_ray.results.report import draw_findings, draw_report, is_figure
 from dynrcnn_ray.results.schemas import METRICS
@@ -34,11 +37,13 @@ from experiments.seeds import print_seeds, print_seeds_of_all
 
 _MASK_COLUMNS = tuple(f"segm_{name}" for name in ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"))
 
+SINGLE_TRIAL = "train"
+
 
 def single_trial(config: TrialConfig) -> Experiment:
     """One trial as a table of one row."""
     return Experiment(
-        name="train",
+        name=SINGLE_TRIAL,
         anchor="One trial",
         title=f"{config.model.name} with the given configuration",
         metrics=(*METRICS, *_MASK_COLUMNS) if config.model.has_masks else METRICS,
@@ -193,9 +198,9 @@ def _run(
         return code
     if not experiment.rows(base):
         store = ResultStore.open(storage_location(options.storage, options.scale))
-        store.write_plan(experiment.name, [])
-        _print_report(store, experiment.name)
+        _print_report(store, experiment.name, plan=store.write_plan(experiment.name, []))
         return 0
+    require_cluster()
     # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
     from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
     from dynrcnn_ray.models.weights import read_backbone_weights
@@ -207,24 +212,57 @@ def _run(
     base = dataclasses.replace(base, data=prepare_data(base.data, include_masks=base.model.has_masks))
     place = store.files.describe_path("").rstrip("/")
     command = _shown_command(command_name or experiment.name, options, store, arguments)
-    store.write_plan(experiment.name, experiment.plan(base, seeds, command))
-
     trials = experiment.trials(base, seeds)
+    # Single trials have nothing to do with each other: each keeps a plan, a table and a figure of its own.
+    plan_name = f"{experiment.name}_{next(iter(trials))}" if experiment.name == SINGLE_TRIAL else experiment.name
+    plan = experiment.plan(base, seeds, command)
+    store.write_plan(plan_name, plan)
+
     finished = store.finished_trials()
     missing = {trial_id: trials[trial_id] for trial_id in trials if trial_id not in finished}
     done = len(trials) - len(missing)
-    if missing:
-        for model in {config.model for _, config in missing.values()}:
-            read_backbone_weights(model)
-        from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
+    with _saying_where_it_goes_on(store, trials):
+        if missing:
+            for model in {config.model for _, config in missing.values()}:
+                read_backbone_weights(model)
+            from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
 
-        print(f"{experiment.name}: {len(missing)} trials to run, {done} already in {place}.", flush=True)
-        planned = [PlannedTrial(config, experiment.name, setting) for setting, config in missing.values()]
-        run_trials(planned, storage=storage, git_commit=_git_commit())
-    else:
-        print(f"{experiment.name}: nothing to train, all {done} trials are in {place}.")
-    _print_report(store, experiment.name)
-    return _failures(store, list(trials))
+            print(f"{experiment.name}: {len(missing)} trials to run, {done} already in {place}.", flush=True)
+            planned = [PlannedTrial(config, experiment.name, setting) for setting, config in missing.values()]
+            run_trials(planned, storage=storage, git_commit=_git_commit())
+        else:
+            print(f"{experiment.name}: nothing to train, all {done} trials are in {place}.")
+        # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
+        _print_report(store, plan_name, plan=store.write_plan(plan_name, plan))
+        return _failures(store, list(trials))
+
+
+@contextlib.contextmanager
+def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, TrialConfig]]) -> Iterator[None]:
+    """Note on an interrupt what the same command goes on with."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        with contextlib.suppress(StoreError):
+            interrupt.add_note(_where_it_goes_on(store, trials))
+        raise
+
+
+def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, TrialConfig]]) -> str:
+    from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
+
+    finished = store.finished_trials()
+    missing = {trial_id: config for trial_id, (_, config) in trials.items() if trial_id not in finished}
+    steps = {
+        trial_id: CheckpointFolder(store.files, config.training_id).steps() for trial_id, config in missing.items()
+    }
+    begun = [f"trial {trial_id} from step {found[-1]}" for trial_id, found in steps.items() if found]
+    fresh = len(missing) - len(begun)
+    begun += [f"{fresh} from the start"] if fresh else []
+    return (
+        f"{len(trials) - len(missing)} of {len(trials)} trials are in {store.files.describe_path('').rstrip('/')}; "
+        f"the same command goes on with {', '.join(begun) or 'the report'}"
+    )
 
 
 def _for_this_machine(options: RunOptions) -> TrialConfig:
@@ -232,7 +270,7 @@ def _for_this_machine(options: RunOptions) -> TrialConfig:
     config = options.config()
     is_asked_for = options.num_workers is not None or config.run != base_config(options.scale).run
     cores = os.cpu_count() or 1
-    if is_asked_for or config.run.gpu or os.environ.get("RAY_ADDRESS") or cores >= config.run.num_workers:
+    if is_asked_for or config.run.gpu or ray_address() or cores >= config.run.num_workers:
         return config
     print(
         f"This machine has {cores} CPU core: one worker a trial instead of the {config.run.num_workers} of this scale."
@@ -259,8 +297,10 @@ def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int])
     return 0
 
 
-def _print_report(store: ResultStore, experiment: str, trials: pd.DataFrame | None = None) -> None:
-    drawn = draw_report(store, experiment, trials)
+def _print_report(
+    store: ResultStore, experiment: str, trials: pd.DataFrame | None = None, plan: pd.DataFrame | None = None
+) -> None:
+    drawn = draw_report(store, experiment, trials, plan)
     print()
     if is_figure(experiment):
         print("\n".join(drawn.paths) or f"{experiment}: no finished trial has recorded what it shows")

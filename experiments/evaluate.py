@@ -52,7 +52,7 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
     config = store.config_of(rows.to_dict("records")[0])
     trained_id = config.training_id
     options = parse(EvaluateOptions, arguments, command="evaluate", default=EvaluateOptions(test=config.test))
-    config_root = config.data.root
+    config_root, trained_with = config.data.root, config.test
     data = dataclasses.replace(config.data, root=options.data_root or config.data.root)
     config = validate(dataclasses.replace(config, data=data, test=options.test))
 
@@ -90,7 +90,9 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
         raise StoreError(f"{folder.described}: {error}") from None
     detections = detect(config, state.model, dataset, worker)
 
-    file = options.output.absolute() / f"detections_{split}_{options.trial}_results.json"
+    # Tested in another way it is another trial, with an id and results of its own.
+    name = options.trial if options.test == trained_with else config.trial_id
+    file = options.output.absolute() / f"detections_{split}_{name}_results.json"
     write_results(file, detections)
     count = check_results(file, image_ids=dataset.image_ids, category_ids=dataset.category_ids)
     if dataset.has_annotations:

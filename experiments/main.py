@@ -25,6 +25,12 @@ from pathlib import Path
 # The repository is importable whether or not it is installed, also in a Ray job's working directory.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from experiments.endings import run_command
+
+    # Imports this file again, as a module. What follows here takes a second, and must end as well as the rest.
+    sys.exit(run_command(sys.argv[1:]))
+
 from dynrcnn_ray.config_yaml import ConfigError
 from experiments import (
     benchmark,
@@ -78,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0 done, 1 a trial failed, 2 the command was wrong.
+        The exit code: 0 done, 1 a trial failed, 2 the command was wrong. See `endings` for 130, 141 and 143.
     """
     command, *rest = arguments or ["help"]
     by_name = {experiment.name: experiment for experiment in EXPERIMENTS}
@@ -130,7 +136,3 @@ def main(arguments: Sequence[str]) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

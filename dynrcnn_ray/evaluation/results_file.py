@@ -1,6 +1,7 @@
 """The results file that the COCO server takes: a JSON list of detections."""
 
 import json
+import uuid
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ def write_results(file: Path, detections: Sequence[Detections]) -> None:
     """Write the detections in the server's format: boxes as x, y, width and height, masks as RLE."""
     rows = [row for entry in detections for row in _rows(entry)]
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
+    # A name of its own: two commands may write the same results at once.
+    partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
     partial.write_text(json.dumps(rows))
     partial.replace(file)
 

@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import secrets
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +13,14 @@ import yaml
 
 from dynrcnn_ray.config import RunConfig
 from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.orchestration.address import (
+    ClusterError,
+    ray_address,
+    refuse_a_cluster_beside_another,
+    require_cluster,
+)
+from dynrcnn_ray.orchestration.temporary import temporary_folder, use_a_folder_that_ray_can_use
+from dynrcnn_ray.results.files import one_line
 
 _HEAD = "node:__internal_head__"
 
@@ -30,23 +41,67 @@ _WORKER_ENVIRONMENT = {
 _LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 
+# Without it Tune takes an interrupt for the wish to end one of its grids, and returns as if all had been done.
+_TUNE_ENVIRONMENT = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_SIGINT_HANDLER": "1"}
+
+
 @contextlib.contextmanager
 def ray_cluster() -> Iterator[None]:
-    """Join the cluster of `RAY_ADDRESS`, or start a local one and end it afterwards."""
-    os.environ.update({"RAY_AIR_NEW_OUTPUT": "0", **_WORKER_ENVIRONMENT})
+    """Join the cluster of `RAY_ADDRESS`, or start a local one and end it afterwards.
+
+    Raises:
+        ClusterError: there is no such cluster, or Ray cannot start.
+    """
+    os.environ.update({**_TUNE_ENVIRONMENT, **_WORKER_ENVIRONMENT})
     if ray.is_initialized():
         yield
         return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, runtime_env={"env_vars": _WORKER_ENVIRONMENT})
-    else:
-        # The processes of a local cluster inherit the variables. By a runtime environment each would start twice.
-        os.environ.update(_LOCAL_ENVIRONMENT)
-        ray.init(address="local", include_dashboard=False, log_to_driver=False)
     try:
+        with _sigterm_as_before():
+            _join_or_start()
         yield
     finally:
         ray.shutdown()
+
+
+def _join_or_start() -> None:
+    require_cluster()
+    address = ray_address()
+    try:
+        if address:
+            ray.init(log_to_driver=False, runtime_env={"env_vars": _WORKER_ENVIRONMENT})
+            return
+        refuse_a_cluster_beside_another()
+        use_a_folder_that_ray_can_use()
+        # The processes of a local cluster inherit the variables. By a runtime environment each would start twice.
+        os.environ.update(_LOCAL_ENVIRONMENT)
+        # Ray would write a token of its own into the home, which may be read-only, and where every later Ray finds it.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        ray.init(address="local", include_dashboard=False, log_to_driver=False)
+    except ClusterError:
+        raise
+    except Exception as error:  # Whatever the machine lacks, Ray raises nearly anything.
+        what = f"RAY_ADDRESS={address}: Ray cannot join this cluster" if address else "Ray cannot start on this machine"
+        logs = f"{temporary_folder()}/ray/session_latest/logs"
+        raise ClusterError(f"{what}: {one_line(error)}; {logs} may tell more") from error
+
+
+@contextlib.contextmanager
+def _sigterm_as_before() -> Iterator[None]:
+    """Ray takes SIGTERM for itself when it starts, ends by it in ways of its own, and prints where it was."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        # What Ray's handler raises.
+        if callable(before):
+            before(signal.SIGTERM, None)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def trials_at_once(run: RunConfig) -> int:
@@ -107,7 +162,7 @@ def _growth(later: int) -> str:
 def _autoscaled_cluster() -> dict:
     """The cluster's file as `ray up` completed it; one without worker nodes where no autoscaler runs."""
     file = _CLUSTER_FILE.expanduser()
-    if not os.environ.get("RAY_ADDRESS") or not file.exists():
+    if not ray_address() or not file.exists():
         return {"head_node_type": "", "max_workers": 0, "available_node_types": {}}
     return yaml.safe_load(file.read_text())
 

@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ray import tune
 from ray.tune.experiment import Trial
@@ -51,9 +52,11 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
         for wave in waves:
             trials_at_once(wave[0].config.run)
         for wave in waves:
-            for result in _tuner(wave, storage, git_commit, scratch, progress).fit():
-                if result.error and result.config:
-                    record_lost_driver(result.config["trial"], result.error)
+            described = {trial.config.trial_id: _describe(trial, storage, git_commit) for trial in wave}
+            for result in _tuner(wave, list(described.values()), scratch, progress).fit():
+                if result.error:
+                    # Tune knows no configuration of a trial that has reported nothing, but its folder has its name.
+                    record_lost_driver(described[Path(result.path).name], result.error)
 
 
 def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
@@ -75,19 +78,20 @@ def _asks_for(run: RunConfig) -> RunConfig:
     return RunConfig(**{name: getattr(run, name) for name in names})
 
 
+def _describe(trial: PlannedTrial, storage: str, git_commit: str) -> dict[str, str]:
+    """What a driver is given."""
+    return {
+        "config": to_yaml(trial.config),
+        "experiment": trial.experiment,
+        "setting": trial.setting,
+        "storage": storage,
+        "git_commit": git_commit,
+    }
+
+
 def _tuner(
-    trials: Sequence[PlannedTrial], storage: str, git_commit: str, scratch: str, progress: ProgressLines
+    trials: Sequence[PlannedTrial], described: list[dict[str, str]], scratch: str, progress: ProgressLines
 ) -> tune.Tuner:
-    described = [
-        {
-            "config": to_yaml(trial.config),
-            "experiment": trial.experiment,
-            "setting": trial.setting,
-            "storage": storage,
-            "git_commit": git_commit,
-        }
-        for trial in trials
-    ]
     run = trials[0].config.run
     return tune.Tuner(
         tune.with_resources(_trainable, driver_resources(run)),

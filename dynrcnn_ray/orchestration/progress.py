@@ -22,14 +22,9 @@ class ProgressLines(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Name the trial and say that it starts; `on_trial_recover` has said so of one that starts again."""
-        if trial.trial_id in self._names:
+        if trial.trial_id in self._configs:
             return
-        described = trial.config["trial"]
-        config = from_yaml(described["config"])
-        number = len(self._names) + 1
-        label = f"{described['setting']}, seed {config.seed}"
-        self._names[trial.trial_id] = f"[{number}/{self._num_trials}] {label:<20}"
-        self._configs[trial.trial_id] = config
+        config = self._configs[trial.trial_id] = from_yaml(trial.config["trial"]["config"])
         self._print(trial, f"starts: trial {config.trial_id}, {config.total_steps} steps")
 
     def on_trial_result(
@@ -75,5 +70,20 @@ class ProgressLines(Callback):
         seconds = round(statistics.median(rows) * steps_left)
         return f"left {seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"left {seconds}s"
 
+    def _name(self, trial: Trial) -> str:
+        """Its number in the order in which trials are first heard of: a driver may die before its trial starts."""
+        if trial.trial_id not in self._names:
+            described = trial.config["trial"]
+            label = f"{described['setting']}, seed {from_yaml(described['config']).seed}"
+            self._names[trial.trial_id] = f"[{len(self._names) + 1}/{self._num_trials}] {label:<20}"
+        return self._names[trial.trial_id]
+
     def _print(self, trial: Trial, text: str) -> None:
-        print(f"{self._names[trial.trial_id]} {text}", flush=True)
+        try:
+            print(f"{self._name(trial)} {text}", flush=True)
+        except BrokenPipeError as error:
+            # Nobody reads on. No Exception, which Tune would turn into one of its own.
+            raise KeyboardInterrupt from error
+        except OSError:
+            # Such as a log on a full disk: no reason to end what trains for hours.
+            pass

@@ -11,7 +11,7 @@ _REMEDIES = {
     "proposals": _COURSE_REMEDY,
     "detections": _COURSE_REMEDY,
     "images": "delete it; the next trial on these data writes it again",
-    "plans": "delete it, then run {name} again: nothing that has finished is trained again",
+    "plans": "delete it, then repeat the command that wrote it: nothing that has finished is trained again",
 }
 """What to do about a damaged file, by its folder."""
 _REMEDY = "delete it, then repeat the command that wrote it"

@@ -76,7 +76,9 @@ def table_of(store: ResultStore, plan: pd.DataFrame, trials: pd.DataFrame) -> pd
     return build_table(plan, trials)
 
 
-def draw_report(store: ResultStore, experiment: str, trials: pd.DataFrame | None = None) -> DrawnReport:
+def draw_report(
+    store: ResultStore, experiment: str, trials: pd.DataFrame | None = None, plan: pd.DataFrame | None = None
+) -> DrawnReport:
     """Write what an experiment shows: a figure of the paper, or a table with the trends of its rows.
 
     Trials that have not finished show as such in a table and are left out of a figure; drawing again later fills them
@@ -86,11 +88,13 @@ def draw_report(store: ResultStore, experiment: str, trials: pd.DataFrame | None
         store: where to read and write.
         experiment: its name.
         trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
+        plan: what to draw, rows as in `schemas.PLAN`; None: the store's, which is that of the latest command.
 
     Raises:
         StoreError: the experiment was never run in this store, or the store cannot be read or written.
     """
-    plan = _plan(store, experiment)
+    if plan is None:
+        plan = _plan(store, experiment)
     own = plan["trial_id"].dropna()
     if trials is None:
         rows = store.trials(own, ["trial_id", "status"] if is_figure(experiment) else trial_columns(plan))

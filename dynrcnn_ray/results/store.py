@@ -7,7 +7,7 @@
 <storage>/statistics/<trial_id>.parquet  every image's I_k and E_k, where they were recorded
 <storage>/detections/<trial_id>.parquet  what a finished trial detected on its validation split
 <storage>/images/<fingerprint>.parquet   a few validation images of a data set, for pictures
-<storage>/plans/<experiment>.parquet     which trials make up which row of a table
+<storage>/plans/<experiment>.parquet     which trials make up which row of a table; train_<trial_id> for a single one
 <storage>/tables/<experiment>.parquet    and .md
 <storage>/figures/<name>.png             and .svg
 <storage>/checkpoints/<training_id>/     training states, see orchestration/checkpoints.py
@@ -104,14 +104,17 @@ class ResultStore:
         """
         self._write_rows(f"images/{fingerprint}{_SUFFIX}", list(rows), IMAGES)
 
-    def write_plan(self, experiment: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_plan(self, experiment: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """Write the plan of an experiment; fields as in `PLAN`, without `experiment`. Replaces the earlier plan.
+
+        Returns:
+            The plan, as `plan` reads it until another command replaces it.
 
         Raises:
             StoreError: a row does not fit the schema, or the storage cannot be written.
         """
         named = [{**row, "experiment": experiment} for row in rows]
-        self._write_rows(f"plans/{experiment}{_SUFFIX}", named, PLAN)
+        return _as_frame(self._write_rows(f"plans/{experiment}{_SUFFIX}", named, PLAN))
 
     def read_table(self, relative: str, schema: pa.Schema) -> pa.Table | None:
         """A Parquet file of this schema; None if there is none.
@@ -225,7 +228,7 @@ class ResultStore:
             path = self.files.describe_path(f"trials/{trial['trial_id']}{_SUFFIX}")
             raise StoreError(f"{path}: its configuration is of another release: {error}; {FOREIGN_REMEDY}") from None
 
-    def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+    def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
         # pyarrow drops unknown keys without a word: a misspelt field would be lost.
         unknown = sorted({name for row in rows for name in row} - set(schema.names))
         demanded = [field.name for field in schema if not field.nullable]
@@ -237,6 +240,7 @@ class ResultStore:
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise StoreError(f"{relative} does not fit its schema: {one_line(error)}") from None
         self.files.write_bytes(relative, to_parquet_bytes(table))
+        return table
 
     def _write_columns(self, relative: str, trial_id: str, columns: Mapping[str, Any], schema: pa.Schema) -> None:
         count = len(next(iter(columns.values())))
@@ -260,8 +264,7 @@ class ResultStore:
             if len(tables) == _TABLES_AT_ONCE:
                 merged = pa.concat_tables([merged, *tables]).combine_chunks()
                 tables = []
-        merged = pa.concat_tables([merged, *tables]).combine_chunks()
-        return merged.to_pandas(maps_as_pydicts="strict")
+        return _as_frame(pa.concat_tables([merged, *tables]).combine_chunks())
 
     def _table(self, relative: str, content: bytes, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
         try:
@@ -278,3 +281,7 @@ class ResultStore:
                     f"not its own; {remedy_of(relative)}"
                 )
         return table
+
+
+def _as_frame(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas(maps_as_pydicts="strict")

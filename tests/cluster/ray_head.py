@@ -21,11 +21,19 @@ _AGENT_PORTS = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "met
 
 @dataclass(frozen=True)
 class Head:
-    """A running head: the address of its job server, that of the cluster, and the environment of its users."""
+    """A running head.
+
+    Attributes:
+        jobs: the address of its job server.
+        address: that of the cluster.
+        environment: that of its users.
+        temporary: the `TMPDIR` of its machine, in which its files are as if it had been started there.
+    """
 
     jobs: str
     address: str
     environment: dict[str, str]
+    temporary: str
 
 
 @contextlib.contextmanager
@@ -38,7 +46,7 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
     env |= {"RAY_AUTH_MODE": "token", **environment}
     subprocess.run([RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
     port, dashboard = port or free_port(), free_port()
-    command = [RAY, "start", "--head", "--block", "--disable-usage-stats", f"--temp-dir={folder}", f"--port={port}"]
+    command = [RAY, "start", "--head", "--block", "--disable-usage-stats", f"--temp-dir={folder}/ray", f"--port={port}"]
     command += [
         "--node-ip-address=127.0.0.1",
         "--min-worker-port=0",
@@ -52,7 +60,7 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
         head = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         _wait_until_it_listens(dashboard, head, log)
-        yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", env)
+        yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", env, folder)
     finally:
         head.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

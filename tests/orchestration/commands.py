@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -20,12 +21,22 @@ def deaths(at: str, who: str, marker: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(_DEATHS), "DIE_AT": at, "DIE_WITH": who, "DIE_MARKER": str(marker)}
 
 
-def start_command(home: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def start_command(
+    home: Path,
+    *arguments: str,
+    stdout: Any = subprocess.PIPE,
+    stderr: int = subprocess.STDOUT,
+    process_group: int | None = None,
+    **environment: str,
+) -> subprocess.Popen[str]:
     """The command line in a process of its own, as a user starts it. Its errors stand in its output.
 
     Args:
         home: its working directory and cache.
         arguments: after `experiments/main.py`.
+        stdout: where it prints, as `subprocess` takes it.
+        stderr: where its errors go, likewise.
+        process_group: 0 for one of its own, as a shell gives it.
         environment: further variables. Of this process's, those of Ray are left out.
     """
     outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -33,10 +44,22 @@ def start_command(home: Path, *arguments: str, **environment: str) -> subprocess
         [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments],
         cwd=home,
         env=outer | {"XDG_CACHE_HOME": str(home)} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=stdout,
+        stderr=stderr,
+        process_group=process_group,
         text=True,
     )
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """What a process prints up to the first line that holds this text."""
+    assert process.stdout is not None
+    read = ""
+    for line in process.stdout:
+        read += line
+        if text in line:
+            return read
+    raise AssertionError(read)
 
 
 def run_command(home: Path, *arguments: str, **environment: str) -> tuple[int, str]:

@@ -79,6 +79,16 @@ def test_what_no_node_type_holds_is_refused_at_once(autoscaled: Head, tmp_path: 
     ) in out
 
 
+def test_a_second_cluster_beside_one_is_refused(autoscaled: Head, tmp_path: Path):
+    """Without `RAY_ADDRESS`; the second would have the machine's cores, and no GPU that the first one has taken."""
+    arguments = ["train", "--scale", "smoke", "--storage", str(tmp_path)]
+    code, out = run_command(Path(autoscaled.environment["HOME"]), *arguments, RAY_TMPDIR=autoscaled.temporary)
+    assert code == 2, out
+    address = f":{autoscaled.address.rpartition(':')[2]}"
+    assert "error: a Ray cluster runs on this machine at " in out
+    assert f"{address}: set RAY_ADDRESS=auto to use it, or RAY_ADDRESS=local to start another one beside it" in out
+
+
 def test_a_grid_runs_on_nodes_that_were_not_there(autoscaled: Head, tmp_path: Path):
     arguments = ["table3", "--scale", "smoke", "--train.steps", "4", "--storage", str(tmp_path)]
     code, out = run(autoscaled, *arguments)

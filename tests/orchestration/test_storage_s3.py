@@ -230,12 +230,13 @@ def test_the_same_command_finds_it_all_done(runs: Runs, monkeypatch: pytest.Monk
 def test_everything_is_in_the_bucket(runs: Runs, server: Server):
     kept = {f"checkpoints/{runs.trial}/step_{step:08d}.pt" for step in (5, 10)}
     per_trial = {f"{kind}/{runs.trial}.parquet" for kind in ("trials", "dynamics", "proposals", "detections")}
-    drawn = {f"tables/train.{kind}" for kind in ("md", "tex", "parquet")} | {"plans/train.parquet"}
+    name = f"train_{runs.trial}"
+    drawn = {f"tables/{name}.{kind}" for kind in ("md", "tex", "parquet")} | {f"plans/{name}.parquet"}
     assert kept | per_trial | drawn <= {key.removeprefix("runs/smoke/") for key in server.keys("runs/smoke/")}
 
 
 def test_the_report_is_drawn_from_the_bucket_alone(runs: Runs, server: Server, capsys: pytest.CaptureFixture[str]):
-    (table,) = [key for key in server.keys("runs/smoke/") if key.endswith("train.md")]
+    (table,) = [key for key in server.keys("runs/smoke/") if key.endswith(".md")]
     server.client.delete_object(Bucket="bucket", Key=table)
     assert main(["report", "--storage", runs.uri]) == 0
     assert "s3://bucket/runs/smoke/report.html" in capsys.readouterr().out
@@ -248,6 +249,6 @@ def test_others_read_the_bucket_and_no_option_of_the_uri_is_stored(runs: Runs, s
     dynamics = pd.read_parquet(f"{store.files.root}/dynamics/{runs.trial}.parquet", filesystem=store.files.filesystem)
     assert trials["status"].tolist() == ["finished"]
     assert dynamics["step"].max() == 10
-    plan = store.plan("train")
+    plan = store.plan(f"train_{runs.trial}")
     assert plan is not None
     assert plan["command"][0] == "python experiments/main.py train --scale smoke --storage=s3://bucket/runs/smoke"

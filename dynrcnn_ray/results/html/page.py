@@ -124,7 +124,7 @@ def _short_title(name: str) -> str:
     for kind in ("table", "figure"):
         if name.startswith(kind):
             return f"{kind.title()} {name.removeprefix(kind).replace('_', ', ')}"
-    return name.title()
+    return name.replace("train_", "Trial ") if name.startswith("train_") else name.title()
 
 
 def _experiment_html(store: ResultStore, name: str, plan: pd.DataFrame, trials: pd.DataFrame) -> str:

@@ -93,6 +93,12 @@ def during_evaluation(trial) -> None:
     trial.metrics_of = metrics_or_die
 
 
+def before_the_trial(driver) -> None:
+    """Ray has started the process of a driver, which reads its code and has run nothing of the trial."""
+    if Path(sys.argv[0]).name == "default_worker.py":
+        die()
+
+
 def before_the_row(driver) -> None:
     """The dynamics and detections are written, the row that marks the trial as done is not."""
     write_trial = driver.ResultStore.write_trial
@@ -121,6 +127,7 @@ PATCHES = {
     "in_mid_interval": ("dynrcnn_ray.engine.training", in_mid_interval),
     "while_writing_a_checkpoint": ("dynrcnn_ray.orchestration.checkpoints", while_writing_a_checkpoint),
     "during_evaluation": ("dynrcnn_ray.engine.trial", during_evaluation),
+    "before_the_trial": ("dynrcnn_ray.orchestration.driver", before_the_trial),
     "before_the_row": ("dynrcnn_ray.orchestration.driver", before_the_row),
     "out_of_memory": ("dynrcnn_ray.engine.trial", out_of_memory),
 }

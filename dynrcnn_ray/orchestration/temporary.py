@@ -1,0 +1,39 @@
+"""A folder for Ray's own files that Ray can use, also where `TMPDIR` is not one."""
+
+import os
+import tempfile
+
+_SHORT = "/tmp"
+_LONGEST_SOCKET = 107
+"""Bytes of a Unix socket's path on Linux."""
+_OF_RAY = len("/ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+"""Bytes that Ray adds, with the largest process id."""
+
+
+def temporary_folder() -> str:
+    """The folder in which Ray makes its own: it looks at a variable of its own first."""
+    return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or _SHORT
+
+
+def use_a_folder_that_ray_can_use() -> None:
+    """Let this process and those that it starts use `/tmp` where Ray's sockets cannot lie in `TMPDIR`; say so."""
+    folder = temporary_folder()
+    if complaint := _complaint(folder):
+        print(f"Temporary files go to {_SHORT}: {folder} {complaint}.", flush=True)
+        os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = _SHORT
+        tempfile.tempdir = None
+
+
+def _complaint(folder: str) -> str:
+    longest = _LONGEST_SOCKET - _OF_RAY
+    if not folder.isascii():
+        return "is not ASCII, and Ray's sockets must be"
+    if len(folder) > longest:
+        return f"is too long for Ray's sockets (more than {longest} bytes)"
+    if not os.path.isabs(folder):
+        return "is no absolute path"
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return "cannot be made"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else "cannot be written"

@@ -1,0 +1,52 @@
+"""Commands that somebody ends, and outputs that cannot take what they print: real processes, without Ray."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from dynrcnn_ray.results.store import ResultStore
+from tests.orchestration.commands import read_until, start_command
+from tests.results.conftest import dynamics_rows, table3_plan, trial_row
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_in_one_line(tmp_path: Path, number: signal.Signals, code: int):
+    """Both arrive twice, as from `timeout`, which sends to the process and to its group."""
+    arguments = ["train", "--scale", "mini", "--model.weights", "none", "--storage", str(tmp_path / "store")]
+    process = start_command(tmp_path, *arguments)
+    read_until(process, "Generating 2300 images")
+    process.send_signal(number)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=400)
+    assert out == "interrupted\n"
+    assert process.returncode == code
+
+
+def test_a_pipe_that_nobody_reads_ends_a_command_without_a_word(tmp_path: Path):
+    for arguments in (("list", "--scale", "smoke"), ("table3", "--help")):
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "w") as closed:
+            # Matplotlib tells of fonts that it has to look for.
+            fonts = {"MPLCONFIGDIR": matplotlib.get_cachedir()}
+            process = start_command(tmp_path, *arguments, stdout=closed, stderr=subprocess.PIPE, **fonts)
+        _, err = process.communicate(timeout=400)
+        assert err == ""
+        assert process.returncode == 141
+
+
+def test_a_table_prints_where_the_output_is_not_utf8(tmp_path: Path):
+    store = ResultStore.open(tmp_path / "störe")
+    store.write_plan("table3", table3_plan())
+    for line in table3_plan():
+        store.write_trial(trial_row(line["trial_id"], seed=line["seed"]))
+        store.write_dynamics(line["trial_id"], dynamics_rows(line["row"], line["seed"]))
+    process = start_command(tmp_path, "report", "--storage", store.files.root, PYTHONIOENCODING="ascii")
+    out, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, out
+    assert "50.0 ? 0.0" in out
+    assert f"{tmp_path}/st?re/tables/table3.md" in out

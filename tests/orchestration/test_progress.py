@@ -1,0 +1,42 @@
+"""Lines of a grid's progress, whatever order Tune tells things in, and whatever becomes of the output."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import to_yaml
+from dynrcnn_ray.orchestration.progress import ProgressLines
+
+
+@pytest.fixture
+def trials() -> list[Any]:
+    described = {"config": to_yaml(TrialConfig()), "setting": "baseline"}
+    return [SimpleNamespace(trial_id=name, config={"trial": described}) for name in ("first", "second")]
+
+
+def test_a_driver_may_die_before_its_trial_starts(trials: list[Any], capsys: pytest.CaptureFixture[str]):
+    lines = ProgressLines(2)
+    first, second = trials
+    lines.on_trial_recover(0, trials, first)
+    lines.on_trial_start(0, trials, second)
+    lines.on_trial_error(0, trials, first)
+    found = [" ".join(line.split()[:7]) for line in capsys.readouterr().out.splitlines()]
+    assert found == [
+        "[1/2] baseline, seed 0 its process ended;",
+        f"[2/2] baseline, seed 0 starts: trial {TrialConfig().trial_id},",
+        "[1/2] baseline, seed 0 its driver failed;",
+    ]
+
+
+def test_a_full_disk_under_the_log_ends_no_training(trials: list[Any], monkeypatch: pytest.MonkeyPatch):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        ProgressLines(2).on_trial_start(0, trials, trials[0])
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="No space left"):
+            full.flush()
+        full.detach()
