@@ -25,7 +25,7 @@ def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def assert_nothing_is_left(home: Path) -> None:
-    for _ in range(100):
+    for _ in range(600):
         left = processes_with(f"{home}/ray/")
         if not left:
             return

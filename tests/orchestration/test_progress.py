@@ -1,7 +1,7 @@
 """Lines of a grid's progress, whatever order Tune tells things in, and whatever becomes of the output."""
 
+import io
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,10 +33,8 @@ def test_a_driver_may_die_before_its_trial_starts(trials: list[Any], capsys: pyt
 
 
 def test_a_full_disk_under_the_log_ends_no_training(trials: list[Any], monkeypatch: pytest.MonkeyPatch):
-    with Path("/dev/full").open("w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        ProgressLines(2).on_trial_start(0, trials, trials[0])
-        monkeypatch.undo()
-        with pytest.raises(OSError, match="No space left"):
-            full.flush()
-        full.detach()
+    full = io.TextIOWrapper(io.FileIO("/dev/full", "w"))
+    monkeypatch.setattr(sys, "stdout", full)
+    ProgressLines(2).on_trial_start(0, trials, trials[0])
+    monkeypatch.undo()
+    full.detach().close()
