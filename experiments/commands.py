@@ -307,6 +307,8 @@ def _print_report(
         return
     print(drawn.table)
     print("\n".join(drawn.paths))
+    if drawn.conclusion:
+        print(f"\n{drawn.conclusion}")
 
 
 def _failures(store: ResultStore, trial_ids: list[str]) -> int:

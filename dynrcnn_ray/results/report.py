@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dynrcnn_ray.results.conclusion import conclusion
 from dynrcnn_ray.results.drift import DYNAMICS_COLUMNS, with_drift
 from dynrcnn_ray.results.figures import figure1, figure5
 from dynrcnn_ray.results.figures.figure1 import draw_figure1
@@ -41,10 +42,12 @@ class DrawnReport:
     Attributes:
         table: the table as text for a terminal; empty for a figure of the paper.
         paths: absolute paths or URIs of the files written; none for a figure whose trials have not finished.
+        conclusion: what a table comes to, in a sentence; empty where there is none.
     """
 
     table: str
     paths: list[str]
+    conclusion: str = ""
 
 
 def is_figure(experiment: str) -> bool:
@@ -101,10 +104,10 @@ def draw_report(
     else:
         rows = trials.loc[trials["trial_id"].isin(own), :]
     files: dict[str, bytes] = {}
-    text = ""
+    text = sentence = ""
     if not is_figure(experiment):
         table = table_of(store, plan, rows)
-        text = table_to_text(table, plan)
+        text, sentence = table_to_text(table, plan), conclusion(table)
         files[f"tables/{experiment}.parquet"] = table_to_parquet_bytes(table, plan)
         files[f"tables/{experiment}.md"] = table_to_markdown(table, plan).encode()
         files[f"tables/{experiment}.tex"] = table_to_latex(table, plan).encode()
@@ -113,7 +116,7 @@ def draw_report(
         files[f"figures/{name}.png"] = figure_bytes(figure, "png")
         files[f"figures/{name}.svg"] = figure_bytes(figure, "svg")
 
-    return DrawnReport(text, _write(store, files))
+    return DrawnReport(text, _write(store, files), sentence)
 
 
 def draw_findings(
