@@ -70,18 +70,17 @@ def run_experiment(experiment: Experiment, arguments: Sequence[str]) -> int:
     """Run a table's missing trials, then print the table and where it is."""
     options = parse(ExperimentOptions, arguments, command=experiment.name)
     experiment.check_base(options.unchecked_config(), base_config(options.scale))
-    return _run(experiment, options, options.checked_seeds(), arguments)
+    return _run([experiment], options, options.checked_seeds(), arguments, experiment.name)
 
 
 def run_all(experiments: Sequence[Experiment], arguments: Sequence[str]) -> int:
-    """Run the missing trials of every table and figure, each trial once."""
+    """Run the missing trials of every table and figure as one grid: each trial once, the longest first."""
     options = parse(ExperimentOptions, arguments, command="all")
     for experiment in experiments:
         experiment.check_base(options.unchecked_config(), base_config(options.scale))
     if options.dry_run:
         return print_plan_of_all(experiments, options)
-    codes = [_run(experiment, options, options.checked_seeds(), arguments, "all") for experiment in experiments]
-    return max(codes)
+    return _run(experiments, options, options.checked_seeds(), arguments, "all")
 
 
 def print_plan_of_all(experiments: Sequence[Experiment], options: ExperimentOptions) -> int:
@@ -135,7 +134,7 @@ def _time(seconds: float) -> str:
 def train_one(arguments: Sequence[str]) -> int:
     """Run one trial, then print its metrics and where they are."""
     options = parse(TrainOptions, arguments, command="train")
-    return _run(single_trial(options.config()), options, (options.checked_seed(),), arguments)
+    return _run([single_trial(options.config())], options, (options.checked_seed(),), arguments, "train")
 
 
 def report(arguments: Sequence[str]) -> int:
@@ -185,60 +184,91 @@ def _shown_command(name: str, options: StoreOptions, store: ResultStore, argumen
 
 
 def _run(
-    experiment: Experiment,
-    options: RunOptions,
-    seeds: Sequence[int],
-    arguments: Sequence[str],
-    command_name: str = "",
+    experiments: Sequence[Experiment], options: RunOptions, seeds: Sequence[int], arguments: Sequence[str], command: str
 ) -> int:
-    base = options.config() if "run.num_workers" in experiment.sets else _for_this_machine(options)
-    if options.dry_run:
-        code = _print_plan(experiment, base, seeds)
-        print_seeds(ResultStore.open(storage_location(options.storage, options.scale)), experiment)
-        return code
-    if not experiment.rows(base):
-        store = ResultStore.open(storage_location(options.storage, options.scale))
-        _print_report(store, experiment.name, plan=store.write_plan(experiment.name, []))
-        return 0
-    require_cluster()
-    # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
-    from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
-    from dynrcnn_ray.models.weights import read_backbone_weights
-
+    """Run what the store lacks of some experiments, as one grid; then draw each of them."""
+    sets_workers = any("run.num_workers" in experiment.sets for experiment in experiments)
+    base = options.config() if sets_workers else _for_this_machine(options)
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
-    if images := images_to_generate(base.data):
-        print(f"Generating {images} images; this happens once.", flush=True)
-    base = dataclasses.replace(base, data=prepare_data(base.data, include_masks=base.model.has_masks))
-    place = store.files.describe_path("").rstrip("/")
-    command = _shown_command(command_name or experiment.name, options, store, arguments)
-    trials = experiment.trials(base, seeds)
-    # Single trials have nothing to do with each other: each keeps a plan, a table and a figure of its own.
-    plan_name = f"{experiment.name}_{next(iter(trials))}" if experiment.name == SINGLE_TRIAL else experiment.name
-    plan = experiment.plan(base, seeds, command)
-    store.write_plan(plan_name, plan)
-
-    finished = store.finished_trials()
-    missing = {trial_id: trials[trial_id] for trial_id in trials if trial_id not in finished}
-    done = len(trials) - len(missing)
+    if options.dry_run:
+        for experiment in experiments:
+            _print_plan(experiment, base, seeds)
+            print_seeds(store, experiment)
+        return 0
+    if any(experiment.rows(base) for experiment in experiments):
+        require_cluster()
+        base = _with_data(base)
+    shown = _shown_command(command, options, store, arguments)
+    trials = _distinct_trials(experiments, base, seeds)
+    plans = {_plan_name(experiment, trials): experiment.plan(base, seeds, shown) for experiment in experiments}
+    for name, plan in plans.items():
+        store.write_plan(name, plan)
     with _saying_where_it_goes_on(store, trials):
-        if missing:
-            for model in {config.model for _, config in missing.values()}:
-                read_backbone_weights(model)
-            from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
-
-            print(f"{experiment.name}: {len(missing)} trials to run, {done} already in {place}.", flush=True)
-            planned = [PlannedTrial(config, experiment.name, setting) for setting, config in missing.values()]
-            run_trials(planned, storage=storage, git_commit=_git_commit())
-        else:
-            print(f"{experiment.name}: nothing to train, all {done} trials are in {place}.")
-        # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
-        _print_report(store, plan_name, plan=store.write_plan(plan_name, plan))
+        if trials:
+            _train_missing(trials, store, storage, command, longest_first=len(experiments) > 1)
+        for name, plan in plans.items():
+            # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
+            _print_report(store, name, plan=store.write_plan(name, plan))
         return _failures(store, list(trials))
 
 
+def _plan_name(experiment: Experiment, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
+    # Single trials have nothing to do with each other: each keeps a plan, a table and a figure of its own.
+    return f"{experiment.name}_{next(iter(trials))}" if experiment.name == SINGLE_TRIAL else experiment.name
+
+
+def _with_data(base: TrialConfig) -> TrialConfig:
+    """The same with its data generated, checked and known by their fingerprint."""
+    # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
+    from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
+
+    if images := images_to_generate(base.data):
+        print(f"Generating {images} images; this happens once.", flush=True)
+    return dataclasses.replace(base, data=prepare_data(base.data, include_masks=base.model.has_masks))
+
+
+def _distinct_trials(
+    experiments: Sequence[Experiment], base: TrialConfig, seeds: Sequence[int]
+) -> dict[str, tuple[str, str, TrialConfig]]:
+    """Every trial once, by its id, with the experiment and the row that ask for it first."""
+    trials: dict[str, tuple[str, str, TrialConfig]] = {}
+    for experiment in experiments:
+        for trial_id, (setting, config) in experiment.trials(base, seeds).items():
+            trials.setdefault(trial_id, (experiment.name, setting, config))
+    return trials
+
+
+def _train_missing(
+    trials: Mapping[str, tuple[str, str, TrialConfig]],
+    store: ResultStore,
+    storage: str,
+    command: str,
+    *,
+    longest_first: bool,
+) -> None:
+    finished = store.finished_trials()
+    missing = [trial for trial_id, trial in trials.items() if trial_id not in finished]
+    place, done = store.files.describe_path("").rstrip("/"), len(trials) - len(missing)
+    if not missing:
+        print(f"{command}: nothing to train, all {done} trials are in {place}.")
+        return
+    from dynrcnn_ray.models.weights import read_backbone_weights
+
+    for model in {config.model for _, _, config in missing}:
+        read_backbone_weights(model)
+    from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
+
+    if longest_first:
+        # A long trial that starts last would leave all other places idle.
+        missing.sort(key=lambda trial: place_seconds([trial[2]]), reverse=True)
+    print(f"{command}: {len(missing)} trials to run, {done} already in {place}.", flush=True)
+    planned = [PlannedTrial(config, experiment, setting) for experiment, setting, config in missing]
+    run_trials(planned, storage=storage, git_commit=_git_commit())
+
+
 @contextlib.contextmanager
-def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, TrialConfig]]) -> Iterator[None]:
+def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> Iterator[None]:
     """Note on an interrupt what the same command goes on with."""
     try:
         yield
@@ -248,11 +278,11 @@ def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str,
         raise
 
 
-def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, TrialConfig]]) -> str:
+def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
     from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 
     finished = store.finished_trials()
-    missing = {trial_id: config for trial_id, (_, config) in trials.items() if trial_id not in finished}
+    missing = {trial_id: config for trial_id, (_, _, config) in trials.items() if trial_id not in finished}
     steps = {
         trial_id: CheckpointFolder(store.files, config.training_id).steps() for trial_id, config in missing.items()
     }
