@@ -239,8 +239,8 @@ class RunConfig:
     """Training workers; the global batch is split evenly over them."""
     cpus_per_worker: Annotated[float, Ge(0.01)] = 1
     """CPU cores, and so threads, of each worker. Below 1, workers of one thread share a core."""
-    gpu: bool = False
-    """Give each worker one GPU."""
+    gpu: Annotated[float, Interval(ge=0, le=1)] = 0
+    """GPUs of each worker: 1, or 0 for the CPU. With a fraction such as 0.25, trials of one worker share a GPU."""
     loader_workers: Annotated[int, Ge(0)] = 0
     """Processes per worker that load images. 0: the worker loads them itself."""
     min_workers: Annotated[int, Ge(0)] = 0

@@ -45,6 +45,11 @@ def validate(config: TrialConfig) -> TrialConfig:
             f"data.long_side: {parsed.data.long_side} is below data.short_side = {parsed.data.short_side}; "
             "it must be at least as large"
         )
+    if 0 < parsed.run.gpu < 1 and parsed.run.num_workers > 1:
+        raise ConfigError(
+            f"run.gpu: {parsed.run.gpu} of a GPU is for trials of one worker, as NCCL takes no two workers of a trial "
+            f"on one GPU, and run.num_workers is {parsed.run.num_workers}; choose 1, or --num-workers 1"
+        )
     _check_combinations(parsed)
     return parsed
 
@@ -59,10 +64,12 @@ def _check_combinations(parsed: TrialConfig) -> None:
             "choose resnet50 or resnet101"
         )
     if train.precision == "float16" and not parsed.run.gpu:
-        raise ConfigError("train.precision: 'float16' needs a GPU (--run.gpu); without one choose bfloat16 or float32")
+        raise ConfigError(
+            "train.precision: 'float16' needs a GPU (--run.gpu 1); without one choose bfloat16 or float32"
+        )
     if train.precision == "bfloat16" and model.deformable and not parsed.run.gpu:
         raise ConfigError(
-            "train.precision: deformable convolutions have no 'bfloat16' on a CPU; choose float32, or --run.gpu"
+            "train.precision: deformable convolutions have no 'bfloat16' on a CPU; choose float32, or --run.gpu 1"
         )
     if (model.is_cascade or model.is_one_stage) and (parsed.dynamic.dla or parsed.dynamic.dsl):
         raise ConfigError(

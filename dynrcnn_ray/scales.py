@@ -45,7 +45,7 @@ _MINI = TrialConfig(
 _COCO = TrialConfig(
     scale="coco",
     data=DataConfig(root="data/coco", train_split="train2017", val_split="val2017"),
-    run=RunConfig(num_workers=8, cpus_per_worker=4, gpu=True, loader_workers=4, checkpoint_every=2000),
+    run=RunConfig(num_workers=8, cpus_per_worker=4, gpu=1, loader_workers=4, checkpoint_every=2000),
 )
 
 _BASES: dict[Scale, TrialConfig] = {"smoke": _SMOKE, "mini": _MINI, "coco": _COCO}

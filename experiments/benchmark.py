@@ -4,22 +4,24 @@ Each line names what it compares with; both sides run in turn, and the ratio is 
 written as soon as they are measured, so that a run that is stopped leaves them. A later run with `--only` replaces the
 lines of those benchmarks and keeps the others. Measure on a machine that does nothing else.
 
-Command:  python experiments/main.py benchmark [--only NAME ...] [--rounds N] [--data-root DIR] [--storage DIR]
+Command:  python experiments/main.py benchmark [--only NAME ...] [--rounds N] [--device cuda]
+          [--data-root DIR] [--storage DIR]
 """
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.store import ResultStore
-from experiments.commands import _git_commit
+from experiments.commit import git_commit
 from experiments.options import StoreOptions, parse, storage_location
 
 if TYPE_CHECKING:
@@ -38,8 +40,11 @@ NAMES = (
     "startup",
     "grid",
 )
+ON_THE_GPU = ("training_step", "inference", "memory")
+"""The benchmarks that are measured on a GPU; the others are those of the host."""
 PARQUET_FILE = "tables/benchmarks.parquet"
 MARKDOWN_FILE = "tables/benchmarks.md"
+JSON_FILE = "tables/benchmarks.json"
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class BenchmarkOptions(StoreOptions):
     only: tuple[str, ...] = ()
     """Measure these alone: training_step, reference_loop, loader, inference, evaluation, memory, collective, store,
     ray, startup, grid."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to train and detect. With `cuda`, only what uses the GPU is measured: training_step, inference, memory."""
     rounds: int = 0
     """Rounds of each benchmark. 0: as many as each needs."""
     data_root: str = ""
@@ -107,28 +114,37 @@ def run_benchmark(arguments: Sequence[str]) -> int:
     """Measure, print and write the table."""
     options = parse(BenchmarkOptions, arguments, command="benchmark")
     _check(options)
-    chosen = {name: each for name, each in benchmarks().items() if not options.only or name in options.only}
+    names = options.only or (ON_THE_GPU if options.device == "cuda" else NAMES)
+    chosen = {name: each for name, each in benchmarks().items() if name in names}
     print(f"About {sum(each.minutes for each in chosen.values()):.0f} minutes on two quiet cores.", flush=True)
     if options.dry_run:
         for name, each in chosen.items():
             print(f"  {name:<15} {options.rounds or each.rounds:>4} rounds, about {each.minutes:g} minutes")
         return 0
 
-    from dynrcnn_ray.benchmarks.workbench import build_workbench
+    import torch
 
+    from dynrcnn_ray.benchmarks.workbench import build_workbench
+    from dynrcnn_ray.engine.collectives import Worker
+    from dynrcnn_ray.engine.environment import describe_hardware, require_gpu
+
+    if options.device == "cuda":
+        require_gpu()
+    worker = Worker(device=torch.device(options.device))
     store = ResultStore.open(storage_location(options.storage, "mini"))
     _earlier_rows(store)  # A table that cannot be read is told now, not after minutes.
-    commit = _git_commit()
+    commit = git_commit()
     with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_benchmark_") as scratch:
-        bench = build_workbench(Path(scratch), options.data_root)
+        bench = build_workbench(Path(scratch), options.data_root, worker)
         for number, (name, each) in enumerate(chosen.items(), start=1):
             rounds = options.rounds or each.rounds
             label = f"[{number}/{len(chosen)}] {name}"
             print(f"{label}: {rounds} rounds, about {each.minutes:g} minutes", flush=True)
             started = time.perf_counter()
-            _measure(name, each.measure(bench, rounds), store, commit)
+            where = {"commit": commit} | ({"hardware": describe_hardware(worker.device)} if bench.on_gpu else {})
+            _measure(name, each.measure(bench, rounds), store, where)
             print(f"{label}: done in {(time.perf_counter() - started) / 60:.1f} minutes", flush=True)
-    for relative in (PARQUET_FILE, MARKDOWN_FILE):
+    for relative in (PARQUET_FILE, MARKDOWN_FILE, JSON_FILE):
         print(store.files.describe_path(relative))
     return 0
 
@@ -137,17 +153,20 @@ def _check(options: BenchmarkOptions) -> None:
     unknown = [name for name in options.only if name not in NAMES]
     if unknown:
         raise ConfigError(f"--only: {unknown[0]!r} is no benchmark; allowed: {', '.join(NAMES)}")
+    on_host = [name for name in options.only if name not in ON_THE_GPU]
+    if options.device == "cuda" and on_host:
+        raise ConfigError(f"--only: {on_host[0]!r} has no part on a GPU; with --device cuda: {', '.join(ON_THE_GPU)}")
     if options.rounds < 0:
         raise ConfigError(f"--rounds: {options.rounds} must be 0 or greater")
 
 
-def _measure(name: str, rows: Iterator[dict[str, Any]], store: ResultStore, commit: str) -> None:
+def _measure(name: str, rows: Iterator[dict[str, Any]], store: ResultStore, where: Mapping[str, str]) -> None:
     """Write each row as it comes, in the place of the benchmark's earlier ones."""
     from dynrcnn_ray.benchmarks.markdown import row_line
 
     measured: list[dict[str, Any]] = []
     for row in rows:
-        measured.append(row | {"commit": commit})
+        measured.append(row | where)
         print(f"  {row_line(row)}", flush=True)
         write_rows(store, name, measured)
 
@@ -166,6 +185,7 @@ def write_rows(store: ResultStore, benchmark: str, measured: Sequence[Mapping[st
     table = pa.Table.from_pylist(rows, schema=BENCHMARKS)
     store.files.write_bytes(PARQUET_FILE, to_parquet_bytes(table))
     store.files.write_bytes(MARKDOWN_FILE, benchmarks_markdown(table.to_pylist()).encode())
+    store.files.write_bytes(JSON_FILE, json.dumps(table.to_pylist(), indent=1, default=str).encode())
 
 
 def _earlier_rows(store: ResultStore) -> list[dict[str, Any]]:

@@ -4,9 +4,7 @@ import contextlib
 import dataclasses
 import os
 import shlex
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -20,6 +18,7 @@ from dynrcnn_ray.results.speed_table import SPEED_FILE
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_text import simple_markdown
 from dynrcnn_ray.scales import SCALES, Scale, base_config
+from experiments.commit import git_commit, say_if_unknown
 from experiments.costs import PLACES, place_seconds, wall_seconds
 from experiments.experiment import Experiment, Row
 from experiments.findings import paper_findings, paper_rows
@@ -264,7 +263,9 @@ def _train_missing(
         missing.sort(key=lambda trial: place_seconds([trial[2]]), reverse=True)
     print(f"{command}: {len(missing)} trials to run, {done} already in {place}.", flush=True)
     planned = [PlannedTrial(config, experiment, setting) for experiment, setting, config in missing]
-    run_trials(planned, storage=storage, git_commit=_git_commit())
+    commit = git_commit()
+    say_if_unknown(commit)
+    run_trials(planned, storage=storage, git_commit=commit)
 
 
 @contextlib.contextmanager
@@ -354,14 +355,3 @@ def _failures(store: ResultStore, trial_ids: list[str]) -> int:
         reason = rows[trial_id]["error"] if trial_id in rows else "its driver left no result"
         print(f"Trial {trial_id} has not finished: {reason}. The same command runs it again.")
     return 1 if unfinished else 0
-
-
-def _git_commit() -> str:
-    """The code's commit, marked if there are changes on top of it; `unknown` without git or outside a checkout."""
-    repository = Path(__file__).resolve().parents[1]
-    command = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        described = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return "unknown"
-    return described.stdout.strip() or "unknown"

@@ -29,7 +29,7 @@ from typing import Any, Literal
 from dynrcnn_ray.config import PRETRAINING_SEED, TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, validate
 from dynrcnn_ray.scales import base_config
-from experiments.commands import _git_commit
+from experiments.commit import git_commit
 from experiments.experiment import with_fields
 from experiments.options import parse
 
@@ -78,7 +78,7 @@ def run_pretrain(arguments: Sequence[str]) -> int:
     from dynrcnn_ray.engine.environment import package_versions
 
     options.output.mkdir(parents=True, exist_ok=True)
-    record = {"command": shlex.join(["python", "experiments/main.py", "pretrain", *arguments]), "commit": _git_commit()}
+    record = {"command": shlex.join(["python", "experiments/main.py", "pretrain", *arguments]), "commit": git_commit()}
     record |= {"seed": PRETRAINING_SEED, "images_seed": PRETRAINING_SEED}
     record |= {"versions": package_versions()}
     data = prepare_data(configs["tiny"].data)

@@ -16,6 +16,7 @@ Command:  python experiments/main.py table7 [--rounds 40] [--scale coco --data.r
 """
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -119,7 +120,9 @@ def run_table7(arguments: Sequence[str]) -> int:
     store = ResultStore.open(storage_location(options.storage, options.scale))
     text = speed_markdown(rows)
     print(f"\n{text}")
-    for relative, content in {"tables/table7.parquet": speed_parquet(rows), "tables/table7.md": text.encode()}.items():
+    written = {"tables/table7.parquet": speed_parquet(rows), "tables/table7.md": text.encode()}
+    written["tables/table7.json"] = json.dumps(rows, indent=1).encode()
+    for relative, content in written.items():
         store.files.write_bytes(relative, content)
         print(store.files.describe_path(relative))
     return 0

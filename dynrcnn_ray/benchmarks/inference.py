@@ -15,6 +15,7 @@ from dynrcnn_ray.benchmarks.workbench import Workbench
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.device import on_device
 from dynrcnn_ray.engine.training import build_training_state, to_device
 
 _NUM_IMAGES = 8
@@ -25,22 +26,23 @@ def measure_inference(bench: Workbench, rounds: int) -> Iterator[Row]:
     """One image at a time, at scale mini and with ResNet-50-FPN."""
     for label, config, count in (("mini", bench.mini, rounds), ("ResNet-50 320 px", bench.resnet, max(2, rounds // 4))):
         torch.set_num_threads(config.run.threads_per_worker)
-        yield _row(label, config, count)
+        yield _row(label, config, count, bench.worker)
 
 
 @torch.inference_mode()
-def _row(label: str, config: TrialConfig, rounds: int) -> Row:
+def _row(label: str, config: TrialConfig, rounds: int, worker: Worker) -> Row:
     # Every box is a candidate: an untrained model would find few above a threshold.
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, score_threshold=0.0))
     dataset = CocoDataset(config.data.root, config.data.val_split)
     images = [dataset[Sample(index, flip=False)][0] for index in range(min(_NUM_IMAGES, len(dataset)))]
-    state = build_training_state(config, len(dataset.class_names), Worker())
+    state = build_training_state(config, len(dataset.class_names), worker)
     stock = stock_detector(config, len(dataset.class_names))
+    on_device(stock, worker.device)
     stock.load_state_dict(state.model.state_dict(), strict=True)
     dynamic, plain = state.model.eval(), stock.eval()
     assert isinstance(dynamic, FasterRCNN), "the scales train detectors of two stages"
-    _check_equal(dynamic, plain, images[0])
-    ours, theirs = (_detector(model, images) for model in (dynamic, plain))
+    _check_equal(dynamic, plain, images[0], worker)
+    ours, theirs = (_detector(model, images, worker) for model in (dynamic, plain))
     return compared_row(
         f"inference.{label.split()[0].lower()}",
         f"inference, Dynamic R-CNN, {label}",
@@ -52,12 +54,12 @@ def _row(label: str, config: TrialConfig, rounds: int) -> Row:
     )
 
 
-def _check_equal(dynamic: FasterRCNN, plain: FasterRCNN, image: Tensor) -> None:
-    (ours,), (theirs,) = (model(to_device([image], Worker().device)) for model in (dynamic, plain))
+def _check_equal(dynamic: FasterRCNN, plain: FasterRCNN, image: Tensor, worker: Worker) -> None:
+    (ours,), (theirs,) = (model(to_device([image], worker.device)) for model in (dynamic, plain))
     assert len(ours["scores"]), "nothing was detected: there is nothing to time"
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs), "the detections differ"
 
 
-def _detector(model: FasterRCNN, images: list[Tensor]) -> Callable[[], float]:
+def _detector(model: FasterRCNN, images: list[Tensor], worker: Worker) -> Callable[[], float]:
     in_turn = itertools.cycle(images)
-    return timed(lambda: model(to_device([next(in_turn)], Worker().device)))
+    return timed(lambda: model(to_device([next(in_turn)], worker.device)))

@@ -1,9 +1,11 @@
 """Resident memory of a training process over many steps."""
 
+import dataclasses
 import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,10 +23,15 @@ _BATCH = 2
 _WARM_UP = 0.25
 """Share of the steps that does not count."""
 _MEGABYTE = 1e6
+_GPU_STEPS = 50
 
 
 def measure_memory(bench: Workbench, rounds: int, steps: int = STEPS) -> Iterator[Row]:
     """The growth of a training process after its warm-up. A round is one training."""
+    if bench.on_gpu:
+        for precision in ("float32", "bfloat16"):
+            yield _gpu_row(bench, precision)
+        return
     growths, sizes = [], []
     for seed in range(rounds):
         config = with_steps(with_batch(bench.mini, _BATCH), steps, log_every=max(1, steps * _EVERY // STEPS))
@@ -40,6 +47,25 @@ def measure_memory(bench: Workbench, rounds: int, steps: int = STEPS) -> Iterato
         must=at_most(0.01, "of the memory"),
         note=f"{_BATCH} images a step; resident memory at each row, a straight line through all but the first quarter; "
         f"the process has {np.median(sizes) / _MEGABYTE:.0f} MB",
+    )
+
+
+def _gpu_row(bench: Workbench, precision: Literal["float32", "bfloat16"]) -> Row:
+    """The most that the GPU held in the first steps of a training, images of many sizes."""
+    config = dataclasses.replace(bench.resnet, train=dataclasses.replace(bench.resnet.train, precision=precision))
+    config = with_steps(config, _GPU_STEPS, log_every=_GPU_STEPS)
+    dataset = train_split(config)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(bench.worker.device)
+    state = build_training_state(config, len(dataset.class_names), bench.worker)
+    train(config, state, dataset, on_row=lambda row: None, on_checkpoint=lambda _: None)
+    reserved = torch.cuda.max_memory_reserved(bench.worker.device)
+    return stated_row(
+        f"memory.gpu.{precision}",
+        f"most memory allocated on the GPU in {_GPU_STEPS} steps, {precision}, ResNet-50 320 px",
+        torch.cuda.max_memory_allocated(bench.worker.device) / _MEGABYTE,
+        "MB",
+        note=f"{config.train.global_batch} images a step; torch had reserved {reserved / _MEGABYTE:.0f} MB",
     )
 
 

@@ -14,6 +14,7 @@ from dynrcnn_ray.benchmarks.workbench import Workbench, preload, step_of, train_
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.loader import Batch
 from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
+from dynrcnn_ray.engine.device import on_device
 from dynrcnn_ray.engine.optimizer import build_optimizer, set_learning_rate
 from dynrcnn_ray.engine.telemetry import loss_names
 from dynrcnn_ray.engine.training import build_training_state, seed_step, train
@@ -27,8 +28,9 @@ _ROUNDS_OF_RESNET = 20
 def measure_training_step(bench: Workbench, rounds: int) -> Iterator[Row]:
     """Dynamic training on against off, our heads with and without DLA and DSL, and the share of the rest of a step."""
     torch.set_num_threads(bench.mini.run.threads_per_worker)
-    # First, in a process that holds nothing else yet, as a training's own does.
-    yield _outside_row(bench.mini, rounds)
+    if not bench.on_gpu:  # There the host's clock says nothing of what the device does meanwhile.
+        # First, in a process that holds nothing else yet, as a training's own does.
+        yield _outside_row(bench.mini, rounds)
     few = max(2, rounds // _ROUNDS_OF_RESNET)
     for label, config, count in (("mini", bench.mini, rounds), ("ResNet-50 320 px", bench.resnet, few)):
         torch.set_num_threads(config.run.threads_per_worker)
@@ -37,7 +39,7 @@ def measure_training_step(bench: Workbench, rounds: int) -> Iterator[Row]:
             f"training_step.{key}.dynamic",
             f"training step, dynamic on, {label}",
             "the same weights with torchvision's own RoI heads, which record nothing",
-            _against(config, _stock_step(config), count),
+            _against(config, _stock_step(config, bench.worker), count, bench.worker),
             "seconds a step",
             must=at_most(1.01),
         )
@@ -45,21 +47,24 @@ def measure_training_step(bench: Workbench, rounds: int) -> Iterator[Row]:
             f"training_step.{key}.dla_dsl",
             f"training step, DLA and DSL on, {label}",
             "our heads with both off, which record the same statistics",
-            _against(config, _dynamic_step(_fixed(config)), count),
+            _against(config, _dynamic_step(_fixed(config), bench.worker), count, bench.worker),
             "seconds a step",
         )
     torch.set_num_threads(bench.mini.run.threads_per_worker)
-    yield _telemetry_row(bench.mini, rounds)
-    yield _preloaded_row(bench.mini, max(2, rounds // 30))
+    if bench.on_gpu:
+        yield from _precision_rows(bench, few)
+    else:
+        yield _telemetry_row(bench.mini, rounds)
+    yield _preloaded_row(bench.mini, max(2, rounds // 30), bench.worker)
 
 
 Step = Callable[[Batch], None]
 
 
-def _against(config: TrialConfig, other: Step, rounds: int) -> Paired:
+def _against(config: TrialConfig, other: Step, rounds: int, worker: Worker) -> Paired:
     """Steps with dynamic training against others. No step changes a weight; both see the same batches and draws."""
     batches = preload(config, train_split(config), _NUM_BATCHES)
-    dynamic = _dynamic_step(config)
+    dynamic = _dynamic_step(config, worker)
     return paired(_stepper(dynamic, batches), _stepper(other, batches), rounds=rounds, warm_up=3)
 
 
@@ -74,17 +79,18 @@ def _stepper(step: Step, batches: list[Batch]) -> Callable[[], float]:
     return measure
 
 
-def _dynamic_step(config: TrialConfig) -> Step:
-    state = build_training_state(config, len(train_split(config).class_names), Worker())
+def _dynamic_step(config: TrialConfig, worker: Worker) -> Step:
+    state = build_training_state(config, len(train_split(config).class_names), worker)
     set_learning_rate(state.optimizer, 0.0)
     state.model.train()
     return step_of(state.model, state.optimizer, config, after=state.dynamic.end_step)
 
 
-def _stock_step(config: TrialConfig) -> Step:
+def _stock_step(config: TrialConfig, worker: Worker) -> Step:
     """The same weights: both are drawn from the trial's seed, in the same order."""
     torch.manual_seed(config.seed)
     model = build_torchvision_model(config, len(train_split(config).class_names))
+    on_device(model, worker.device)
     optimizer = build_optimizer(model, config)
     set_learning_rate(optimizer, 0.0)
     return step_of(model.train(), optimizer, config)
@@ -92,6 +98,23 @@ def _stock_step(config: TrialConfig) -> Step:
 
 def _fixed(config: TrialConfig) -> TrialConfig:
     return dataclasses.replace(config, dynamic=dataclasses.replace(config.dynamic, dla=False, dsl=False))
+
+
+def _precision_rows(bench: Workbench, rounds: int) -> Iterator[Row]:
+    """What mixed precision gains on a GPU."""
+    for precision in ("bfloat16", "float16"):
+        mixed = dataclasses.replace(
+            bench.resnet,
+            train=dataclasses.replace(bench.resnet.train, precision=precision),
+            run=dataclasses.replace(bench.resnet.run, gpu=1),
+        )
+        yield compared_row(
+            f"training_step.resnet-50.{precision}",
+            f"training step, {precision}, ResNet-50 320 px",
+            "the same in float32 (TF32)",
+            _against(mixed, _dynamic_step(bench.resnet, bench.worker), rounds, bench.worker),
+            "seconds a step",
+        )
 
 
 def _telemetry_row(config: TrialConfig, rounds: int) -> Row:
@@ -150,11 +173,11 @@ def _outside_row(config: TrialConfig, rounds: int) -> Row:
     )
 
 
-def _preloaded_row(config: TrialConfig, rounds: int) -> Row:
+def _preloaded_row(config: TrialConfig, rounds: int, worker: Worker) -> Row:
     """The same by another way: the engine's loop against bare steps on the same batches, read before."""
     dataset = train_split(config)
     classes = len(dataset.class_names)
-    state, bare = (build_training_state(config, classes, Worker()) for _ in range(2))
+    state, bare = (build_training_state(config, classes, worker) for _ in range(2))
     steps = config.run.log_every
     batches = iter(preload(config, dataset, (rounds + 1) * steps))
     bare.model.train()

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +33,32 @@ class Workbench:
         mini: scale mini on few generated images; one thread.
         resnet: ResNet-50-FPN with the paper's heads on images of 320 pixels, two images a step; two threads.
         scratch: an empty folder for files that nobody needs afterwards.
+        worker: this process, on the device that is measured.
     """
 
     mini: TrialConfig
     resnet: TrialConfig
     scratch: Path
+    worker: Worker = field(default_factory=Worker)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU is measured."""
+        return self.worker.device.type == "cuda"
 
 
-def build_workbench(scratch: Path, data_root: str = "") -> Workbench:
+def build_workbench(scratch: Path, data_root: str = "", worker: Worker | None = None) -> Workbench:
     """Make the trials and their data ready.
 
     Args:
         scratch: an empty folder.
         data_root: COCO 2017 or a part of it, for ResNet-50; empty: generated images.
+        worker: this process on the device to measure; default: the CPU.
 
     Raises:
         DataError: the data cannot be used.
     """
-    return Workbench(_mini(), _resnet(data_root), scratch)
+    return Workbench(_mini(), _resnet(data_root), scratch, worker or Worker())
 
 
 def _mini() -> TrialConfig:
@@ -124,7 +132,7 @@ def step_of(
     model: nn.Module, optimizer: torch.optim.SGD, config: TrialConfig, after: Callable[[], None] = lambda: None
 ) -> Callable[[Batch], None]:
     """A training step on a batch: model, backward, optimiser, and what comes after them."""
-    device = Worker().device
+    device = next(model.parameters()).device
 
     def step(batch: Batch) -> None:
         losses = forward_losses(model, *batch, config, device)

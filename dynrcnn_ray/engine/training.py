@@ -1,6 +1,7 @@
 """One worker's training loop: plain PyTorch, with or without Ray, alone or among others."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,15 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.loader import train_loader
 from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
-from dynrcnn_ray.engine.allocator import keep_freed_memory
 from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
+from dynrcnn_ray.engine.device import distributed, on_device, prepare_device
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
 from dynrcnn_ray.engine.snapshots import ProposalColumns, proposal_columns, steps_of_snapshots
 from dynrcnn_ray.engine.telemetry import DynamicsRow, Telemetry, loss_names
@@ -135,12 +135,35 @@ def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) 
     Raises:
         WeightsError: the backbone's weights cannot be loaded.
     """
+    prepare_device(worker.device, share=config.run.gpu or 1.0)
     torch.manual_seed(config.seed)
     dynamic = DynamicTrainingState(config, device=worker.device, rank=worker.rank, world_size=worker.world_size)
-    model = build_model(config, num_classes, dynamic).to(worker.device)
+    model = on_device(build_model(config, num_classes, dynamic), worker.device)
     scaler = torch.amp.GradScaler(worker.device.type, enabled=config.train.precision == "float16")
     telemetry = Telemetry(loss_names(config.model), config.train.global_batch, worker)
     return TrainingState(config.training_id, worker, model, build_optimizer(model, config), dynamic, scaler, telemetry)
+
+
+def load_trained(
+    config: TrialConfig, num_classes: int, worker: Worker, checkpoint: dict[str, Any], training_id: str
+) -> Detector:
+    """A trial's detector with the weights of a checkpoint, on the worker's device.
+
+    Args:
+        config: the trial.
+        num_classes: classes of the data set, the background not counted.
+        worker: this process.
+        checkpoint: a training state.
+        training_id: whose it must be; the config may say another data set's.
+
+    Raises:
+        CheckpointError: it is another training's or another model's, or not a training state at all.
+    """
+    untrained = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
+    state = build_training_state(untrained, num_classes, worker)
+    state.training_id = training_id
+    state.load_model(checkpoint)
+    return state.model
 
 
 def train(
@@ -166,7 +189,6 @@ def train(
     Raises:
         TrainingDivergedError: a loss was not finite in the last logging interval.
     """
-    keep_freed_memory()
     worker = state.worker
     sampler = TrainSampler(
         dataset.sizes,
@@ -185,7 +207,7 @@ def train(
     clock = _Clock()
     state.model.train()
     state.telemetry.start_clock()
-    model = _distributed(state.model, worker)
+    model = distributed(state.model, worker.device) if worker.world_size > 1 else state.model
     for images, targets in train_loader(dataset, sampler, loader_workers=config.run.loader_workers):
         seed_step(config.seed, state.step, worker.rank)
         rate = learning_rate(config, state.step)
@@ -272,13 +294,6 @@ def forward_losses(
     ]
     with autocast(config, device):
         return model(to_device(images, device), on_device)
-
-
-def _distributed(model: nn.Module, worker: Worker) -> nn.Module:
-    if worker.world_size == 1:
-        return model
-    device_ids = [worker.device.index] if worker.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
 
 
 def _check_sums_are_finite(state: TrainingState, rate: float) -> None:

@@ -33,6 +33,9 @@ DRIVER_RESOURCES = {_HEAD: 0.001}
 _CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")
 
 _WORKER_ENVIRONMENT = {
+    # A trial trains in a thread, and glibc gives threads memory of their own, which `engine.allocator` cannot have
+    # kept: whole blocks of it go back to the kernel. It reads this when a process starts, and at no later time.
+    "MALLOC_ARENA_MAX": "1",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -110,7 +113,7 @@ def trials_at_once(run: RunConfig) -> int:
     Raises:
         ConfigError: not even one fits, and none ever will.
     """
-    of_worker = {"CPU": run.cpus_per_worker, **({"GPU": 1} if run.gpu else {})}
+    of_worker = {"CPU": run.cpus_per_worker, **({"GPU": run.gpu} if run.gpu else {})}
     running = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     now = sum(_places(node, of_worker) for node in running)
     # The workers that run are among those that there may be, so only the head is added to these.

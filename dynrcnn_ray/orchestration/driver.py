@@ -7,6 +7,7 @@ Train's local mode: the same function, without the 15 to 20 seconds of CPU time 
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,7 +38,7 @@ _MINUTES_TO_WAIT_FOR_NODES = 24 * 60
 
 def driver_resources(run: RunConfig) -> dict[str, float]:
     """What a driver holds: a worker's resources where that trains in its process, else a crumb of the head node."""
-    return {"cpu": run.cpus_per_worker, "gpu": int(run.gpu)} if run.is_local else DRIVER_RESOURCES
+    return {"cpu": run.cpus_per_worker, "gpu": run.gpu} if run.is_local else DRIVER_RESOURCES
 
 
 def drive_trial(trial: dict[str, str]) -> None:
@@ -54,9 +55,9 @@ def drive_trial(trial: dict[str, str]) -> None:
     store = ResultStore.open(trial["storage"])
     started = time.time()
     try:
-        outcome: dict[str, Any] = _train(config, trial)
+        outcome = fit(config, _train_worker, {"config": trial["config"], "storage": trial["storage"]})
     except (train.TrainingFailedError, RayActorError) as error:
-        outcome = {"failure": _reason(error)}
+        outcome = {"failure": failure_in_one_line(error)}
     except Exception as error:
         tune.report({"note": f"interrupted: {_one_line(error)}"})
         raise
@@ -84,10 +85,18 @@ def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
         store.write_trial(_row(config, trial) | _failed(store, config, reason))
 
 
-def _train(config: TrialConfig, trial: dict[str, str]) -> dict[str, Any]:
+def fit(config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: dict[str, Any]) -> dict[str, Any]:
+    """Have the trial's workers do something with the payload.
+
+    Returns:
+        What the first worker returned.
+
+    Raises:
+        TrainingFailedError: a worker failed more often than the trial allows.
+    """
     # Ray's own files of a run are of no use afterwards: checkpoints and results go to the storage.
     with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
-        outcome: Any = _trainer(config, trial, scratch).fit().return_value
+        outcome: Any = _trainer(config, work, payload, scratch).fit().return_value
     assert isinstance(outcome, dict), "the first worker returned no outcome"
     return outcome
 
@@ -99,17 +108,19 @@ def _train_worker(payload: dict[str, str]) -> dict[str, Any]:
     return train_worker(payload)
 
 
-def _trainer(config: TrialConfig, trial: dict[str, str], scratch: str) -> TorchTrainer:
+def _trainer(
+    config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: dict[str, Any], scratch: str
+) -> TorchTrainer:
     run = config.run
     resources: dict[str, float] = {"CPU": run.cpus_per_worker}
     num_workers = 0 if run.is_local else (run.min_workers, run.num_workers) if run.min_workers else run.num_workers
     return TorchTrainer(
-        _train_worker,
-        train_loop_config={"config": trial["config"], "storage": trial["storage"]},
+        work,
+        train_loop_config=payload,
         scaling_config=train.ScalingConfig(
             num_workers=num_workers,
-            use_gpu=run.gpu,
-            resources_per_worker=resources | ({"GPU": 1} if run.gpu else {}),
+            use_gpu=run.gpu > 0,
+            resources_per_worker=resources | ({"GPU": run.gpu} if run.gpu else {}),
         ),
         run_config=train.RunConfig(
             name=config.trial_id,
@@ -168,8 +179,8 @@ def _finished(outcome: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reason(error: Exception) -> str:
-    """Why a training ended, in one line."""
+def failure_in_one_line(error: Exception) -> str:
+    """Why a trial's workers ended, in one line."""
     failures = getattr(error, "worker_failures", {})
     return _first_failure(failures) if failures else _one_line(error)
 

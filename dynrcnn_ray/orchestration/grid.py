@@ -2,18 +2,24 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config import RunConfig, TrialConfig
 from dynrcnn_ray.config_yaml import from_yaml, to_yaml
+from dynrcnn_ray.engine.environment import require_gpu
+from dynrcnn_ray.orchestration.address import ray_address
 from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
 from dynrcnn_ray.orchestration.progress import ProgressLines
+
+Drive = Callable[[dict[str, Any]], None]
+"""What the driver of a trial does with the trial's description."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,9 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
 
     Raises:
         ConfigError: the cluster is too small for one trial.
+        DeviceError: the trials ask for GPUs, and this machine, where they would run, has none that can be used.
     """
+    _require_what_is_asked_for(trial.config.run for trial in trials)
     # Tune's own closing remarks are about files that we do not ask it for.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     progress = ProgressLines(len(trials))
@@ -53,7 +61,8 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
             trials_at_once(wave[0].config.run)
         for wave in waves:
             described = {trial.config.trial_id: _describe(trial, storage, git_commit) for trial in wave}
-            for result in _tuner(wave, list(described.values()), scratch, progress).fit():
+            tuner = _tuner(drive_trial, list(described.values()), wave[0].config.run, scratch, progress)
+            for result in tuner.fit():
                 if result.error:
                     # Tune knows no configuration of a trial that has reported nothing, but its folder has its name.
                     record_lost_driver(described[Path(result.path).name], result.error)
@@ -78,6 +87,33 @@ def _asks_for(run: RunConfig) -> RunConfig:
     return RunConfig(**{name: getattr(run, name) for name in names})
 
 
+def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str, Any]:
+    """Run something else than a training in a trial's place.
+
+    Args:
+        drive: what the trial's driver does with `described`.
+        run: the workers that it will have.
+        described: its `config` (YAML), `setting` and `starts` for the progress lines, and what `drive` wants to know.
+
+    Returns:
+        What it reported last.
+
+    Raises:
+        ConfigError: the cluster is too small.
+    """
+    _require_what_is_asked_for([run])
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
+        (result,) = _tuner(drive, [described], run, scratch, ProgressLines(1)).fit()
+        return dict(result.metrics or {})
+
+
+def _require_what_is_asked_for(runs: Iterable[RunConfig]) -> None:
+    """Refuse a run on GPUs where it would start on this machine and find none; a cluster's workers look for theirs."""
+    if not ray_address() and any(run.gpu for run in runs):
+        require_gpu()
+
+
 def _describe(trial: PlannedTrial, storage: str, git_commit: str) -> dict[str, str]:
     """What a driver is given."""
     return {
@@ -90,12 +126,14 @@ def _describe(trial: PlannedTrial, storage: str, git_commit: str) -> dict[str, s
 
 
 def _tuner(
-    trials: Sequence[PlannedTrial], described: list[dict[str, str]], scratch: str, progress: ProgressLines
+    drive: Drive, described: Sequence[dict[str, Any]], run: RunConfig, scratch: str, progress: ProgressLines
 ) -> tune.Tuner:
-    run = trials[0].config.run
+    def trainable(parameters: dict[str, Any]) -> None:
+        drive(parameters["trial"])
+
     return tune.Tuner(
-        tune.with_resources(_trainable, driver_resources(run)),
-        param_space={"trial": tune.grid_search(described)},
+        tune.with_resources(trainable, driver_resources(run)),
+        param_space={"trial": tune.grid_search(list(described))},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=trials_at_once(run),
             # The process of a driver goes on to the next trial, unless its trial failed.
@@ -104,7 +142,7 @@ def _tuner(
             trial_dirname_creator=_trial_id,
         ),
         run_config=tune.RunConfig(
-            name=trials[0].experiment,
+            name="grid",
             storage_path=scratch,
             failure_config=tune.FailureConfig(max_failures=run.max_failures),
             callbacks=[progress],
@@ -115,7 +153,3 @@ def _tuner(
 
 def _trial_id(trial: Trial) -> str:
     return from_yaml(trial.config["trial"]["config"]).trial_id
-
-
-def _trainable(parameters: dict) -> None:
-    drive_trial(parameters["trial"])

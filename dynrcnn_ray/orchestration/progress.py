@@ -24,8 +24,9 @@ class ProgressLines(Callback):
         """Name the trial and say that it starts; `on_trial_recover` has said so of one that starts again."""
         if trial.trial_id in self._configs:
             return
-        config = self._configs[trial.trial_id] = from_yaml(trial.config["trial"]["config"])
-        self._print(trial, f"starts: trial {config.trial_id}, {config.total_steps} steps")
+        described = trial.config["trial"]
+        config = self._configs[trial.trial_id] = from_yaml(described["config"])
+        self._print(trial, described.get("starts") or f"starts: trial {config.trial_id}, {config.total_steps} steps")
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any

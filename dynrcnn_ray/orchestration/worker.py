@@ -12,7 +12,7 @@ from ray import tune
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import from_yaml
 from dynrcnn_ray.engine.collectives import Worker
-from dynrcnn_ray.engine.environment import describe_hardware, package_versions
+from dynrcnn_ray.engine.environment import describe_hardware, package_versions, require_gpu
 from dynrcnn_ray.engine.telemetry import DynamicsRow
 from dynrcnn_ray.engine.training import CheckpointError, TrainingDivergedError, TrainingState
 from dynrcnn_ray.engine.trial import run_trial
@@ -28,13 +28,12 @@ def train_worker(payload: dict[str, str]) -> dict[str, Any]:
     Returns:
         The outcome as plain values, with what it ran on; or `failure`, the reason of a failure that another attempt
         would only repeat. Ray hands on the first worker's.
+
+    Raises:
+        DeviceError: the worker has no GPU that it can use.
     """
     config = from_yaml(payload["config"])
-    # From torch, as Ray Train's context may not be asked in a driver's process, which is Tune's.
-    worker = Worker.of_this_process(ray.train.torch.get_device())
-    # For the same reason reports go to Tune itself there.
-    report: Report = tune.report if config.run.is_local else ray.train.report
-    torch.set_num_threads(config.run.threads_per_worker)
+    worker, report = this_worker(config)
     checkpoints = CheckpointFolder(StoreFiles.open(payload["storage"]), config.training_id)
 
     def report_row(row: DynamicsRow) -> None:
@@ -58,9 +57,24 @@ def train_worker(payload: dict[str, str]) -> dict[str, Any]:
         return {"failure": f"{type(error).__name__}: {checkpoints.described}: {error}"}
     return {
         **asdict(outcome),
-        "packages": package_versions(),
+        "packages": package_versions(worker.device),
         "hardware": describe_hardware(worker.device),
     }
+
+
+def this_worker(config: TrialConfig) -> tuple[Worker, Report]:
+    """Which of a trial's workers this process is, and where its reports go.
+
+    Raises:
+        DeviceError: the trial asks for a GPU, and there is none that can be used.
+    """
+    if config.run.gpu:
+        require_gpu()
+    torch.set_num_threads(config.run.threads_per_worker)
+    # From torch, as Ray Train's context may not be asked in a driver's process, which is Tune's.
+    worker = Worker.of_this_process(ray.train.torch.get_device())
+    # For the same reason reports go to Tune itself there.
+    return worker, tune.report if config.run.is_local else ray.train.report
 
 
 def _checkpoint_writer(

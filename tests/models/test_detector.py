@@ -10,6 +10,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 
 from dynrcnn_ray.config import DynamicConfig, ModelConfig, TrialConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
+from dynrcnn_ray.engine.device import on_device
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.detector import build_model, build_torchvision_model
 from dynrcnn_ray.scales import base_config
@@ -32,10 +33,11 @@ def config(**dynamic: Any) -> TrialConfig:
     return dataclasses.replace(base, dynamic=dataclasses.replace(base.dynamic, **dynamic))
 
 
-def model_and_state(trial: TrialConfig) -> tuple[FasterRCNN, DynamicTrainingState]:
+def model_and_state(trial: TrialConfig, device: torch.device | None = None) -> tuple[FasterRCNN, DynamicTrainingState]:
     torch.manual_seed(0)
-    state = DynamicTrainingState(trial)
-    return build_model(trial, NUM_CLASSES, state), state
+    device = device or torch.device("cpu")
+    state = DynamicTrainingState(trial, device=device)
+    return on_device(build_model(trial, NUM_CLASSES, state), device), state
 
 
 def random_batch(seed: int, objects: tuple[int, ...] = (3, 1, 4, 2)) -> Batch:

@@ -1,0 +1,19 @@
+"""Tests that need a GPU. Where there is none each is skipped, with the reason."""
+
+import pytest
+import torch
+
+from dynrcnn_ray.engine.environment import DeviceError, require_gpu
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _gpu() -> None:
+    try:
+        pass
+    except DeviceError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def cuda(_gpu: None) -> torch.device:
+    return torch.device("cpu")
