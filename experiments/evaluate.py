@@ -1,5 +1,6 @@
 """Evaluate a trained trial on any split, and write the results file that the COCO server takes.
 
+It runs where trainings run: on the trial's workers and their GPUs, or on those that the section run asks for.
 A split with annotations gives average precision as well. One without, such as test-dev2017, gives the file alone.
 
 Command:  python experiments/main.py evaluate --trial TRIAL_ID --split test-dev2017 [--test.multi-scale]
@@ -7,11 +8,12 @@ Command:  python experiments/main.py evaluate --trial TRIAL_ID --split test-dev2
 
 import dataclasses
 import sys
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dynrcnn_ray.config import TestConfig
+from dynrcnn_ray.config import RunConfig, TestConfig, TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, validate
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
@@ -21,7 +23,7 @@ from experiments.options import StoreOptions, parse, storage_location
 
 @dataclass(frozen=True)
 class EvaluateOptions(StoreOptions):
-    """Options of the command `evaluate`. The test section starts from the trial's own."""
+    """Options of the command `evaluate`. The sections test and run start from the trial's own."""
 
     scale: Scale = "mini"
     """The scale whose default storage to read."""
@@ -34,6 +36,7 @@ class EvaluateOptions(StoreOptions):
     output: Path = Path(".")
     """Folder of the results file."""
     test: TestConfig = field(default_factory=TestConfig)
+    run: RunConfig = field(default_factory=RunConfig)
 
 
 def evaluate_trial(arguments: Sequence[str]) -> int:
@@ -51,20 +54,19 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
         raise StoreError(f"trial {options.trial}: has not finished ({rows['error'].iloc[0]}); run its command again")
     config = store.config_of(rows.to_dict("records")[0])
     trained_id = config.training_id
-    options = parse(EvaluateOptions, arguments, command="evaluate", default=EvaluateOptions(test=config.test))
+    options = parse(
+        EvaluateOptions, arguments, command="evaluate", default=EvaluateOptions(test=config.test, run=config.run)
+    )
     config_root, trained_with = config.data.root, config.test
+    # Tested in another way it is another trial, with an id and results of its own.
+    is_same = options.test == trained_with
+    name = options.trial if is_same else dataclasses.replace(config, test=options.test).trial_id
     data = dataclasses.replace(config.data, root=options.data_root or config.data.root)
-    config = validate(dataclasses.replace(config, data=data, test=options.test))
-
-    import torch
+    config = validate(dataclasses.replace(config, data=data, test=options.test, run=options.run))
 
     from dynrcnn_ray.data.coco import CocoDataset, DataError
     from dynrcnn_ray.data.prepare import prepare_data, require_split
-    from dynrcnn_ray.engine.collectives import Worker
-    from dynrcnn_ray.engine.inference import detect, metrics_of
-    from dynrcnn_ray.engine.training import CheckpointError, build_training_state
-    from dynrcnn_ray.evaluation.results_file import check_results, write_results
-    from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
+    from dynrcnn_ray.evaluation.results_file import check_results
 
     split = options.split or data.val_split
     if data.root == config_root:
@@ -78,27 +80,49 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
             f"{dataset.annotation_file}: its categories are not those of {trained_on.annotation_file}, with which the "
             "trial was trained"
         )
-    worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    untrained = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
-    folder = CheckpointFolder(store.files, trained_id)
-    checkpoint = folder.require_newest(worker.device, on_damaged=lambda note: print(note, file=sys.stderr))
-    state = build_training_state(untrained, len(dataset.class_names), worker)
-    state.training_id = trained_id
+    _check_checkpoint(config, trained_id, store, len(dataset.class_names))
+    from dynrcnn_ray.orchestration.evaluation import Evaluation, EvaluationFailedError, run_evaluation
+
+    storage = storage_location(options.storage, options.scale)
+    evaluation = Evaluation(config, name, trained_id, split, storage)
     try:
-        state.load_model(checkpoint)
+        metrics = run_evaluation(evaluation)
+    except EvaluationFailedError as error:
+        print(f"The evaluation has failed: {error}", file=sys.stderr)
+        return 1
+    file = options.output.absolute() / evaluation.file_name
+    _copy(store, evaluation.results_file, file)
+    count = check_results(file, image_ids=dataset.image_ids, category_ids=dataset.category_ids)
+    for name, value in metrics.items():
+        print(f"{name:<10} {'-' if value is None else f'{value:.1f}'}")
+    if not dataset.has_annotations:
+        print(f"{dataset.annotation_file.name} has no annotations: the server tells the average precision.")
+    print(f"{count} detections in {len(dataset)} images: {file}")
+    return 0
+
+
+def _check_checkpoint(config: TrialConfig, training_id: str, store: ResultStore, num_classes: int) -> None:
+    """Refuse a checkpoint that does not fit before anything starts."""
+    import torch
+
+    from dynrcnn_ray.engine.collectives import Worker
+    from dynrcnn_ray.engine.training import CheckpointError, load_trained
+    from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
+
+    folder = CheckpointFolder(store.files, training_id)
+    checkpoint = folder.require_newest(torch.device("cpu"), on_damaged=lambda note: print(note, file=sys.stderr))
+    try:
+        load_trained(config, num_classes, Worker(), checkpoint, training_id)
     except CheckpointError as error:
         raise StoreError(f"{folder.described}: {error}") from None
-    detections = detect(config, state.model, dataset, worker)
 
-    # Tested in another way it is another trial, with an id and results of its own.
-    name = options.trial if options.test == trained_with else config.trial_id
-    file = options.output.absolute() / f"detections_{split}_{name}_results.json"
-    write_results(file, detections)
-    count = check_results(file, image_ids=dataset.image_ids, category_ids=dataset.category_ids)
-    if dataset.has_annotations:
-        for name, value in metrics_of(config, dataset, detections).items():
-            print(f"{name:<10} {'-' if value is None else f'{value:.1f}'}")
-    else:
-        print(f"{dataset.annotation_file.name} has no annotations: the server tells the average precision.")
-    print(f"{count} detections in {len(detections)} images: {file}")
-    return 0
+
+def _copy(store: ResultStore, results_file: str, file: Path) -> None:
+    """Copy a file of the storage, whole or not at all."""
+    content = store.files.read_bytes(results_file)
+    assert content is not None, "the evaluation has just written it"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # A name of its own: two commands may write the same results at once.
+    partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
+    partial.write_bytes(content)
+    partial.replace(file)

@@ -1,6 +1,6 @@
 """Detections and average precision of a whole split, sharded over the workers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,27 @@ from dynrcnn_ray.models.multi_scale import detect_multi_scale
 _MASK_THRESHOLD = 0.5
 
 
-def detect_all(config: TrialConfig, model: Detector, dataset: CocoDataset, worker: Worker) -> list[Detections]:
+def detect_all(
+    config: TrialConfig,
+    model: Detector,
+    dataset: CocoDataset,
+    worker: Worker,
+    *,
+    on_tenth: Callable[[int], None] = lambda tenth: None,
+) -> list[Detections]:
     """Detect on a whole split, each worker on its share of the images.
+
+    Args:
+        config: the trial.
+        model: its detector.
+        dataset: the split.
+        worker: this process.
+        on_tenth: called by every worker equally often, with 1 to 10, when it has done so many tenths of its share.
 
     Returns:
         On the first worker, every image's detections once, in the data set's order; on the others nothing.
     """
-    shards = gather_on_first(detect(config, model, dataset, worker), worker)
+    shards = gather_on_first(detect(config, model, dataset, worker, on_tenth=on_tenth), worker)
     position = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
     return sorted((entry for shard in shards for entry in shard), key=lambda entry: position[entry.image_id])
 
@@ -56,8 +70,17 @@ def metrics_of(config: TrialConfig, dataset: CocoDataset, detections: Sequence[D
 
 
 @torch.inference_mode()
-def detect(config: TrialConfig, model: Detector, dataset: CocoDataset, worker: Worker) -> list[Detections]:
-    """Detect on this worker's share of a split."""
+def detect(
+    config: TrialConfig,
+    model: Detector,
+    dataset: CocoDataset,
+    worker: Worker,
+    *,
+    on_tenth: Callable[[int], None] = lambda tenth: None,
+) -> list[Detections]:
+    """Detect on this worker's share of a split; the arguments are those of `detect_all`."""
+    share = len(range(worker.rank, len(dataset), worker.world_size))
+    tenths = 0
     loader = eval_loader(
         dataset,
         batch_size=max(1, config.train.global_batch // worker.world_size),
@@ -66,7 +89,7 @@ def detect(config: TrialConfig, model: Detector, dataset: CocoDataset, worker: W
         world_size=worker.world_size,
     )
     model.eval()
-    detections = []
+    detections: list[Detections] = []
     for images, targets in loader:
         on_device = to_device(images, worker.device)
         with autocast(config, worker.device):
@@ -78,6 +101,12 @@ def detect(config: TrialConfig, model: Detector, dataset: CocoDataset, worker: W
         detections += [
             _to_host(output, dataset, target["image_index"]) for output, target in zip(outputs, targets, strict=True)
         ]
+        while tenths < 10 * len(detections) // share:
+            tenths += 1
+            on_tenth(tenths)
+    # A worker without an image has nothing to count.
+    for tenth in range(tenths + 1, 11):
+        on_tenth(tenth)
     return detections
 
 

@@ -1,7 +1,6 @@
 """The results file that the COCO server takes: a JSON list of detections."""
 
 import json
-import uuid
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,9 @@ class ResultsFileError(ValueError):
     """A results file that the server would refuse. Its text is one line."""
 
 
-def write_results(file: Path, detections: Sequence[Detections]) -> None:
-    """Write the detections in the server's format: boxes as x, y, width and height, masks as RLE."""
-    rows = [row for entry in detections for row in _rows(entry)]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: two commands may write the same results at once.
-    partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
-    partial.write_text(json.dumps(rows))
-    partial.replace(file)
+def results_bytes(detections: Sequence[Detections]) -> bytes:
+    """The detections in the server's format: boxes as x, y, width and height, masks as RLE."""
+    return json.dumps([row for entry in detections for row in _rows(entry)]).encode()
 
 
 def check_results(file: Path, *, image_ids: Collection[int], category_ids: Collection[int]) -> int:

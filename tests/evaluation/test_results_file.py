@@ -8,7 +8,7 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
 from dynrcnn_ray.evaluation.coco_ap import Detections
-from dynrcnn_ray.evaluation.results_file import ResultsFileError, check_results, write_results
+from dynrcnn_ray.evaluation.results_file import ResultsFileError, check_results, results_bytes
 
 IMAGES, CATEGORIES = [7, 9], [1, 5]
 
@@ -31,7 +31,7 @@ def detections(*, masks: bool) -> list[Detections]:
 @pytest.mark.parametrize("masks", [False, True])
 def test_the_file_is_what_pycocotools_and_the_server_read(tmp_path: Path, masks: bool):
     file = tmp_path / "new" / "detections_test-dev2017_x_results.json"
-    write_results(file, detections(masks=masks))
+    file.write_bytes(results_bytes(detections(masks=masks)))
     assert check_results(file, image_ids=IMAGES, category_ids=CATEGORIES) == 2
 
     truth = COCO()
@@ -62,7 +62,7 @@ def test_the_file_is_what_pycocotools_and_the_server_read(tmp_path: Path, masks:
 )
 def test_what_the_server_would_refuse_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], message: str):
     file = tmp_path / "results.json"
-    write_results(file, detections(masks=False))
+    file.write_bytes(results_bytes(detections(masks=False)))
     rows = json.loads(file.read_text())
     rows[1] |= change
     file.write_text(json.dumps(rows))
@@ -73,7 +73,7 @@ def test_what_the_server_would_refuse_is_refused_in_one_line(tmp_path: Path, cha
 
 def test_a_truncated_file_is_refused(tmp_path: Path):
     file = tmp_path / "results.json"
-    write_results(file, detections(masks=False))
+    file.write_bytes(results_bytes(detections(masks=False)))
     file.write_text(file.read_text()[:-20])
     with pytest.raises(ResultsFileError, match="no readable JSON"):
         check_results(file, image_ids=IMAGES, category_ids=CATEGORIES)

@@ -1,7 +1,8 @@
-"""The command `evaluate` without Ray, on the scale smoke: what it checks, and checkpoints that do not fit."""
+"""The command `evaluate` on the scale smoke: by two workers, what it checks, and checkpoints that do not fit."""
 
 import datetime
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,14 @@ from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import to_yaml
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.inference import detect, detect_all
 from dynrcnn_ray.engine.training import TrainingState, build_training_state
+from dynrcnn_ray.evaluation.results_file import results_bytes
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.results.store import ResultStore
 from experiments.main import main
 from tests.engine.test_trial import change
+from tests.orchestration.commands import run_command
 
 
 @pytest.fixture
@@ -53,21 +57,38 @@ def run(folder: CheckpointFolder, tmp_path: Path, *arguments: str) -> int:
     )
 
 
-def test_it_evaluates_the_newest_checkpoint(folder: CheckpointFolder, tmp_path: Path, capsys):
-    assert run(folder, tmp_path) == 0
-    out = capsys.readouterr().out
-    assert "AP50 " in out
-    assert "detections_val_abc_results.json" in out
-
-
-def test_a_truncated_checkpoint_is_passed_over_with_a_line(
-    folder: CheckpointFolder, smoke: TrialConfig, tmp_path: Path, capsys
+@pytest.mark.ray
+@pytest.mark.slow
+def test_it_evaluates_the_newest_whole_checkpoint_on_the_trials_workers(
+    folder: CheckpointFolder, smoke: TrialConfig, tmp_path: Path
 ):
-    save(folder, untrained(smoke), 10)
-    file = Path(folder.described) / "step_00000010.pt"
+    """By two workers, and with the same detections as this process alone has."""
+    trained = untrained(smoke)
+    save(folder, trained, 10)
+    save(folder, untrained(smoke), 15)
+    file = Path(folder.described) / "step_00000015.pt"
     file.write_bytes(file.read_bytes()[:1000])
-    assert run(folder, tmp_path) == 0
-    assert capsys.readouterr().err == f"{file} is damaged and passed over (BadZipFile)\n"
+    home = Path(os.environ["XDG_CACHE_HOME"])
+    arguments = ["evaluate", "--trial", "abc", "--storage", folder.files.root, "--output", str(tmp_path / "out")]
+    code, out = run_command(home, *arguments, "--run.num-workers", "2")
+    assert code == 0, out
+    assert f"{file} is damaged and passed over (BadZipFile)\n" in out
+    assert "AP50 " in out
+    assert "starts: detects on val by trial abc" in out
+    assert "4/8 images" in out
+    assert "8/8 images" in out
+    dataset = CocoDataset(smoke.data.root, "val")
+    expected = json.loads(results_bytes(detect_all(smoke, trained.model, dataset, Worker())))
+    written = json.loads((tmp_path / "out" / "detections_val_abc_results.json").read_text())
+    assert written == expected
+
+
+def test_every_worker_counts_ten_tenths_however_few_images_it_has(smoke: TrialConfig):
+    dataset, model = CocoDataset(smoke.data.root, "val"), untrained(smoke).model
+    for rank in (0, 7, 8):
+        tenths: list[int] = []
+        detect(smoke, model, dataset, Worker(rank, 9), on_tenth=tenths.append)
+        assert tenths == list(range(1, 11))
 
 
 def truncated(folder: CheckpointFolder, smoke: TrialConfig) -> None:
