@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,12 @@ from typing import Any
 
 class DataError(ValueError):
     """Data that cannot be used. Its text has one line a problem: the file, the ids or values, the remedy."""
+
+
+def cache_folder() -> Path:
+    """Folder of what is made once a machine: generated images, cleaned annotations, packs."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache.absolute() / "dynrcnn_ray"
 
 
 def annotation_path(root: str | Path, split: str) -> Path:

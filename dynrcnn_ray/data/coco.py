@@ -15,8 +15,16 @@ from pycocotools import mask as mask_utils
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dynrcnn_ray.data.annotations import DataError, annotation_path, is_unlabelled, read_annotations
+from dynrcnn_ray.data.annotations import (
+    DataError,
+    annotation_path,
+    cache_folder,
+    is_unlabelled,
+    read_annotations,
+    unreadable,
+)
 from dynrcnn_ray.data.check import check_annotations, clipped_xyxy, has_extent
+from dynrcnn_ray.data.pack import SplitContent, shared_content
 
 Target = dict[str, Any]
 
@@ -35,7 +43,8 @@ class Sample(NamedTuple):
 class CocoDataset(Dataset[tuple[Tensor, Target]]):
     """Images with their boxes, labels and, on request, masks.
 
-    Annotations are packed into flat arrays once, so that loader processes share their memory and no item walks JSON.
+    Annotations are packed into flat arrays once, so that processes share their memory and no item walks JSON: those of
+    a large file by all workers of a machine (see `pack`), others by a worker's loaders.
     Crowds are dropped: evaluation reads them from `annotation_file`.
 
     Attributes:
@@ -60,38 +69,16 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
             DataError: The annotations cannot be used.
         """
         self.annotation_file = annotation_path(root, split)
-        parsed = read_annotations(self.annotation_file)
-        checked = check_annotations(self.annotation_file, parsed, include_masks=include_masks)
-        if checked.errors:
-            raise DataError("\n".join(map(str, checked.errors)))
         self.has_annotations = not is_unlabelled(self.annotation_file)
-        categories = sorted(parsed["categories"], key=lambda category: category["id"])
-        self.class_names: list[str] = [category["name"] for category in categories]
-        self.category_ids: list[int] = [category["id"] for category in categories]
-        self.image_ids: list[int] = [image["id"] for image in parsed["images"]]
-        self.sizes: NDArray[np.int64] = np.array(
-            [(image["width"], image["height"]) for image in parsed["images"]], dtype=np.int64
-        )
         self._image_folder = Path(root) / split
-        self.file_names: list[str] = [image["file_name"] for image in parsed["images"]]
-
-        objects = [record for record in parsed["annotations"] if not record.get("iscrowd", 0)]
-        image_of_object = _positions(objects, "image_id", self.image_ids)
-        labels = _positions(objects, "category_id", self.category_ids) + 1
-        xywh = np.array([record["bbox"] for record in objects], dtype=np.float64).reshape(-1, 4)
-        boxes = clipped_xyxy(xywh, self.sizes[image_of_object])
-
-        drawable = has_extent(boxes).nonzero()[0]
-        kept = drawable[np.argsort(image_of_object[drawable], kind="stable")]
-        self._boxes = boxes[kept]
-        self._labels = labels[kept]
-        # Objects of image i are rows _first[i] to _first[i + 1].
-        self._first = np.searchsorted(image_of_object[kept], np.arange(len(self.image_ids) + 1))
-
-        self._packed_masks: _PackedMasks | None = None
-        if include_masks:
-            encoded = [_encoded_mask(objects[row]["segmentation"], self.sizes[image_of_object[row]]) for row in kept]
-            self._packed_masks = _PackedMasks(encoded)
+        content = _shared_content(self.annotation_file, include_masks=include_masks)
+        self.class_names = content.class_names
+        self.category_ids = content.category_ids
+        self.image_ids = content.image_ids
+        self.file_names = content.file_names
+        self.sizes = content.sizes
+        self._boxes, self._labels, self._first = content.boxes, content.labels, content.first
+        self._packed_masks = _PackedMasks(content.mask_bytes, content.mask_first) if include_masks else None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -164,6 +151,55 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
+def _shared_content(file: Path, *, include_masks: bool) -> SplitContent:
+    try:
+        return shared_content(
+            file, cache_folder(), include_masks=include_masks, read=lambda: _read(file, include_masks=include_masks)
+        )
+    except OSError as error:
+        raise unreadable(file, error) from None
+
+
+def _read(file: Path, *, include_masks: bool) -> SplitContent:
+    """Parse a split's annotations and check them.
+
+    Raises:
+        DataError: they cannot be used.
+    """
+    parsed = read_annotations(file)
+    checked = check_annotations(file, parsed, include_masks=include_masks)
+    if checked.errors:
+        raise DataError("\n".join(map(str, checked.errors)))
+    categories = sorted(parsed["categories"], key=lambda category: category["id"])
+    category_ids: list[int] = [category["id"] for category in categories]
+    image_ids: list[int] = [image["id"] for image in parsed["images"]]
+    sizes = np.array([(image["width"], image["height"]) for image in parsed["images"]], dtype=np.int64)
+
+    objects = [record for record in parsed["annotations"] if not record.get("iscrowd", 0)]
+    image_of_object = _positions(objects, "image_id", image_ids)
+    labels = _positions(objects, "category_id", category_ids) + 1
+    xywh = np.array([record["bbox"] for record in objects], dtype=np.float64).reshape(-1, 4)
+    boxes = clipped_xyxy(xywh, sizes[image_of_object])
+
+    drawable = has_extent(boxes).nonzero()[0]
+    kept = drawable[np.argsort(image_of_object[drawable], kind="stable")]
+    masks: list[bytes] = []
+    if include_masks:
+        masks = [_encoded_mask(objects[row]["segmentation"], sizes[image_of_object[row]]) for row in kept]
+    return SplitContent(
+        class_names=[category["name"] for category in categories],
+        category_ids=category_ids,
+        image_ids=image_ids,
+        file_names=[image["file_name"] for image in parsed["images"]],
+        sizes=sizes,
+        boxes=boxes[kept],
+        labels=labels[kept],
+        first=np.searchsorted(image_of_object[kept], np.arange(len(image_ids) + 1)),
+        mask_bytes=np.frombuffer(b"".join(masks), dtype=np.uint8),
+        mask_first=np.cumsum([0, *map(len, masks)]),
+    )
+
+
 def _positions(objects: list[dict[str, Any]], key: str, known_ids: list[int]) -> NDArray[np.int64]:
     position = {known_id: index for index, known_id in enumerate(known_ids)}
     return np.array([position[record[key]] for record in objects], dtype=np.int64)
@@ -183,9 +219,8 @@ def _encoded_mask(segmentation: Any, size: NDArray[np.int64]) -> bytes:
 class _PackedMasks:
     """Compressed run lengths of many masks in one array, which loader processes share where a list would be copied."""
 
-    def __init__(self, encoded: list[bytes]) -> None:
-        self._bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-        self._first = np.cumsum([0, *map(len, encoded)])
+    def __init__(self, run_lengths: NDArray[np.uint8], first: NDArray[np.int64]) -> None:
+        self._bytes, self._first = run_lengths, first
 
     def decode(self, rows: slice, width: int, height: int) -> Tensor:
         """Masks of some rows, uint8 `[n, H, W]`."""

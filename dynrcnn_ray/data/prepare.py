@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import shutil
 import sys
 import uuid
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dynrcnn_ray.config import DataConfig, ShapesConfig
-from dynrcnn_ray.data.annotations import DataError, annotation_path, is_unlabelled, unreadable
+from dynrcnn_ray.data.annotations import DataError, annotation_path, cache_folder, is_unlabelled, unreadable
 from dynrcnn_ray.data.check import CheckedSplit, check_split
 from dynrcnn_ray.data.check_images import check_images
 from dynrcnn_ray.data.findings import Finding
@@ -89,7 +88,7 @@ def check_data(
         splits[split] = check_images(
             root / split,
             checked,
-            cache=_cache() / "checked_images",
+            cache=cache_folder() / "checked_images",
             decode=decode or data.drop_invalid,
             on_progress=lambda done, total, split=split: on_progress(split, done, total),
         )
@@ -110,7 +109,7 @@ def require_split(root: str | Path, split: str, *, include_masks: bool = False) 
         DataError: annotations or images that cannot be used, one line a problem.
     """
     checked = check_split(root, split, include_masks=include_masks, evaluated=True)
-    checked = check_images(Path(root) / split, checked, cache=_cache() / "checked_images")
+    checked = check_images(Path(root) / split, checked, cache=cache_folder() / "checked_images")
     if checked.errors:
         lines = "\n".join(map(str, checked.errors))
         raise DataError(lines.replace(", or leave them out with --data.drop-invalid", ""))
@@ -161,12 +160,7 @@ def own_folder(data: DataConfig) -> Path:
     """The folder of the whole data set, invalid parts included."""
     if data.source_root or data.root:
         return Path(data.source_root or data.root).expanduser().absolute()
-    return _cache() / _recipe_fingerprint(data.shapes)
-
-
-def _cache() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache.absolute() / "dynrcnn_ray"
+    return cache_folder() / _recipe_fingerprint(data.shapes)
 
 
 def _is_generated_set(data: DataConfig) -> bool:
@@ -269,7 +263,7 @@ def _write_cleaned(own_root: Path, name: str, splits: dict[str, CheckedSplit]) -
     """Write a folder like the data set's own: links to all it holds, but annotations without what is left out."""
     # The same data set in another place needs other links.
     place = hashlib.sha256(str(own_root).encode()).hexdigest()[:8]
-    folder = _cache() / f"cleaned-{name}-{place}"
+    folder = cache_folder() / f"cleaned-{name}-{place}"
     if folder.is_dir():
         return folder
     building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
