@@ -26,7 +26,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 def table3(storage: Path) -> list[str]:
     """Trials of some seconds each, so that a stop hits the grid in the middle."""
     trial = ["--scale", "smoke", "--train.steps", "100", "--run.log-every", "50", "--run.checkpoint-every", "100"]
-    return ["python", "experiments/main.py", "table3", *trial, "--storage", str(storage)]
+    commit = ["env", "DYNRCNN_COMMIT=0123456789ab"]
+    return [*commit, "python", "experiments/main.py", "table3", *trial, "--storage", str(storage)]
 
 
 def job(head: Head, verb: str, *arguments: str) -> str:
@@ -64,6 +65,7 @@ def test_a_stopped_job_leaves_what_it_finished_and_the_next_one_does_the_rest(he
     assert started.isdisjoint(before)
     assert len(finished_trials(tmp_path)) == 4
     assert {name: (tmp_path / "trials" / name).stat().st_mtime_ns for name in written} == written
+    assert set(pd.read_parquet(tmp_path / "trials")["git_commit"]) == {"0123456789ab"}
     # The progress of a grid on the user's own machine, streamed.
     steps = [line for line in out.splitlines() if re.match(r"\[\d/\d\] .* step +\d+/100  loss ", line)]
     assert {line.split("]")[0] for line in steps} == {f"[{n}/{len(started)}" for n in range(1, len(started) + 1)}
