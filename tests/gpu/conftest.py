@@ -9,11 +9,11 @@ from dynrcnn_ray.engine.environment import DeviceError, require_gpu
 @pytest.fixture(scope="session", autouse=True)
 def _gpu() -> None:
     try:
-        pass
+        require_gpu()
     except DeviceError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture
 def cuda(_gpu: None) -> torch.device:
-    return torch.device("cpu")
+    return torch.device("cuda", 0)
