@@ -1,5 +1,6 @@
 """The schema, what a line must reach, the Markdown, and the file that a stopped run leaves."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
 from dynrcnn_ray.benchmarks.markdown import benchmarks_markdown, number, row_line
 from dynrcnn_ray.benchmarks.paired import Paired
 from dynrcnn_ray.benchmarks.schema import BENCHMARKS, Must, at_least, at_most, compared_row, stated_row
+from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.engine import environment
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
-from experiments.benchmark import NAMES, run_benchmark, write_rows
+from experiments.benchmark import NAMES, ON_THE_GPU, PARQUET_FILE, run_benchmark, write_rows
 
 
 def made_row(name: str = "store.table", ratios: tuple[float, ...] = (1.0, 1.2, 1.1), must: Must | None = None) -> Any:
@@ -87,6 +91,10 @@ def test_a_later_run_replaces_its_own_lines_alone(tmp_path: Path):
     assert list(table["name"]) == ["memory.growth", "store.listing", "store.table"]
     assert list(table["ratio"]) == pytest.approx([1.1, 2.0, 3.0])
     assert (tmp_path / "tables" / "benchmarks.md").read_text().count("| left") == 3
+    lines = json.loads((tmp_path / "tables" / "benchmarks.json").read_text())
+    assert [(line["name"], line["ratio"], line["hardware"]) for line in lines] == [
+        (row["name"], row["ratio"], row["hardware"]) for row in store.read_table(PARQUET_FILE, BENCHMARKS).to_pylist()
+    ]
 
 
 def test_a_foreign_table_is_not_overwritten(tmp_path: Path):
@@ -113,3 +121,18 @@ def test_dry_run_estimates_every_benchmark(capsys: pytest.CaptureFixture[str]):
 def test_mistakes_are_refused_in_one_line(arguments: list[str], message: str):
     with pytest.raises(ValueError, match=message):
         run_benchmark(arguments)
+
+
+def test_on_a_gpu_only_what_uses_it_is_measured(capsys):
+    assert run_benchmark(["--device", "cuda", "--dry-run"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == list(ON_THE_GPU)
+    with pytest.raises(ConfigError, match="--only: 'store' has no part on a GPU; with --device cuda: training_step, "):
+        run_benchmark(["--device", "cuda", "--only", "store"])
+
+
+def test_a_gpu_that_cannot_be_used_is_told_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(environment, "driver_cuda_version", lambda: None)
+    with pytest.raises(environment.DeviceError, match=r"no NVIDIA driver answers here|is built without CUDA"):
+        run_benchmark(["--device", "cuda", "--storage", str(tmp_path)])
+    assert not list(tmp_path.iterdir())

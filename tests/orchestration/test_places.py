@@ -1,12 +1,16 @@
 """What a trial asks for in GPUs, without a cluster."""
 
 import pytest
+import torch
 
 from dynrcnn_ray.config import RunConfig
 from dynrcnn_ray.config_yaml import ConfigError, from_yaml, validate
-from dynrcnn_ray.orchestration import cluster
+from dynrcnn_ray.engine import environment
+from dynrcnn_ray.engine.environment import DeviceError
+from dynrcnn_ray.orchestration import cluster, grid
 from dynrcnn_ray.orchestration.cluster import trials_at_once
 from dynrcnn_ray.orchestration.driver import driver_resources
+from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
 from dynrcnn_ray.scales import base_config
 from tests.engine.test_trial import change
 
@@ -35,3 +39,16 @@ def test_no_two_workers_of_a_trial_share_one():
 @pytest.mark.parametrize(("written", "meant"), [("true", 1), ("false", 0), ("0.5", 0.5)])
 def test_configurations_of_old_rows_can_still_be_read(written: str, meant: float):
     assert from_yaml(f"run: {{gpu: {written}}}").run.gpu == meant
+
+
+def test_a_driver_that_is_too_old_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(environment, "driver_cuda_version", lambda: (12, 4))
+    monkeypatch.setattr(grid, "ray_cluster", lambda: pytest.fail("Ray was started"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    trial = PlannedTrial(change(base_config("smoke"), run={"gpu": 1}), "train", "trial")
+    with pytest.raises(
+        DeviceError, match=r"^run\.gpu: the NVIDIA driver .* supports CUDA 12\.4, .* is built for CUDA 13\.0"
+    ):
+        run_trials([trial], storage="nowhere", git_commit="unknown")
