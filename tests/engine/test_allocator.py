@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from dynrcnn_ray.orchestration.cluster import WORKER_ENVIRONMENT
+from dynrcnn_ray.orchestration.cluster import _WORKER_ENVIRONMENT
 
 FAULTS_OF_LARGE_BLOCKS = """
 import resource, threading
@@ -30,7 +30,7 @@ thread.join()
 def page_faults(*, kept: bool) -> int:
     """Page faults of allocating 48 MiB again, just after they were freed. In a process of its own: it is for good."""
     code = FAULTS_OF_LARGE_BLOCKS.format(kept=kept)
-    environment = os.environ | WORKER_ENVIRONMENT
+    environment = os.environ | _WORKER_ENVIRONMENT
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
