@@ -11,7 +11,7 @@ import pandas as pd
 
 _WINDOWS = 8
 """At most so many windows of a run are dealt out, evenly spaced."""
-_MOST_DRAWS = 16
+_MOST_DRAWS = 8
 _IMAGES_OF_A_WINDOW = 20_000
 """A window is dealt out again, up to `_MOST_DRAWS` times, while it takes fewer images than this: few workers give a
 rough estimate."""
