@@ -11,7 +11,7 @@ import pandas as pd
 
 _WINDOWS = 8
 """At most so many windows of a run are dealt out, evenly spaced."""
-_MOST_DRAWS = 16
+_MOST_DRAWS = 8
 _IMAGES_OF_A_WINDOW = 20_000
 """A window is dealt out again, up to `_MOST_DRAWS` times, while it takes fewer images than this: few workers give a
 rough estimate."""
@@ -46,7 +46,7 @@ def records_of(statistics: pd.DataFrame, initial_iou: float, initial_beta: float
         initial_iou: the trial's.
         initial_beta: the trial's.
     """
-    by_step = statistics.sort_values(["step", "image"]).pivot(index="step", columns="image")
+    by_step = statistics.pivot(index="step", columns="image", values=["iou", "error"])
     ious, errors = (by_step[name].to_numpy(dtype=float) for name in ("iou", "error"))
     return Records(ious, errors, ~np.isnan(ious + errors), initial_iou, initial_beta)
 
@@ -82,11 +82,7 @@ def simulate_spread(
         dealt = _deal(records.ious[window].size, num_workers, images_per_worker * interval, rng)
         if all_reduce:
             dealt = dealt.reshape(1, -1)
-        ious, errors, valid = (
-            values[window].ravel()[dealt] for values in (records.ious, records.errors, records.valid)
-        )
-        statistics = _thresholds(ious, errors, valid, records)
-        spreads.append([spread for values in statistics for spread in _spread(values)])
+        spreads.append([spread for values in _thresholds(records, window, dealt) for spread in _spread(values)])
     names = [f"{statistic}_{spread}" for statistic in ("T_now", "beta_now") for spread in ("range", "std")]
     means = np.mean(spreads, axis=0).tolist() if spreads else [float("nan")] * len(names)
     return dict(zip(names, means, strict=True))
@@ -100,10 +96,9 @@ def _deal(recorded: int, num_workers: int, images: int, rng: np.random.Generator
     return rng.integers(recorded, size=(num_workers, images))
 
 
-def _thresholds(
-    ious: np.ndarray, errors: np.ndarray, valid: np.ndarray, records: Records
-) -> tuple[np.ndarray, np.ndarray]:
-    """T_now and beta_now of each row of `[workers, images]`; NaN where a row has measured nothing usable."""
+def _thresholds(records: Records, window: slice, dealt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """T_now and beta_now of each row of `[workers, images]` places in a window; NaN where nothing usable is."""
+    ious, errors, valid = (values[window].ravel()[dealt] for values in (records.ious, records.errors, records.valid))
     count = valid.sum(axis=1)
     means = np.where(valid, ious, 0).sum(axis=1) / np.maximum(count, 1)
     last = np.maximum(count, 1) - 1

@@ -50,12 +50,14 @@ def test_a_value_follows_the_rule_of_algorithm_1():
     valid = np.array([[True, True, False, True], [True] * 4, [True] * 4])
     run = Records(ious, errors, valid, 0.4, 1.0)
 
-    thresholds, betas = simulation._thresholds(ious, errors, valid, run)
+    def of_rows(*places: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        return simulation._thresholds(run, slice(0, 3), np.array(places))
 
+    thresholds, betas = of_rows([0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11])
     assert thresholds == pytest.approx([0.5, 0.4, 0.5])
     assert betas == pytest.approx([0.3, 1.0, np.nan], nan_ok=True)
-    _, [even] = simulation._thresholds(ious[:1, :2], errors[:1, :2], valid[:1, :2], run)
-    assert even == pytest.approx(0.3)
+    [threshold], [even] = of_rows([0, 1])
+    assert (threshold, even) == pytest.approx((0.6, 0.3))
     assert simulation._SMALLEST_BETA == dynamic_training.SMALLEST_BETA
 
 
