@@ -86,7 +86,7 @@ def _join_or_start() -> None:
     except Exception as error:  # Whatever the machine lacks, Ray raises nearly anything.
         what = f"RAY_ADDRESS={address}: Ray cannot join this cluster" if address else "Ray cannot start on this machine"
         logs = f"{temporary_folder()}/ray/session_latest/logs"
-        raise ClusterError(f"{what}: {one_line(error)}; {logs} may tell more") from error
+        raise ClusterError(f"{what}: {one_line(error).rstrip('.')}; {logs} may tell more") from error
 
 
 @contextlib.contextmanager

