@@ -166,7 +166,7 @@ def _measure(name: str, rows: Iterator[dict[str, Any]], store: ResultStore, wher
 
     measured: list[dict[str, Any]] = []
     for row in rows:
-        measured.append(row | where)
+        measured.append({**row, **where})
         print(f"  {row_line(row)}", flush=True)
         write_rows(store, name, measured)
 

@@ -38,7 +38,8 @@ def on_device(model: Detector, device: torch.device) -> Detector:
     if device.type != "cuda":
         return model.to(device)
     # cuDNN's convolutions on tensor cores want the channels last; otherwise each transposes its input and output.
-    return model.to(device, memory_format=torch.channels_last)
+    model.to(device)
+    return model.to(memory_format=torch.channels_last)
 
 
 def distributed(model: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch.cuda import nccl
 
 _PACKAGES = ("torch", "torchvision", "ray", "numpy", "pycocotools", "dynrcnn-ray")
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
@@ -27,7 +28,7 @@ def package_versions(device: torch.device | None = None) -> dict[str, str]:
 def _cuda_versions() -> dict[str, str]:
     versions = {"CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version(), "NVIDIA driver": driver_release()}
     with contextlib.suppress(AttributeError):  # A build without NCCL.
-        versions["NCCL"] = ".".join(map(str, torch.cuda.nccl.version()))
+        versions["NCCL"] = ".".join(map(str, nccl.version()))
     return {name: str(value or "unknown") for name, value in versions.items()}
 
 

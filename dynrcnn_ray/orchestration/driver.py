@@ -55,7 +55,7 @@ def drive_trial(trial: dict[str, str]) -> None:
     store = ResultStore.open(trial["storage"])
     started = time.time()
     try:
-        outcome = fit(config, _train_worker, {"config": trial["config"], "storage": trial["storage"]})
+        outcome: dict[str, Any] = fit(config, _train_worker, {"config": trial["config"], "storage": trial["storage"]})
     except (train.TrainingFailedError, RayActorError) as error:
         outcome = {"failure": failure_in_one_line(error)}
     except Exception as error:
