@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.cache_folder import use_a_cache_that_can_be_written
+
 _SECONDS_OF_THE_SAME_END = 2.0
 """`timeout` and others send a signal twice, to the process and to its group; a later one is another request."""
 
@@ -34,6 +36,7 @@ def run_command(arguments: Sequence[str]) -> int:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         _end_on(signal.SIGINT)
     try:
+        use_a_cache_that_can_be_written()
         # Imported late: it takes a second, in which somebody may press Ctrl-C.
         from experiments.main import main
 

@@ -50,3 +50,13 @@ def test_a_table_prints_where_the_output_is_not_utf8(tmp_path: Path):
     assert process.returncode == 0, out
     assert "50.0 ? 0.0" in out
     assert f"{tmp_path}/st?re/tables/table3.md" in out
+
+
+def test_a_home_that_is_read_only_costs_nothing(tmp_path: Path):
+    """Nobody can write into /proc, root neither."""
+    environment = {"HOME": "/proc", "XDG_CACHE_HOME": "", "TMPDIR": str(tmp_path)}
+    process = start_command(tmp_path, "check-data", "--scale", "smoke", **environment)
+    out, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, out
+    assert out.startswith(f"Cached files go to {tmp_path}/dynrcnn_ray_{os.getuid()}: /proc/.cache cannot be written.\n")
+    assert out.endswith("A run would take this data set.\n")
