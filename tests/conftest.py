@@ -1,6 +1,7 @@
 """What several test files need: a smoke-sized trial on generated data."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,17 @@ from dynrcnn_ray.scales import base_config
 def _one_thread() -> None:
     """Models this small only lose by a second thread, most of all on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def _float64() -> Iterator[None]:
+    """For two computations of the same: how far float32's roundings part them differs between processors.
+
+    In float64 they part a billion times less than any fault would.
+    """
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from torchvision.ops import clip_boxes_to_image
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
 from dynrcnn_ray.models.detections import Candidates, select
+from dynrcnn_ray.models.float32 import at_least_float32
 from dynrcnn_ray.models.roi_heads import (
     Targets,
     assign_and_sample,
@@ -177,4 +178,4 @@ class ClassAgnosticPredictor(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scores `[num_rois, num_classes]` and offsets `[num_rois, 4]`, in float32 also under mixed precision."""
-        return self.cls_score(x).float(), self.bbox_pred(x).float()
+        return at_least_float32(self.cls_score(x)), at_least_float32(self.bbox_pred(x))

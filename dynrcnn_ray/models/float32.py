@@ -1,4 +1,4 @@
-"""What stays float32 under mixed precision: anchors, and what the heads predict.
+"""What stays float32 under mixed precision: anchors, and what the heads predict. A model in float64 stays float64.
 
 torchvision places anchors in the precision of the features, and decodes boxes in that of the predictions. bfloat16 has
 eight bits: between 512 and 1024 pixels it knows the multiples of 4 alone.
@@ -12,6 +12,11 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.rpn import RPNHead
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """The same in float32, if its own type is shorter."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class Float32AnchorGenerator(AnchorGenerator):
@@ -30,7 +35,7 @@ class Float32RPNHead(RPNHead):
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Objectness and offsets of each level."""
         objectness, offsets = super().forward(x)
-        return [level.float() for level in objectness], [level.float() for level in offsets]
+        return [at_least_float32(level) for level in objectness], [at_least_float32(level) for level in offsets]
 
 
 class Float32BoxPredictor(FastRCNNPredictor):
@@ -39,7 +44,7 @@ class Float32BoxPredictor(FastRCNNPredictor):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Class scores and box offsets of each RoI."""
         scores, offsets = super().forward(x)
-        return scores.float(), offsets.float()
+        return at_least_float32(scores), at_least_float32(offsets)
 
 
 class Float32RetinaNetHead(RetinaNetHead):
@@ -47,7 +52,7 @@ class Float32RetinaNetHead(RetinaNetHead):
 
     def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
         """Class logits and box offsets of each anchor."""
-        return {name: output.float() for name, output in super().forward(x).items()}
+        return {name: at_least_float32(output) for name, output in super().forward(x).items()}
 
 
 class Float32FCOSHead(FCOSHead):
@@ -55,4 +60,4 @@ class Float32FCOSHead(FCOSHead):
 
     def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
         """Class logits, box offsets and centre-ness of each location."""
-        return {name: output.float() for name, output in super().forward(x).items()}
+        return {name: at_least_float32(output) for name, output in super().forward(x).items()}

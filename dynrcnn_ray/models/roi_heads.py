@@ -12,6 +12,7 @@ from dynrcnn_ray.boxes import assign_labels, match_proposals, smooth_l1
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
 from dynrcnn_ray.models.detections import Candidates, select_with_soft_nms
+from dynrcnn_ray.models.float32 import at_least_float32
 
 Targets = list[dict[str, Tensor]]
 
@@ -190,4 +191,4 @@ def mask_loss(
     logits = mask_predictor(mask_head(heads.mask_roi_pool(features, boxes, image_shapes)))
     gt_masks = [target["masks"] for target in targets]
     gt_labels = [target["labels"] for target in targets]
-    return maskrcnn_loss(logits.float(), boxes, gt_masks, gt_labels, matched)
+    return maskrcnn_loss(at_least_float32(logits), boxes, gt_masks, gt_labels, matched)

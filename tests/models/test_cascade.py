@@ -17,6 +17,7 @@ from dynrcnn_ray.models.cascade import STAGES, CascadeRoIHeads, ClassAgnosticPre
 from dynrcnn_ray.scales import base_config
 from tests.models.test_detector import NUM_CLASSES, model_and_state, random_batch
 
+pytestmark = pytest.mark.usefixtures("_float64")
 SIDE = 64
 IOUS = (0.5, 0.6, 0.7)
 CODER_WEIGHTS = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))
@@ -107,7 +108,7 @@ def test_a_stage_trains_on_refined_boxes_and_objects_labelled_at_its_own_iou():
             assert torch.equal(heads.labels[stage][index], labels)
             sampled = heads.sampled[stage][index]
             assert 0 < len(sampled) <= 128
-            torch.testing.assert_close(heads.pooled[stage][index], candidates[sampled], rtol=1e-4, atol=1e-3)
+            torch.testing.assert_close(heads.pooled[stage][index], candidates[sampled])
         if stage > 0:
             assert not torch.equal(torch.cat(heads.labels[stage]), torch.cat(labels_at_half)), "the IoU matters here"
         boxes = [
@@ -182,14 +183,14 @@ def test_in_testing_the_stages_refine_in_turn_and_average_their_scores():
         (output,) = model(images)
     (boxes,) = heads.proposals
     for stage in range(3):
-        torch.testing.assert_close(heads.pooled[stage][0], boxes, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(heads.pooled[stage][0], boxes)
         (boxes,) = refined_by_hand(heads, stage)
     scores = torch.stack([logits.softmax(dim=1) for logits in heads.logits]).mean(dim=0)[:, 1:]
     rows, classes = torch.where(scores > 0.3)
     keep = batched_nms(boxes[rows], scores[rows, classes], classes, config.model.nms_iou)[:100]
     assert len(keep) > 10
     torch.testing.assert_close(output["scores"], scores[rows, classes][keep])
-    torch.testing.assert_close(output["boxes"], boxes[rows][keep], rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(output["boxes"], boxes[rows][keep])
     assert torch.equal(output["labels"], classes[keep] + 1)
 
 

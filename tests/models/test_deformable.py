@@ -16,6 +16,7 @@ from dynrcnn_ray.models.deformable import ModulatedDeformConv2d
 from dynrcnn_ray.scales import base_config
 from tests.models.test_detector import model_and_state, random_batch, train_step
 
+pytestmark = pytest.mark.usefixtures("_float64")
 TAPS = 9
 
 

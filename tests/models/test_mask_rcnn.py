@@ -15,6 +15,8 @@ from dynrcnn_ray.models.detector import build_torchvision_model
 from tests.models.test_cascade import LOSS_WEIGHTS, opinionated_model, trial
 from tests.models.test_detector import NUM_CLASSES, Batch, model_and_state, random_batch, train_step
 
+pytestmark = pytest.mark.usefixtures("_float64")
+
 
 def mask_trial(name: str = "mask_rcnn", *, dynamic: dict[str, Any] | None = None, **model: Any) -> TrialConfig:
     config = trial(name, **model)
@@ -70,7 +72,7 @@ def test_with_everything_fixed_the_losses_are_torchvisions(objects: tuple[int, .
         torch.manual_seed(5)
         losses.append(detector(*batch_with_masks(1, objects)))
     ours, theirs = losses
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(ours, theirs)
     assert (theirs["loss_mask"] > 0) == (sum(objects) > 0)
 
 

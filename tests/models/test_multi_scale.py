@@ -16,6 +16,7 @@ from dynrcnn_ray.models.input_size import InputSizeTransform
 from dynrcnn_ray.models.multi_scale import detect_at_sizes, detect_multi_scale
 from tests.models.test_cascade import opinionated_model, trial
 
+FLOAT64 = pytest.mark.usefixtures("_float64")
 DETECTORS = pytest.mark.parametrize("name", ["faster_rcnn", "cascade_rcnn"])
 SUPPRESSIONS = pytest.mark.parametrize("soft_nms", ["off", "linear", "gaussian"])
 
@@ -48,6 +49,7 @@ def input_shapes(model: FasterRCNN) -> list[tuple[int, int]]:
     return shapes
 
 
+@FLOAT64
 @DETECTORS
 @SUPPRESSIONS
 @pytest.mark.parametrize("shape", [(48, 64), (60, 40), (33, 70)])
@@ -57,9 +59,10 @@ def test_one_size_without_mirroring_is_plain_inference(name: str, soft_nms: str,
     (plain,) = model([image(*shape)])
     assert len(plain["boxes"]) > 10
     multi = detect_at_sizes(model, image(*shape), config, sizes=[(48, 80)], mirrored=(False,))
-    torch.testing.assert_close(in_order(multi), in_order(plain), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(in_order(multi), in_order(plain))
 
 
+@FLOAT64
 @DETECTORS
 @SUPPRESSIONS
 @torch.inference_mode()
@@ -73,9 +76,10 @@ def test_a_mirrored_image_has_mirrored_detections(name: str, soft_nms: str):
     assert len(ours["boxes"]) > 10
     left, top, right, bottom = mirrored["boxes"].unbind(dim=1)
     mirrored["boxes"] = torch.stack([70 - right, top, 70 - left, bottom], dim=1)
-    torch.testing.assert_close(in_order(ours), in_order(mirrored), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(in_order(ours), in_order(mirrored))
 
 
+@FLOAT64
 @torch.inference_mode()
 def test_every_size_and_its_mirror_image_are_looked_at():
     model, config = detector(multi_scale_short_sides=(32, 96), multi_scale_long_side=128)
@@ -85,10 +89,11 @@ def test_every_size_and_its_mirror_image_are_looked_at():
     # Shrunk to a long side of 80 and padded to a multiple of 32; 32 as it is; 96 would be 192 wide.
     assert [tuple(batch.shape[2:]) for batch in seen] == 2 * [(64, 96)] + 2 * [(32, 64)] + 2 * [(64, 128)]
     for plain, mirrored in (seen[2:4], seen[4:6]):
-        torch.testing.assert_close(mirrored, plain.flip(3), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(mirrored, plain.flip(3))
     assert 10 < len(output["boxes"]) <= config.model.detections_per_image
 
 
+@FLOAT64
 @torch.inference_mode()
 def test_all_sizes_share_one_final_nms():
     """The same size twice adds nothing: each detection's double is suppressed."""
