@@ -72,6 +72,6 @@ def test_gradients_live_in_the_buckets_on_a_gpu_alone(
 
 def test_a_model_on_a_gpu_has_its_channels_last(monkeypatch: pytest.MonkeyPatch):
     moved: list[tuple] = []
-    monkeypatch.setattr(nn.Module, "to", lambda self, *where, **named: moved.append((where, named)))
+    monkeypatch.setattr(nn.Module, "to", lambda self, *where, **named: moved.append((where, named)) or self)
     on_device(nn.Conv2d(3, 4, 3), CUDA)  # pyright: ignore[reportArgumentType]
-    assert moved == [((CUDA,), {"memory_format": torch.channels_last})]
+    assert moved == [((CUDA,), {}), ((), {"memory_format": torch.channels_last})]

@@ -30,7 +30,7 @@ def detections(*, masks: bool) -> list[Detections]:
 
 @pytest.mark.parametrize("masks", [False, True])
 def test_the_file_is_what_pycocotools_and_the_server_read(tmp_path: Path, masks: bool):
-    file = tmp_path / "new" / "detections_test-dev2017_x_results.json"
+    file = tmp_path / "detections_test-dev2017_x_results.json"
     file.write_bytes(results_bytes(detections(masks=masks)))
     assert check_results(file, image_ids=IMAGES, category_ids=CATEGORIES) == 2
 
