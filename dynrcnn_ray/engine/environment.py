@@ -59,19 +59,19 @@ def require_gpu() -> None:
         return
     built = torch.version.cuda
     if built is None:
-        raise DeviceError(f"run.gpu: torch {torch.__version__} is built without CUDA; install torch's CUDA build")
+        raise DeviceError(f"no usable GPU: torch {torch.__version__} is built without CUDA; install torch's CUDA build")
     supported = driver_cuda_version()
     if supported is None:
-        raise DeviceError("run.gpu: no NVIDIA driver answers here; install one, or choose --run.gpu 0")
+        raise DeviceError("no usable GPU: no NVIDIA driver answers here; install one, or choose the CPU (--run.gpu 0)")
     # Within a major version, newer CUDA runs on older drivers.
     if supported[0] < int(built.split(".")[0]):
         raise DeviceError(
-            f"run.gpu: the NVIDIA driver {driver_release() or ''} supports CUDA {supported[0]}.{supported[1]}, but "
-            f"torch {torch.__version__} is built for CUDA {built}; update the driver, or install the torch that is "
+            f"no usable GPU: the NVIDIA driver {driver_release() or ''} supports CUDA {supported[0]}.{supported[1]}, "
+            f"but torch {torch.__version__} is built for CUDA {built}; update the driver, or install the torch that is "
             f"built for CUDA {supported[0]} (see docs/gpu.md)"
         )
     raise DeviceError(
-        f"run.gpu: no GPU is visible here (CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}); "
+        f"no usable GPU: no GPU is visible here (CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}); "
         "look at nvidia-smi"
     )
 

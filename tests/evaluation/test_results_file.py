@@ -30,7 +30,8 @@ def detections(*, masks: bool) -> list[Detections]:
 
 @pytest.mark.parametrize("masks", [False, True])
 def test_the_file_is_what_pycocotools_and_the_server_read(tmp_path: Path, masks: bool):
-    file = tmp_path / "detections_test-dev2017_x_results.json"
+    file = tmp_path / "new" / "detections_test-dev2017_x_results.json"
+    file.parent.mkdir(exist_ok=True)
     file.write_bytes(results_bytes(detections(masks=masks)))
     assert check_results(file, image_ids=IMAGES, category_ids=CATEGORIES) == 2
 
@@ -62,6 +63,7 @@ def test_the_file_is_what_pycocotools_and_the_server_read(tmp_path: Path, masks:
 )
 def test_what_the_server_would_refuse_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], message: str):
     file = tmp_path / "results.json"
+    file.parent.mkdir(exist_ok=True)
     file.write_bytes(results_bytes(detections(masks=False)))
     rows = json.loads(file.read_text())
     rows[1] |= change
@@ -73,6 +75,7 @@ def test_what_the_server_would_refuse_is_refused_in_one_line(tmp_path: Path, cha
 
 def test_a_truncated_file_is_refused(tmp_path: Path):
     file = tmp_path / "results.json"
+    file.parent.mkdir(exist_ok=True)
     file.write_bytes(results_bytes(detections(masks=False)))
     file.write_text(file.read_text()[:-20])
     with pytest.raises(ResultsFileError, match="no readable JSON"):

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.inference import detect, detect_all
 from dynrcnn_ray.engine.training import TrainingState, build_training_state
 from dynrcnn_ray.evaluation.results_file import results_bytes
+from dynrcnn_ray.orchestration import evaluation
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.results.store import ResultStore
 from experiments.main import main
@@ -81,6 +83,36 @@ def test_it_evaluates_the_newest_whole_checkpoint_on_the_trials_workers(
     expected = json.loads(results_bytes(detect_all(smoke, trained.model, dataset, Worker())))
     written = json.loads((tmp_path / "out" / "detections_val_abc_results.json").read_text())
     assert written == expected
+
+
+def test_what_driver_and_worker_do_without_ray(
+    folder: CheckpointFolder, smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    """Both in this process: the notes of progress, the metrics and the file that comes back through the storage."""
+    reports: list[dict[str, Any]] = []
+
+    def run_one(drive: Callable[[dict], None], run: Any, described: dict) -> dict:
+        drive(described)
+        return reports[-1]
+
+    monkeypatch.setattr(evaluation, "run_one", run_one)
+    monkeypatch.setattr(evaluation, "fit", lambda config, work, payload: work(payload))
+    monkeypatch.setattr(evaluation.tune, "report", reports.append)
+    assert run(folder, tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "AP50 " in out
+    assert "detections_val_abc_results.json" in out
+    assert [report["note"].split()[0] for report in reports[:-1]] == [f"{8 * tenth // 10}/8" for tenth in range(1, 11)]
+    assert reports[-1]["ending"] == "finished"
+    stored = Path(folder.files.root) / "evaluations" / "detections_val_abc_results.json"
+    assert stored.read_bytes() == (tmp_path / "out" / stored.name).read_bytes()
+
+    def fails(*given: Any) -> dict:
+        raise RuntimeError("the worker's reason")
+
+    monkeypatch.setattr(evaluation, "fit", fails)
+    assert run(folder, tmp_path) == 1
+    assert capsys.readouterr().err == "The evaluation has failed: RuntimeError: the worker's reason\n"
 
 
 def test_every_worker_counts_ten_tenths_however_few_images_it_has(smoke: TrialConfig):

@@ -49,6 +49,6 @@ def test_a_driver_that_is_too_old_is_said_before_anything_starts(monkeypatch: py
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     trial = PlannedTrial(change(base_config("smoke"), run={"gpu": 1}), "train", "trial")
     with pytest.raises(
-        DeviceError, match=r"^run\.gpu: the NVIDIA driver .* supports CUDA 12\.4, .* is built for CUDA 13\.0"
+        DeviceError, match=r"^no usable GPU: the NVIDIA driver .* supports CUDA 12\.4, .* is built for CUDA 13\.0"
     ):
         run_trials([trial], storage="nowhere", git_commit="unknown")
