@@ -59,6 +59,7 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
     with log.open("w") as out:
         head = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
     try:
+        _wait_until_it_runs(head, log)
         _wait_until_it_listens(dashboard, head, log)
         yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", env, folder)
     finally:
@@ -73,9 +74,20 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
 
 
 @contextlib.contextmanager
-def ray_node(head: Head, folder: Path, **environment: str) -> Iterator[subprocess.Popen]:
-    """Start a node of one core beside a head, and end it; its processes are descendants of what is yielded."""
-    command = [RAY, "start", f"--address={head.address}", "--block", "--disable-usage-stats", "--num-cpus=1"]
+def ray_node(
+    head: Head, folder: Path, *, private: Path | None = None, **environment: str
+) -> Iterator[subprocess.Popen]:
+    """Start a node of one core beside a head, and end it; its processes are descendants of what is yielded.
+
+    Args:
+        head: the cluster's head.
+        folder: of its log.
+        private: a folder that is an empty disk of the node's own, as on another machine; this takes root.
+        environment: further variables.
+    """
+    mount = 'mount -t tmpfs none "$0" && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mount, str(private)] if private else []
+    command += [RAY, "start", f"--address={head.address}", "--block", "--disable-usage-stats", "--num-cpus=1"]
     command += ["--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0"]
     command += ["--object-store-memory=100000000"]
     command += [f"--{name}={free_port()}" for name in _AGENT_PORTS]
@@ -85,11 +97,7 @@ def ray_node(head: Head, folder: Path, **environment: str) -> Iterator[subproces
             command, env=head.environment | environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        for _ in range(240):
-            assert node.poll() is None, log.read_text()
-            if "Ray runtime started" in log.read_text():
-                break
-            time.sleep(0.5)
+        _wait_until_it_runs(node, log)
         yield node
     finally:
         node.send_signal(signal.SIGTERM)
@@ -114,6 +122,15 @@ def processes_with(text: str) -> list[int]:
             if int(process.name) != os.getpid() and text.encode() in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
     return found
+
+
+def _wait_until_it_runs(started: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        assert started.poll() is None, log.read_text()
+        if "Ray runtime started" in log.read_text():
+            return
+        time.sleep(0.5)
+    raise AssertionError(log.read_text())
 
 
 def _wait_until_it_listens(port: int, head: subprocess.Popen, log: Path) -> None:
