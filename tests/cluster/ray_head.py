@@ -37,8 +37,18 @@ class Head:
 
 
 @contextlib.contextmanager
-def ray_head(home: Path, *options: str, port: int | None = None, **environment: str) -> Iterator[Head]:
-    """Start a head with token authentication and end it, as a user's `ray start --head` with `HOME` elsewhere."""
+def ray_head(
+    home: Path, *options: str, port: int | None = None, has_jobs: bool = True, **environment: str
+) -> Iterator[Head]:
+    """Start a head with token authentication and end it, as a user's `ray start --head` with `HOME` elsewhere.
+
+    Args:
+        home: its home folder.
+        options: further ones of `ray start`.
+        port: its port; None: a free one.
+        has_jobs: whether it has a dashboard and a job server, whose dozen processes take seconds to start.
+        environment: further variables.
+    """
     folder = tempfile.mkdtemp(prefix="ray_", dir="/tmp")  # Ray's socket paths must be short.
     outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     # The first of PATH is what activating the virtual environment puts there: a job's `python` is looked for in it.
@@ -52,6 +62,7 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
         "--min-worker-port=0",
         "--max-worker-port=0",
         f"--dashboard-port={dashboard}",
+        f"--include-dashboard={has_jobs}",
         *options,
     ]
     command += [f"--{name}={free_port()}" for name in (*_AGENT_PORTS, "ray-client-server-port")]
@@ -60,7 +71,8 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
         head = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         _wait_until_it_runs(head, log)
-        _wait_until_it_listens(dashboard, head, log)
+        if has_jobs:
+            _wait_until_it_listens(dashboard, head, log)
         yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", env, folder)
     finally:
         head.send_signal(signal.SIGTERM)
