@@ -1,6 +1,7 @@
 """COCO annotation files: where they are, and reading one as far as its three lists."""
 
 import contextlib
+import errno
 import gc
 import json
 import os
@@ -61,6 +62,13 @@ def read_annotations(file: Path) -> dict[str, Any]:
 def unreadable(file: Path, error: OSError) -> DataError:
     """What to say of an annotations file that the system does not give."""
     return DataError(f"{file}: cannot be read ({error.strerror}); check data.root and the name of the split")
+
+
+def is_of_the_machine(error: Exception) -> bool:
+    """Whether an error in reading a file says nothing of the file: no memory or handles left, a mount that is away."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
+    return isinstance(error, MemoryError)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from dynrcnn_ray.data.annotations import (
     DataError,
     annotation_path,
     cache_folder,
+    is_of_the_machine,
     is_unlabelled,
     read_annotations,
     unreadable,
@@ -137,6 +138,8 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
             with Image.open(file) as opened:
                 pixels = np.array(opened.convert("RGB"))
         except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
+            if is_of_the_machine(error):
+                raise
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             raise DataError(
                 f"{file}: image {image_id} cannot be read ({reason}); "

@@ -44,6 +44,37 @@ def all_reduce_sum(tensor: Tensor) -> None:
         dist.all_reduce(tensor)
 
 
+def broadcast_from_first(value: Any, worker: Worker) -> Any:
+    """The first worker's object, small enough to be pickled, on every worker."""
+    if worker.world_size == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def broadcast_bytes_from_first(content: bytes | None, worker: Worker) -> bytes | None:
+    """The first worker's bytes, which may be hundreds of megabytes, on every worker. None stays None."""
+    size = broadcast_from_first(None if content is None else len(content), worker)
+    if worker.world_size == 1 or size is None:
+        return content
+    buffer = torch.empty(size, dtype=torch.uint8)
+    if content is not None:
+        buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    buffer = buffer.to(worker.device)
+    dist.broadcast(buffer, src=0)
+    return buffer.cpu().numpy().tobytes()
+
+
+def differences_of_workers(value: Any, worker: Worker) -> dict[int, Any]:
+    """Every worker's small object by rank, if they are not all equal; nothing if they are."""
+    if worker.world_size == 1:
+        return {}
+    values: list[Any] = [None] * worker.world_size
+    dist.all_gather_object(values, value)
+    return {} if all(other == values[0] for other in values) else dict(enumerate(values))
+
+
 def gather_on_first(value: Any, worker: Worker) -> list[Any]:
     """Collect one object from every worker, in rank order, on the first. The others get an empty list."""
     if worker.world_size == 1:

@@ -19,6 +19,7 @@ from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
 from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.engine.device import distributed, on_device, prepare_device
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
+from dynrcnn_ray.engine.out_of_memory import is_out_of_memory
 from dynrcnn_ray.engine.snapshots import ProposalColumns, proposal_columns, steps_of_snapshots
 from dynrcnn_ray.engine.telemetry import DynamicsRow, Telemetry, loss_names
 from dynrcnn_ray.models.cascade import CascadeRoIHeads
@@ -118,6 +119,8 @@ def _refused_unless_it_fits() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Whatever somebody put into the file decides which.
+        if is_out_of_memory(error):
+            raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
         raise CheckpointError(
             f"the checkpoint does not fit this training's model ({reason}); delete it, or bring back the right one"
@@ -173,18 +176,20 @@ def train(
     *,
     on_row: Callable[[DynamicsRow], None],
     on_checkpoint: Callable[[TrainingState], None],
+    wants_checkpoint: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train from the state's step to the last one.
 
-    Every worker calls both functions at the same steps, and every worker's rows are the same.
+    Every worker calls these functions at the same steps, and every worker's rows are the same.
 
     Args:
         config: the trial.
         state: where to start; changed in place.
         dataset: the training split.
         on_row: called every `log_every` steps and after the last one.
-        on_checkpoint: called every `checkpoint_every` steps, at the first row after `checkpoint_minutes`, and after the
-            last step.
+        on_checkpoint: called every `checkpoint_every` steps, at the first row after `checkpoint_minutes`, at a row that
+            wants one, and after the last step.
+        wants_checkpoint: asked at every row; all workers get the same answer.
 
     Raises:
         TrainingDivergedError: a loss was not finite in the last logging interval.
@@ -230,6 +235,7 @@ def train(
             if step in snapshot_steps and worker.is_first and state.assignment:
                 state.snapshots.append(proposal_columns(step, state.assignment, state.dynamic))
             on_row(row)
+            checkpoint_is_due |= wants_checkpoint()
             if config.run.checkpoint_minutes:
                 checkpoint_is_due |= clock.has_run(config.run.checkpoint_minutes, worker)
         state.dynamic.end_step(all_reduce_sum)

@@ -11,11 +11,11 @@ from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, annotation_path
 from dynrcnn_ray.data.examples import example_images
 from dynrcnn_ray.data.prepare import prepare_data
-from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.collectives import Worker, differences_of_workers
 from dynrcnn_ray.engine.inference import detect_all, detection_columns, metrics_of
 from dynrcnn_ray.engine.snapshots import joined_columns, statistics_columns
 from dynrcnn_ray.engine.telemetry import DynamicsRow
-from dynrcnn_ray.engine.training import TrainingState, build_training_state, train
+from dynrcnn_ray.engine.training import CheckpointError, TrainingState, build_training_state, train
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def run_trial(
     on_row: Callable[[DynamicsRow], None] = lambda row: None,
     on_checkpoint: Callable[[TrainingState, bool], None] = lambda state, is_best: None,
     on_note: Callable[[str], None] = lambda note: None,
+    wants_checkpoint: Callable[[], bool] = lambda: False,
 ) -> TrialOutcome:
     """Train a trial to its end and evaluate it.
 
@@ -69,9 +70,16 @@ def run_trial(
         on_checkpoint: called by every worker whenever a checkpoint is due, and told whether its AP is the best so far;
             that is known on the first worker, and where checkpoints are evaluated.
         on_note: called by every worker with what people should know of a resume.
+        wants_checkpoint: asked by every worker at every row; all must get the same answer.
 
     Returns:
         The outcome; metrics, proposals, detections and images are on the first worker alone.
+
+    Raises:
+        CheckpointError: the checkpoint is not of this trial, or the workers do not start alike.
+        TrainingDivergedError: a loss was not finite.
+        DataError: the data cannot be used.
+        WeightsError: the backbone's weights cannot be had.
     """
     data = config.data
     if not (data.fingerprint and annotation_path(data.root, data.train_split).is_file()):
@@ -83,13 +91,21 @@ def run_trial(
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
         on_note(_resume_note(state, checkpoint["world_size"]))
+    _require_same_start(state, data.fingerprint, len(train_split))
 
     def handle_checkpoint(state: TrainingState) -> None:
         is_best = config.run.evaluate_checkpoints and _evaluate_checkpoint(config, state, val_split)
         on_checkpoint(state, is_best)
 
     began_at = time.time()
-    train(config, state, train_split, on_row=on_row, on_checkpoint=handle_checkpoint)
+    train(
+        config,
+        state,
+        train_split,
+        on_row=on_row,
+        on_checkpoint=handle_checkpoint,
+        wants_checkpoint=wants_checkpoint,
+    )
     trained = time.perf_counter()
     detections = detect_all(config, state.model, val_split, worker)
     metrics = metrics_of(config, val_split, detections) if worker.is_first else {}
@@ -106,6 +122,18 @@ def run_trial(
         kept_iou_updates=int(state.dynamic.kept_iou_updates) if not config.model.is_one_stage else None,
         kept_beta_updates=int(state.dynamic.kept_beta_updates) if not config.model.is_one_stage else None,
     )
+
+
+def _require_same_start(state: TrainingState, fingerprint: str, images: int) -> None:
+    """Refuse workers that would train different weights without a word.
+
+    Raises:
+        CheckpointError: they stand at different steps or have different data.
+    """
+    starts = differences_of_workers(f"step {state.step} with {images} images of data {fingerprint}", state.worker)
+    if starts:
+        listed = "; ".join(f"worker {rank} at {start}" for rank, start in starts.items())
+        raise CheckpointError(f"the workers do not start alike: {listed}; give every node the same data and storage")
 
 
 def _resume_note(state: TrainingState, workers_before: int) -> str:

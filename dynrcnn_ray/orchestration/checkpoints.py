@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from dynrcnn_ray.engine.out_of_memory import is_out_of_memory
 from dynrcnn_ray.results.files import StoreError, StoreFiles
 
 _BEST = "best.pt"
@@ -60,8 +61,16 @@ class CheckpointFolder:
             on_damaged: told of each file that is passed over, in a line.
 
         Raises:
-            StoreError: the storage cannot be read; that is no reason to train anew.
+            StoreError: the storage cannot be read; that is no reason to train anew. Nor is a lack of memory, which
+                raises whatever PyTorch raises.
         """
+        found = self.newest_with_content(device, on_damaged=on_damaged)
+        return None if found is None else found[0]
+
+    def newest_with_content(
+        self, device: torch.device, *, on_damaged: Callable[[str], None] = lambda note: None
+    ) -> tuple[dict[str, Any], bytes] | None:
+        """Like `newest`, with the bytes of its file, from which `decode` makes the same state elsewhere."""
         for step in reversed(self.steps()):
             relative = f"{self._folder}/{_file_name(step)}"
             content = self.files.read_bytes(relative)
@@ -69,8 +78,10 @@ class CheckpointFolder:
                 continue
             try:
                 _check_is_whole(content)
-                return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+                return decode(content, device), content
             except Exception as error:  # Broken bytes make the unpickler raise nearly anything.
+                if is_out_of_memory(error):
+                    raise
                 on_damaged(f"{self.files.describe_path(relative)} is damaged and passed over ({type(error).__name__})")
         return None
 
@@ -98,6 +109,11 @@ class CheckpointFolder:
     @property
     def _folder(self) -> str:
         return f"checkpoints/{self.training_id}"
+
+
+def decode(content: bytes, device: torch.device) -> dict[str, Any]:
+    """The training state of a whole checkpoint file's content."""
+    return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
 
 
 def _check_is_whole(content: bytes) -> None:

@@ -131,6 +131,12 @@ def trials_at_once(run: RunConfig) -> int:
     return max(1, max(now, later) // run.num_workers)
 
 
+def may_add_nodes() -> bool:
+    """Whether an autoscaler may start nodes that are not there yet."""
+    cluster = _autoscaled_cluster()
+    return cluster["max_workers"] > 0 and len(cluster["available_node_types"]) > 1
+
+
 def _places(node: Mapping[str, float], of_worker: Mapping[str, float]) -> int:
     """Workers that fit on one node; what is left over on two nodes does not add up to a place."""
     # Ray counts in units of 0.0001; by floats alone, 1 core would have 9 places of 0.1.

@@ -14,12 +14,14 @@ from typing import Any
 from ray import train, tune
 from ray.exceptions import RayActorError, RayTaskError
 from ray.train.torch import TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
 
 from dynrcnn_ray.config import RunConfig, TrialConfig
 from dynrcnn_ray.config_yaml import from_yaml
+from dynrcnn_ray.orchestration.callbacks import FailedStarts, Reports
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.orchestration.cluster import DRIVER_RESOURCES
+from dynrcnn_ray.orchestration.failures import TrialFailure, failure_of
+from dynrcnn_ray.orchestration.nodes import require_marker
 from dynrcnn_ray.results.store import ResultStore
 
 _FROM_OUTCOME = (
@@ -27,6 +29,7 @@ _FROM_OUTCOME = (
     "eval_seconds",
     "kept_iou_updates",
     "kept_beta_updates",
+    "workers_at_end",
     "packages",
     "hardware",
 )
@@ -45,24 +48,28 @@ def drive_trial(trial: dict[str, str]) -> None:
     """Run one trial to its row in the store, be it finished or failed.
 
     Args:
-        trial: `config` (YAML), `experiment`, `setting`, `storage` and `git_commit`.
+        trial: `config` (YAML), `experiment`, `setting`, `storage`, `git_commit`, and the `marker` that the command has
+            left in the storage, if it has.
 
     Raises:
-        Exception: whatever the training raised in this process. Tune then ends the process, and takes another one for
-            the next attempt and for other trials.
+        Exception: whatever the training raised in this process, unless another attempt would only repeat it. Tune then
+            ends the process, and takes another one for the next attempt and for other trials.
     """
     config = from_yaml(trial["config"])
     store = ResultStore.open(trial["storage"])
+    require_marker(store.files, trial["marker"])
     started = time.time()
+    running = _row(config, trial) | {"status": "running"}
+    store.write_running(running)
     try:
-        outcome: dict[str, Any] = fit(config, _train_worker, {"config": trial["config"], "storage": trial["storage"]})
-    except (train.TrainingFailedError, RayActorError) as error:
-        outcome = {"failure": failure_in_one_line(error)}
+        outcome: dict[str, Any] = fit(config, _train_worker, {**trial, "row": running})
     except Exception as error:
-        tune.report({"note": f"interrupted: {_one_line(error)}"})
-        raise
-    if "failure" in outcome:
-        ending = _failed(store, config, outcome["failure"])
+        failure = failure_of(error)
+        is_of_ray_train = isinstance(error, train.TrainingFailedError | RayActorError)
+        if not (failure.would_repeat or is_of_ray_train):
+            tune.report({"note": f"interrupted: {failure.reason}"})
+            raise
+        ending = _failed(store, config, failure)
     else:
         _write_course(store, config, outcome)
         ending = _finished(outcome) | {"startup_seconds": outcome["training_began_at"] - started}
@@ -80,9 +87,10 @@ def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
     config = from_yaml(trial["config"])
     store = ResultStore.open(trial["storage"])
     if "finished" not in store.trials([config.trial_id], ["trial_id", "status"])["status"].tolist():
-        raised = isinstance(error, RayTaskError)
-        reason = _one_line(error.cause) if raised else f"the trial's driver ended: {_one_line(error)}"
-        store.write_trial(_row(config, trial) | _failed(store, config, reason))
+        failure = failure_of(error)
+        if not isinstance(error, RayTaskError | TrialFailure):
+            failure = TrialFailure(f"the trial's driver ended: {failure.reason}", failure.traceback)
+        store.write_trial(_row(config, trial) | _failed(store, config, failure))
 
 
 def fit(config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +109,7 @@ def fit(config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: di
     return outcome
 
 
-def _train_worker(payload: dict[str, str]) -> dict[str, Any]:
+def _train_worker(payload: dict[str, Any]) -> dict[str, Any]:
     # Imported late: torchvision takes seconds, and a driver that does not train has no need of it.
     from dynrcnn_ray.orchestration.worker import train_worker
 
@@ -128,16 +136,9 @@ def _trainer(
             failure_config=train.FailureConfig(
                 max_failures=run.max_failures, controller_failure_limit=_MINUTES_TO_WAIT_FOR_NODES
             ),
-            callbacks=[_Reports()],
+            callbacks=[Reports(), FailedStarts(at_most=run.max_failures)],
         ),
     )
-
-
-class _Reports(TuneReportCallback):
-    """What workers report goes to Tune; the loss of a worker too, which nobody would else see while the trial waits."""
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        self.after_report(run_context, [{"note": f"interrupted: {_first_failure(worker_exceptions)}"}], None)
 
 
 def _write_course(store: ResultStore, config: TrialConfig, outcome: dict[str, Any]) -> None:
@@ -179,25 +180,11 @@ def _finished(outcome: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def failure_in_one_line(error: Exception) -> str:
-    """Why a trial's workers ended, in one line."""
-    failures = getattr(error, "worker_failures", {})
-    return _first_failure(failures) if failures else _one_line(error)
-
-
-def _first_failure(worker_failures: dict[int, Exception]) -> str:
-    """What began it: a worker that is gone makes the others fail too, if that is known by now."""
-    # Ray Train wraps what its health check met.
-    causes = {rank: getattr(error, "health_check_failure", error) for rank, error in worker_failures.items()}
-    gone = {rank: error for rank, error in causes.items() if isinstance(error, RayActorError)}
-    rank, error = next(iter((gone or causes).items()))
-    return f"worker {rank}: {'its process or its node ended' if gone else _one_line(error)}"
-
-
-def _failed(store: ResultStore, config: TrialConfig, reason: str) -> dict[str, Any]:
+def _failed(store: ResultStore, config: TrialConfig, failure: TrialFailure) -> dict[str, Any]:
     steps = CheckpointFolder(store.files, config.training_id).steps()
-    return {"status": "failed", "error": reason, "last_good_step": steps[-1] if steps else None}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")[:500]
+    return {
+        "status": "failed",
+        "error": failure.reason,
+        "traceback": failure.traceback or None,
+        "last_good_step": steps[-1] if steps else None,
+    }

@@ -14,7 +14,8 @@ from ray import tune
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import from_yaml, to_yaml
-from dynrcnn_ray.orchestration.driver import failure_in_one_line, fit
+from dynrcnn_ray.orchestration.driver import fit
+from dynrcnn_ray.orchestration.failures import failure_of
 from dynrcnn_ray.orchestration.grid import run_one
 from dynrcnn_ray.results.store import ResultStore
 
@@ -82,7 +83,7 @@ def drive_evaluation(described: dict[str, Any]) -> None:
     try:
         outcome = fit(config, _evaluate_worker, described)
     except Exception as error:  # Whatever the workers raised; nothing of it is left but this line.
-        tune.report({"ending": failure_in_one_line(error)})
+        tune.report({"ending": failure_of(error).reason})
         return
     store = ResultStore.open(evaluation.storage)
     store.files.write_bytes(evaluation.results_file, results_bytes(outcome["detections"]))

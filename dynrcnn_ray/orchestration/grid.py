@@ -16,6 +16,7 @@ from dynrcnn_ray.engine.environment import require_gpu
 from dynrcnn_ray.orchestration.address import ray_address
 from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
+from dynrcnn_ray.orchestration.nodes import storage_seen_by_all
 from dynrcnn_ray.orchestration.progress import ProgressLines
 
 Drive = Callable[[dict[str, Any]], None]
@@ -48,6 +49,7 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
     Raises:
         ConfigError: the cluster is too small for one trial.
         DeviceError: the trials ask for GPUs, and this machine, where they would run, has none that can be used.
+        NodesError: a node lacks the storage, the data or the weights.
     """
     _require_what_is_asked_for(trial.config.run for trial in trials)
     # Tune's own closing remarks are about files that we do not ask it for.
@@ -59,13 +61,14 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
         # What does not fit is refused before anything is trained.
         for wave in waves:
             trials_at_once(wave[0].config.run)
-        for wave in waves:
-            described = {trial.config.trial_id: _describe(trial, storage, git_commit) for trial in wave}
-            tuner = _tuner(drive_trial, list(described.values()), wave[0].config.run, scratch, progress)
-            for result in tuner.fit():
-                if result.error:
-                    # Tune knows no configuration of a trial that has reported nothing, but its folder has its name.
-                    record_lost_driver(described[Path(result.path).name], result.error)
+        with storage_seen_by_all([trial.config for trial in trials], storage) as marker:
+            for wave in waves:
+                described = {trial.config.trial_id: _describe(trial, storage, marker, git_commit) for trial in wave}
+                tuner = _tuner(drive_trial, list(described.values()), wave[0].config.run, scratch, progress)
+                for result in tuner.fit():
+                    if result.error:
+                        # Tune knows no configuration of a trial that has reported nothing, but its folder has its name.
+                        record_lost_driver(described[Path(result.path).name], result.error)
 
 
 def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
@@ -114,13 +117,14 @@ def _require_what_is_asked_for(runs: Iterable[RunConfig]) -> None:
         require_gpu()
 
 
-def _describe(trial: PlannedTrial, storage: str, git_commit: str) -> dict[str, str]:
+def _describe(trial: PlannedTrial, storage: str, marker: str, git_commit: str) -> dict[str, str]:
     """What a driver is given."""
     return {
         "config": to_yaml(trial.config),
         "experiment": trial.experiment,
         "setting": trial.setting,
         "storage": storage,
+        "marker": marker,
         "git_commit": git_commit,
     }
 

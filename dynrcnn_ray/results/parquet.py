@@ -71,6 +71,8 @@ def from_parquet_bytes(content: bytes, schema: pa.Schema, columns: list[str] | N
     except ForeignFileError:
         raise
     except Exception as error:  # Broken bytes make the parser raise nearly anything.
+        if mark and isinstance(error, MemoryError):  # Its bytes are whole.
+            raise
         raise DamagedFileError(f"cannot be read: {' '.join(str(error).split())}") from None
 
 

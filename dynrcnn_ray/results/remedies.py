@@ -7,6 +7,7 @@ _COURSE_REMEDY = (
 )
 _REMEDIES = {
     "trials": "delete it, then repeat the command that ran the trial: it goes on from its last checkpoint",
+    "running": "delete it; the trial writes it again at its next checkpoint",
     "dynamics": _COURSE_REMEDY,
     "proposals": _COURSE_REMEDY,
     "detections": _COURSE_REMEDY,

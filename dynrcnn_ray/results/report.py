@@ -84,7 +84,7 @@ def draw_report(
 ) -> DrawnReport:
     """Write what an experiment shows: a figure of the paper, or a table with the trends of its rows.
 
-    Trials that have not finished show as such in a table and are left out of a figure; drawing again later fills them
+    Trials that run or have failed show as such in a table and are left out of a figure; drawing again later fills them
     in.
 
     Args:
@@ -100,7 +100,7 @@ def draw_report(
         plan = _plan(store, experiment)
     own = plan["trial_id"].dropna()
     if trials is None:
-        rows = store.trials(own, ["trial_id", "status"] if is_figure(experiment) else trial_columns(plan))
+        rows = store.trials_so_far(own, ["trial_id", "status"] if is_figure(experiment) else trial_columns(plan))
     else:
         rows = trials.loc[trials["trial_id"].isin(own), :]
     files: dict[str, bytes] = {}

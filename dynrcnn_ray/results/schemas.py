@@ -44,6 +44,7 @@ TRIALS = versioned(
         required("scale", _TEXT, "text"),
         required("status", _TEXT, "text"),
         optional("error", _TEXT, "text"),
+        optional("traceback", _TEXT, "text"),
         *[optional(metric, _FLOAT, "percent") for metric in (*METRICS, *MASK_METRICS)],
         optional("steps", _INT, "steps"),
         optional("last_good_step", _INT, "steps"),
@@ -58,6 +59,7 @@ TRIALS = versioned(
         optional("kept_iou_updates", _INT, "updates"),
         optional("kept_beta_updates", _INT, "updates"),
         required("num_workers", _INT, "workers"),
+        optional("workers_at_end", _INT, "workers"),
         required("config", _TEXT, "YAML"),
         optional("git_commit", _TEXT, "text"),
         optional("packages", _TEXTS, "version by package name"),
@@ -65,10 +67,15 @@ TRIALS = versioned(
         required("finished_at", pa.timestamp("us", tz="UTC"), "UTC"),
     ]
 )
-"""A finished or failed trial, one row a file. `status` is "finished" or "failed"; `experiment` and `setting` are those
-that first ran it; `kept_*_updates` counts updates of Algorithm 1 that had nothing to measure and kept the old value.
-`startup_seconds` go from the start of the trial's driver to its first step. `last_good_step` is that of the newest
-checkpoint of a failed trial. `train_seconds` are those of the steps, over all attempts."""
+"""A finished or failed trial, one row a file. `status` is "finished" or "failed"; `error` is the reason of a failure in
+one line, `traceback` all of it; `experiment` and `setting` are those that first ran it; `kept_*_updates` counts updates
+of Algorithm 1 that had nothing to measure and kept the old value. `startup_seconds` go from the start of the trial's
+driver to its first step. `last_good_step` is that of the newest checkpoint of a failed trial. `train_seconds` are those
+of the steps, over all attempts. `num_workers` were asked for, `workers_at_end` trained the last step: an elastic trial
+may end with fewer.
+
+A trial that runs has such a row in `running/`, of the status "running", written at its start and at each checkpoint:
+`finished_at` is when it was written, `last_good_step` the checkpoint's."""
 
 DYNAMICS = versioned(
     [

@@ -2,6 +2,7 @@
 
 ```
 <storage>/trials/<trial_id>.parquet      one row; written last: its presence marks the trial as done
+<storage>/running/<trial_id>.parquet     the same of a trial that runs, or that was killed: then nobody removes it
 <storage>/dynamics/<trial_id>.parquet    one row per logged step
 <storage>/proposals/<trial_id>.parquet   proposals of a few training steps
 <storage>/statistics/<trial_id>.parquet  every image's I_k and E_k, where they were recorded
@@ -33,7 +34,7 @@ _SUFFIX = ".parquet"
 _TABLES_AT_ONCE = 1000
 """Tables that are read before they are joined: one by itself takes some 80 KB, however short it is."""
 _KEYS = {"plans": "experiment"} | dict.fromkeys(
-    ("trials", "dynamics", "proposals", "statistics", "detections"), "trial_id"
+    ("trials", "running", "dynamics", "proposals", "statistics", "detections"), "trial_id"
 )
 """The field that a file is named after, by its folder."""
 
@@ -62,6 +63,15 @@ class ResultStore:
             StoreError: the row does not fit the schema, or the storage cannot be written.
         """
         self._write_rows(f"trials/{row['trial_id']}{_SUFFIX}", [row], TRIALS)
+        self.files.delete(f"running/{row['trial_id']}{_SUFFIX}")
+
+    def write_running(self, row: Mapping[str, Any]) -> None:
+        """Write the row of a trial that runs; `write_trial` removes it.
+
+        Raises:
+            StoreError: the row does not fit the schema, or the storage cannot be written.
+        """
+        self._write_rows(f"running/{row['trial_id']}{_SUFFIX}", [row], TRIALS)
 
     def write_dynamics(self, trial_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write all logged steps of a trial; fields as in `DYNAMICS`, without `trial_id`. Replaces earlier ones.
@@ -152,7 +162,26 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return self._read_folder("trials", TRIALS, trial_ids, columns)
+        return _as_frame(self._read_folder("trials", TRIALS, trial_ids, columns))
+
+    def trials_so_far(self, trial_ids: Iterable[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+        """Like `trials`, and with them those that run; one that has failed and runs again is only running.
+
+        Args:
+            trial_ids: whose rows; None: all.
+            columns: fields of `TRIALS`, `trial_id` and `status` among them; None: all.
+
+        Raises:
+            StoreError: a file of the store is damaged, foreign or of another schema version.
+        """
+        wanted = None if trial_ids is None else set(trial_ids)
+        ended = self._read_folder("trials", TRIALS, wanted, columns)
+        running = self._read_folder("running", TRIALS, wanted, columns)
+        # A command that is killed between a row and the removal of the other leaves both.
+        states = zip(ended["trial_id"].to_pylist(), ended["status"].to_pylist(), strict=True)
+        running = _without(running, {trial_id for trial_id, status in states if status == "finished"})
+        ended = _without(ended, set(running["trial_id"].to_pylist()))
+        return _as_frame(pa.concat_tables([ended, running]))
 
     def dynamics(self, trial_ids: Iterable[str], columns: list[str] | None = None) -> pd.DataFrame:
         """Logged steps of the given trials. Trials that the store lacks are left out.
@@ -164,7 +193,7 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return self._read_folder("dynamics", DYNAMICS, trial_ids, columns)
+        return _as_frame(self._read_folder("dynamics", DYNAMICS, trial_ids, columns))
 
     def proposals(self, trial_ids: Iterable[str]) -> pd.DataFrame:
         """Recorded proposals of the given trials; columns as in `PROPOSALS`. Trials that the store lacks are left out.
@@ -172,7 +201,7 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return self._read_folder("proposals", PROPOSALS, trial_ids)
+        return _as_frame(self._read_folder("proposals", PROPOSALS, trial_ids))
 
     def statistics(self, trial_ids: Iterable[str]) -> pd.DataFrame:
         """Recorded statistics of the given trials; columns as in `STATISTICS`. Trials that lack them are left out.
@@ -180,7 +209,7 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return self._read_folder("statistics", STATISTICS, trial_ids)
+        return _as_frame(self._read_folder("statistics", STATISTICS, trial_ids))
 
     def detections(self, trial_ids: Iterable[str]) -> pd.DataFrame:
         """Detections of the given trials; columns as in `DETECTIONS`. Trials that the store lacks are left out.
@@ -188,7 +217,7 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return self._read_folder("detections", DETECTIONS, trial_ids)
+        return _as_frame(self._read_folder("detections", DETECTIONS, trial_ids))
 
     def images(self, fingerprint: str) -> pd.DataFrame:
         """The stored validation images of a data set; columns as in `IMAGES`. Empty if there are none.
@@ -196,7 +225,7 @@ class ResultStore:
         Raises:
             StoreError: the file is damaged, foreign or of another schema version.
         """
-        return self._read_folder("images", IMAGES, [fingerprint])
+        return _as_frame(self._read_folder("images", IMAGES, [fingerprint]))
 
     def plan(self, experiment: str) -> pd.DataFrame | None:
         """The plan of an experiment's latest command; columns as in `PLAN`. None if it was never run here.
@@ -206,7 +235,7 @@ class ResultStore:
         """
         if experiment not in self.experiments():
             return None
-        return self._read_folder("plans", PLAN, [experiment])
+        return _as_frame(self._read_folder("plans", PLAN, [experiment]))
 
     def experiments(self) -> list[str]:
         """Names of the experiments that have a plan, sorted.
@@ -252,7 +281,7 @@ class ResultStore:
 
     def _read_folder(
         self, folder: str, schema: pa.Schema, names: Iterable[str] | None, columns: list[str] | None = None
-    ) -> pd.DataFrame:
+    ) -> pa.Table:
         present = self.files.names(folder, _SUFFIX)
         wanted = present if names is None else sorted(set(names).intersection(present))
         paths = [f"{folder}/{name}{_SUFFIX}" for name in wanted]
@@ -264,7 +293,7 @@ class ResultStore:
             if len(tables) == _TABLES_AT_ONCE:
                 merged = pa.concat_tables([merged, *tables]).combine_chunks()
                 tables = []
-        return _as_frame(pa.concat_tables([merged, *tables]).combine_chunks())
+        return pa.concat_tables([merged, *tables]).combine_chunks()
 
     def _table(self, relative: str, content: bytes, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
         try:
@@ -281,6 +310,12 @@ class ResultStore:
                     f"not its own; {remedy_of(relative)}"
                 )
         return table
+
+
+def _without(trials: pa.Table, trial_ids: set[str]) -> pa.Table:
+    return trials.filter(
+        pa.array([trial_id not in trial_ids for trial_id in trials["trial_id"].to_pylist()], pa.bool_())
+    )
 
 
 def _as_frame(table: pa.Table) -> pd.DataFrame:

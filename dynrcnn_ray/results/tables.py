@@ -58,10 +58,10 @@ def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns `row`; `name`, the row's name; one a label; `source` ("measured", or "reported" for a row that names no
-        trial); `status` ("finished" if any seed has finished, else "failed" if any has failed, else "missing"; or
-        "reported"); `n` (finished seeds) and `n_planned`. For each metric M, in percent: `M` (mean over the finished
-        seeds), `M_std` (sample standard deviation, null for fewer than two), `M_paper`, `M_minus_paper`. Then `COURSE`,
-        and for each column D of `DRIFT` that the plan asks for: `D` and `D_std`.
+        trial); `status` ("finished" if any seed has finished, else "running" if any runs, else "failed" if any has
+        failed, else "missing"; or "reported"); `n` (finished seeds) and `n_planned`. For each metric M, in percent:
+        `M` (mean over the finished seeds), `M_std` (sample standard deviation, null for fewer than two), `M_paper`,
+        `M_minus_paper`. Then `COURSE`, and for each column D of `DRIFT` that the plan asks for: `D` and `D_std`.
 
         If the plan has a baseline, also `delta_n`, the seeds that both the row and its baseline have finished, and for
         each metric M, in percent: `delta_M`, the mean over those seeds of the row's M minus the baseline's;
@@ -118,14 +118,15 @@ def _table_row(
 ) -> dict[str, Any]:
     labels: Mapping[str, str] = dict(lines[0]["labels"])
     planned = [line["trial_id"] for line in lines if isinstance(line["trial_id"], str)]
-    is_known = any(trial_id in results for trial_id in planned)
+    known = {results[trial_id]["status"] for trial_id in planned if trial_id in results}
     finished = _finished(lines, results)
 
     row: dict[str, Any] = {"row": lines[0]["row"]}
     row["name"] = name
     row |= {column: labels.get(column, "") for column in label_columns(plan)}
     row["source"] = "measured" if planned else "reported"
-    row["status"] = "finished" if finished else "failed" if is_known else "missing" if planned else "reported"
+    states = ("finished", "running", "failed")
+    row["status"] = next((state for state in states if state in known), "missing" if planned else "reported")
     row["n"] = len(finished)
     row["n_planned"] = len(planned)
     for metric in metric_columns(plan):

@@ -37,8 +37,18 @@ class Head:
 
 
 @contextlib.contextmanager
-def ray_head(home: Path, *options: str, port: int | None = None, **environment: str) -> Iterator[Head]:
-    """Start a head with token authentication and end it, as a user's `ray start --head` with `HOME` elsewhere."""
+def ray_head(
+    home: Path, *options: str, port: int | None = None, has_jobs: bool = True, **environment: str
+) -> Iterator[Head]:
+    """Start a head with token authentication and end it, as a user's `ray start --head` with `HOME` elsewhere.
+
+    Args:
+        home: its home folder.
+        options: further ones of `ray start`.
+        port: its port; None: a free one.
+        has_jobs: whether it has a dashboard and a job server, whose dozen processes take seconds to start.
+        environment: further variables.
+    """
     folder = tempfile.mkdtemp(prefix="ray_", dir="/tmp")  # Ray's socket paths must be short.
     outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     # The first of PATH is what activating the virtual environment puts there: a job's `python` is looked for in it.
@@ -52,6 +62,7 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
         "--min-worker-port=0",
         "--max-worker-port=0",
         f"--dashboard-port={dashboard}",
+        f"--include-dashboard={has_jobs}",
         *options,
     ]
     command += [f"--{name}={free_port()}" for name in (*_AGENT_PORTS, "ray-client-server-port")]
@@ -59,7 +70,9 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
     with log.open("w") as out:
         head = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        _wait_until_it_listens(dashboard, head, log)
+        _wait_until_it_runs(head, log)
+        if has_jobs:
+            _wait_until_it_listens(dashboard, head, log)
         yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", env, folder)
     finally:
         head.send_signal(signal.SIGTERM)
@@ -73,9 +86,20 @@ def ray_head(home: Path, *options: str, port: int | None = None, **environment: 
 
 
 @contextlib.contextmanager
-def ray_node(head: Head, folder: Path, **environment: str) -> Iterator[subprocess.Popen]:
-    """Start a node of one core beside a head, and end it; its processes are descendants of what is yielded."""
-    command = [RAY, "start", f"--address={head.address}", "--block", "--disable-usage-stats", "--num-cpus=1"]
+def ray_node(
+    head: Head, folder: Path, *, private: Path | None = None, **environment: str
+) -> Iterator[subprocess.Popen]:
+    """Start a node of one core beside a head, and end it; its processes are descendants of what is yielded.
+
+    Args:
+        head: the cluster's head.
+        folder: of its log.
+        private: a folder that is an empty disk of the node's own, as on another machine; this takes root.
+        environment: further variables.
+    """
+    mount = 'mount -t tmpfs none "$0" && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mount, str(private)] if private else []
+    command += [RAY, "start", f"--address={head.address}", "--block", "--disable-usage-stats", "--num-cpus=1"]
     command += ["--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0"]
     command += ["--object-store-memory=100000000"]
     command += [f"--{name}={free_port()}" for name in _AGENT_PORTS]
@@ -85,11 +109,7 @@ def ray_node(head: Head, folder: Path, **environment: str) -> Iterator[subproces
             command, env=head.environment | environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        for _ in range(240):
-            assert node.poll() is None, log.read_text()
-            if "Ray runtime started" in log.read_text():
-                break
-            time.sleep(0.5)
+        _wait_until_it_runs(node, log)
         yield node
     finally:
         node.send_signal(signal.SIGTERM)
@@ -114,6 +134,15 @@ def processes_with(text: str) -> list[int]:
             if int(process.name) != os.getpid() and text.encode() in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
     return found
+
+
+def _wait_until_it_runs(started: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        assert started.poll() is None, log.read_text()
+        if "Ray runtime started" in log.read_text():
+            return
+        time.sleep(0.5)
+    raise AssertionError(log.read_text())
 
 
 def _wait_until_it_listens(port: int, head: subprocess.Popen, log: Path) -> None:

@@ -18,7 +18,8 @@ _OF_THE_TRAINING = ["trial_id", "status", "AP", "AP50", "AP75", "AP90", "final_T
 
 def deaths(at: str, who: str, marker: Path) -> dict[str, str]:
     """The environment in which a process dies at a moment, once the marker holds a process id (see `deaths/`)."""
-    return {"PYTHONPATH": str(_DEATHS), "DIE_AT": at, "DIE_WITH": who, "DIE_MARKER": str(marker)}
+    path = os.pathsep.join(filter(None, [str(_DEATHS), os.environ.get("PYTHONPATH")]))
+    return {"PYTHONPATH": path, "DIE_AT": at, "DIE_WITH": who, "DIE_MARKER": str(marker)}
 
 
 def start_command(

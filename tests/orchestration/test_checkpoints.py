@@ -71,6 +71,48 @@ def test_a_damaged_checkpoint_is_passed_over(folder: CheckpointFolder, damage: s
         folder.require_newest(CPU)
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: x")]
+)
+def test_a_lack_of_memory_is_no_damage(folder: CheckpointFolder, error: Exception, monkeypatch: pytest.MonkeyPatch):
+    """The run would go on from an older state, or from none, without need."""
+    save(folder, 5, 10)
+
+    def load(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(type(error)):
+        folder.newest(CPU)
+
+
+def test_a_file_that_may_not_be_read_is_no_damage(folder: CheckpointFolder):
+    save(folder, 5, 10)
+
+    class Forbidding:
+        def __getattr__(self, name: str) -> object:
+            return getattr(folder.files.filesystem, name)
+
+        def open_input_file(self, path: str) -> None:
+            raise PermissionError(13, "Permission denied", path)
+
+    forbidden = CheckpointFolder(StoreFiles(Forbidding(), folder.files.root, ""), "abc")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(StoreError, match=r"step_00000010.pt cannot be read: .*Permission denied"):
+        forbidden.newest(CPU)
+
+
+def test_a_lack_of_memory_does_not_make_a_checkpoint_foreign(smoke: TrialConfig, monkeypatch: pytest.MonkeyPatch):
+    state = build_training_state(smoke, 3, Worker())
+    checkpoint = state.state_dict()
+
+    def load(content: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(state.optimizer, "load_state_dict", load)
+    with pytest.raises(torch.OutOfMemoryError):
+        state.load_state_dict(checkpoint)
+
+
 class Evil:
     def __reduce__(self):
         return os.system, ("touch /tmp/dynrcnn_ray_evil",)

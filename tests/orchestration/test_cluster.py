@@ -7,21 +7,28 @@ wheel does not hold.
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import ray.util
 import yaml
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from dynrcnn_ray.results.store import ResultStore
 from tests.cluster.ray_head import Head, free_port, ray_head
 from tests.orchestration.commands import run_command
+from tests.orchestration.s3_server import Server, s3_server
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def autoscaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+def server() -> Iterator[Server]:
+    with s3_server() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def autoscaled(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Head]:
     """A head without a core for workers, and up to two nodes of one core that are not there yet."""
     home, port = tmp_path_factory.mktemp("home"), free_port()
     cluster = {
@@ -89,12 +96,22 @@ def test_a_second_cluster_beside_one_is_refused(autoscaled: Head, tmp_path: Path
     assert f"{address}: set RAY_ADDRESS=auto to use it, or RAY_ADDRESS=local to start another one beside it" in out
 
 
-def test_a_grid_runs_on_nodes_that_were_not_there(autoscaled: Head, tmp_path: Path):
-    arguments = ["table3", "--scale", "smoke", "--train.steps", "4", "--storage", str(tmp_path)]
-    code, out = run(autoscaled, *arguments)
+def test_a_disk_of_the_head_alone_is_refused_while_there_are_no_other_nodes(autoscaled: Head, tmp_path: Path):
+    code, out = run(autoscaled, "train", "--scale", "smoke", "--storage", str(tmp_path))
+    assert code == 2, out
+    assert f"error: storage {tmp_path}: is a " in out
+    assert (
+        "of this machine alone, which the nodes that the autoscaler may start would not see; use --storage "
+        "s3://bucket/folder, or a mount that all nodes share"
+    ) in out
+
+
+def test_a_grid_runs_on_nodes_that_were_not_there(autoscaled: Head, server: Server):
+    uri = server.uri("autoscaled")
+    code, out = run(autoscaled, "table3", "--scale", "smoke", "--train.steps", "4", "--storage", uri)
     assert code == 0, out
-    trials = pd.read_parquet(tmp_path / "trials")
-    assert list(trials["status"]) == ["finished"] * 4
+    assert list(ResultStore.open(uri).trials()["status"]) == ["finished"] * 4
+    assert not server.keys("autoscaled/.probe/")
     # Two nodes, so two trials at once: the second starts before the first is done.
     events = [line for line in out.splitlines() if " starts:" in line or line.endswith(" done")]
     assert [" starts:" in line for line in events[:2]] == [True, True]

@@ -120,7 +120,7 @@ def test_two_workers_train_one_trial(store_of_two_workers):
     storage, out = store_of_two_workers
     assert "step 10/10" in out
     (trial,) = ResultStore.open(storage).trials().to_dict("records")
-    assert trial["num_workers"] == 2
+    assert trial["num_workers"] == trial["workers_at_end"] == 2
     assert trial["status"] == "finished"
     assert trial["segm_AP"] >= 0
     assert "segm_AP50" in out
@@ -152,13 +152,17 @@ def test_a_trained_trial_is_evaluated_on_any_split(store_of_two_workers, cache_h
 
 
 def test_a_trial_that_fails_is_recorded_with_its_reason(cache_home: Path, tmp_path: Path):
-    arguments = ["--scale", "smoke", "--train.learning-rate", "1e8", "--storage", str(tmp_path)]
+    arguments = ["--scale", "smoke", "--train.learning-rate", "1e8", "--run.log-every", "1", "--storage", str(tmp_path)]
     code, out = run_command(cache_home, "train", *arguments)
     assert code == 1
     assert "failed: TrainingDivergedError: the loss is not finite at step 2" in out
     (trial,) = ResultStore.open(tmp_path).trials().to_dict("records")
     assert trial["status"] == "failed"
     assert "not finite" in trial["error"]
+    assert "in _check_finite" in trial["traceback"]
+    # What led there.
+    assert ResultStore.open(tmp_path).dynamics([trial["trial_id"]])["step"].tolist() == [1]
+    assert not list((tmp_path / "running").iterdir())
 
 
 def test_a_cluster_that_is_too_small_is_refused(cache_home: Path, tmp_path: Path):

@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import boto3
 import pandas as pd
 import pyarrow.dataset as ds
 import pytest
 from moto.s3.exceptions import S3AccessDeniedError
 from moto.s3.models import S3Backend
-from moto.server import ThreadedMotoServer
 
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
 from experiments.main import main
 from tests.cluster.ray_head import processes_with
 from tests.orchestration.commands import REPOSITORY, start_command
+from tests.orchestration.s3_server import Server, s3_server
 
 PART = 10 * 1024 * 1024
 """Bytes of one part of an upload, as pyarrow cuts it."""
@@ -32,39 +31,10 @@ PART = 10 * 1024 * 1024
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-@dataclass(frozen=True)
-class Server:
-    """An S3 server with one empty bucket."""
-
-    endpoint: str
-    client: Any
-
-    def uri(self, prefix: str) -> str:
-        return f"s3://bucket/{prefix}?endpoint_override={self.endpoint}&region=us-east-1"
-
-    def keys(self, prefix: str) -> set[str]:
-        """Objects below a prefix, without the empty ones that stand for folders."""
-        found = self.client.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])
-        return {each["Key"] for each in found if not each["Key"].endswith("/")}
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A server on a free port, and keys of no account."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        moto_server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-        moto_server.start()
-        _, port = moto_server.get_host_and_port()
-        endpoint = f"http://127.0.0.1:{port}"
-        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-        client.create_bucket(Bucket="bucket")
-        yield Server(endpoint, client)
-        moto_server.stop()
+    with s3_server() as started:
+        yield started
 
 
 def instead_of(method: str, act: Callable[..., Any]) -> Any:

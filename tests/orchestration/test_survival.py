@@ -76,7 +76,8 @@ def test_one_trial_out_of_memory_does_not_stop_the_others(cache_home: Path, tmp_
     assert code == 1, out
     trials = command.trials().set_index("seed")
     assert trials["status"].to_dict() == {0: "finished", 1: "failed", 2: "finished"}
-    assert trials.loc[1, "error"] == "MemoryError"
+    assert trials.loc[1, "error"].startswith("MemoryError; lower --run.loader-workers")
+    assert "in detect_or_fail" in trials.loc[1, "traceback"]
     assert trials.loc[1, "last_good_step"] == 4
 
 

@@ -55,7 +55,7 @@ class Page(HTMLParser):
 def page_of(store: ResultStore) -> Page:
     for name in store.experiments():
         draw_report(store, name)
-    return Page(Path(draw_html_report(store, store.trials())).read_text())
+    return Page(Path(draw_html_report(store, read_trials(store))).read_text())
 
 
 def without_clock(page: str) -> str:
@@ -123,12 +123,34 @@ def test_detections_are_drawn_over_the_image(table3_store: ResultStore, make_tri
 
 def test_a_failed_trial_shows_its_reason_and_no_markup_of_its_own(store: ResultStore, table3_store, make_trial):
     store.write_trial(
-        make_trial("row1seed0", status="failed", error="<script>alert(1)</script> at step 5", last_good_step=4)
+        make_trial(
+            "row1seed0",
+            status="failed",
+            error="<script>alert(1)</script> at step 5",
+            traceback="Traceback (most recent call last):\n  File <x>",
+            last_good_step=4,
+        )
     )
     page = page_of(store)
+    assert "File <x>" in page.text
     assert "<script>alert(1)</script> at step 5" in page.text
     assert "script" not in page.tags
     assert "last good step" in page.text
+
+
+def test_a_trial_that_runs_shows_where_it_stands_and_its_curves(store: ResultStore, table3_store, make_trial):
+    """A row of it is in no table yet; the next drawing has it."""
+    (Path(store.files.root) / "trials" / "row3seed0.parquet").unlink()
+    store.write_running(make_trial("row3seed0", status="running", last_good_step=400, AP=None, steps=600))
+    page = page_of(store)
+    assert "11 finished trials, 0 failed, 1 running" in page.text
+    assert "running, checkpoint at step 400 of 600, written 2025-01-01 00:00 UTC" in page.text
+    assert page.text.count("beta_now (normalised offset)") == 12
+
+
+def test_a_trial_that_ended_with_fewer_workers_says_so(store: ResultStore, table3_store, make_trial):
+    store.write_trial(make_trial("row1seed0", num_workers=8, workers_at_end=7))
+    assert "workers: 8, at the end 7" in page_of(store).text
 
 
 def test_an_update_that_had_nothing_to_measure_is_explained(store: ResultStore, table3_store, make_trial):

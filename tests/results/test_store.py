@@ -68,6 +68,27 @@ def test_only_finished_trials_count_and_a_new_run_replaces_a_failed_row(store, m
     assert len(store.trials()) == 2
 
 
+def test_a_trial_that_runs_is_known_until_its_row_is_written(store, make_trial):
+    store.write_trial(make_trial("a"))
+    store.write_trial(make_trial("again", status="failed", error="out of memory", AP=None))
+    for trial_id in ("again", "new"):
+        store.write_running(make_trial(trial_id, status="running", last_good_step=200, AP=None))
+
+    columns = ["trial_id", "status", "last_good_step"]
+    rows = store.trials_so_far(columns=columns).set_index("trial_id")
+    assert rows["status"].to_dict() == {"a": "finished", "again": "running", "new": "running"}
+    assert rows.loc["new", "last_good_step"] == 200
+    assert store.trials_so_far(["a", "new"], columns)["trial_id"].tolist() == ["a", "new"]
+    assert store.trial_ids() == ["a", "again"]
+    assert store.finished_trials() == {"a"}
+
+    store.write_trial(make_trial("new"))
+    assert store.trials_so_far(["new"], columns)["status"].tolist() == ["finished"]
+    # As a process that is killed between the two leaves it.
+    store.write_running(make_trial("new", status="running"))
+    assert store.trials_so_far(["new"], columns)["status"].tolist() == ["finished"]
+
+
 def test_plain_pandas_reads_the_whole_folder(store, tmp_path, make_trial):
     store.write_trial(make_trial("a"))
     store.write_trial(make_trial("b", AP=None))

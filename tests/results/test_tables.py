@@ -76,6 +76,13 @@ def test_failed_and_missing_rows_show_no_numbers(plan, trials):
     assert table["AP_paper"].tolist() == [37.0, 38.0, 38.2, 38.9]
 
 
+def test_a_row_of_which_a_seed_runs_is_running(plan, trials):
+    running = with_status(with_status(trials, 1, "failed"), 1, "running", seeds=(1,))
+    table = build_table(plan, with_status(running, 2, "running", seeds=(1, 2)))
+    assert table["status"].tolist() == ["finished", "running", "finished", "finished"]
+    assert table["n"].tolist() == [3, 0, 1, 3]
+
+
 def test_a_table_before_its_first_trial(plan, trials):
     table = build_table(plan, trials.iloc[:0])
 

@@ -29,7 +29,7 @@ _OF_THE_PAGE = ("scale", "git_commit", "steps", "config")
 
 
 def read_trials(store: ResultStore) -> pd.DataFrame:
-    """All trials of a store, with what its tables and its page show of them.
+    """All trials of a store, also those that run, with what its tables and its page show of them.
 
     Returns:
         Rows as in `schemas.TRIALS`; of very many trials only the fields that are shown.
@@ -38,13 +38,13 @@ def read_trials(store: ResultStore) -> pd.DataFrame:
         StoreError: the store cannot be read.
     """
     if len(store.trial_ids()) <= MOST_WITH_DETAILS:
-        return store.trials()
+        return store.trials_so_far()
     shown = {*COMPACT, *_OF_THE_PAGE}
     for name in store.experiments():
         plan = store.plan(name)
         if plan is not None and len(plan):
             shown.update(trial_columns(plan))
-    return store.trials(columns=[name for name in TRIALS.names if name in shown])
+    return store.trials_so_far(columns=[name for name in TRIALS.names if name in shown])
 
 
 def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
@@ -89,7 +89,8 @@ def _page(sections: dict[str, str], trials: pd.DataFrame) -> str:
     counts = trials["status"].value_counts()
     commits = ", ".join(sorted(set(trials["git_commit"].dropna()))) or "unknown"
     summary = (
-        f"{counts.get('finished', 0)} finished trials, {counts.get('failed', 0)} failed; scale "
+        f"{counts.get('finished', 0)} finished trials, {counts.get('failed', 0)} failed, "
+        f"{counts.get('running', 0)} running; scale "
         f"{', '.join(sorted(set(trials['scale']))) or 'none'}; made by commit {commits}; drawn "
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     )

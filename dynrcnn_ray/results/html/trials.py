@@ -46,27 +46,49 @@ def _compact(trials: pd.DataFrame) -> str:
 
 
 def _details(row: dict[Any, Any], course: pd.DataFrame | None, belongs_to: Sequence[str]) -> str:
-    finished = row["status"] == "finished"
-    state = f"AP {_shown(row['AP'])}" if finished else '<span class="failed">failed</span>'
+    finished, running = row["status"] == "finished", row["status"] == "running"
+    written_at = f"{row['finished_at']:%Y-%m-%d %H:%M} UTC"
+    state = f"AP {_shown(row['AP'])}" if finished else f'<span class="failed">{escape(row["status"])}</span>'
+    if running:
+        state = f"running, checkpoint at step {_step(row)} of {_shown(row['steps'])}, written {written_at}"
     summary = f"{escape(row['setting'])}, seed {row['seed']} · {state} · <code>{escape(row['trial_id'])}</code>"
     facts: dict[str, str] = {"rows": "; ".join(belongs_to) or "no table of this store"}
     if finished:
         facts["metrics"] = ", ".join(f"{name} {_shown(row[name])}" for name in METRICS)
     else:
-        facts["reason"] = str(row["error"])
-        facts["last good step"] = _shown(row["last_good_step"])
+        facts["last good step"] = _step(row)
+        if not running:
+            facts["reason"] = str(row["error"])
     facts["times"] = ", ".join(f"{name.removesuffix('_seconds')} {_shown(row[name])} s" for name in _SECONDS)
-    facts["speed"] = f"{_shown(row['train_images_per_second'])} images/s, workers: {row['num_workers']}"
+    facts["speed"] = f"{_shown(row['train_images_per_second'])} images/s, workers: {_workers(row)}"
     facts["ran on"] = str(row["hardware"] or "unknown")
     facts["commit"] = str(row["git_commit"] or "unknown")
     facts["packages"] = ", ".join(f"{name} {version}" for name, version in (row["packages"] or {}).items())
-    facts["finished at"] = f"{row['finished_at']:%Y-%m-%d %H:%M} UTC"
+    facts["last written at" if running else "finished at"] = written_at
     table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in facts.items())
     charts = "" if course is None else f'<div class="charts">{_charts(course)}</div>'
-    config = f"<details><summary>Configuration</summary><pre>{escape(row['config'])}</pre></details>"
+    trace = _folded("Traceback", row["traceback"]) if isinstance(row["traceback"], str) else ""
+    config = _folded("Configuration", row["config"])
     return (
         f'<details class="trial" id="trial-{escape(row["trial_id"])}"><summary>{summary}</summary>'
-        f'<table class="facts">{table}</table>{charts}{config}</details>'
+        f'<table class="facts">{table}</table>{charts}{trace}{config}</details>'
+    )
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary><pre>{escape(text)}</pre></details>"
+
+
+def _step(row: dict[Any, Any]) -> str:
+    """The step of the newest checkpoint; a column in which some have none holds floats."""
+    step = row["last_good_step"]
+    return "-" if pd.isna(step) else str(int(step))
+
+
+def _workers(row: dict[Any, Any]) -> str:
+    at_end = row["workers_at_end"]
+    return f"{row['num_workers']}" + (
+        "" if pd.isna(at_end) or at_end == row["num_workers"] else f", at the end {int(at_end)}"
     )
 
 

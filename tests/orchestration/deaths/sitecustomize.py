@@ -123,12 +123,31 @@ def out_of_memory(trial) -> None:
     trial.detect_all = detect_or_fail
 
 
+def slowly(training) -> None:
+    """No death: as long as the marker is there, a step takes half a second longer."""
+    seed_step = training.seed_step
+
+    def seed_slowly(seed, step, rank):
+        if Path(os.environ["DIE_MARKER"]).exists():
+            time.sleep(0.5)
+        seed_step(seed, step, rank)
+
+    training.seed_step = seed_slowly
+
+
+def at_every_start(worker) -> None:
+    """Each worker process of Ray Train, as soon as it is asked for anything."""
+    worker.RayTrainWorker.get_metadata = lambda self: os._exit(1)
+
+
 PATCHES = {
     "in_mid_interval": ("dynrcnn_ray.engine.training", in_mid_interval),
     "while_writing_a_checkpoint": ("dynrcnn_ray.orchestration.checkpoints", while_writing_a_checkpoint),
     "during_evaluation": ("dynrcnn_ray.engine.trial", during_evaluation),
     "before_the_trial": ("dynrcnn_ray.orchestration.driver", before_the_trial),
     "before_the_row": ("dynrcnn_ray.orchestration.driver", before_the_row),
+    "slowly": ("dynrcnn_ray.engine.training", slowly),
+    "at_every_start": ("ray.train.v2._internal.execution.worker_group.worker", at_every_start),
     "out_of_memory": ("dynrcnn_ray.engine.trial", out_of_memory),
 }
 

@@ -1,0 +1,56 @@
+"""Two workers whose nodes do not see the same storage: the first one's checkpoint is everyone's."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from dynrcnn_ray.engine.collectives import Worker, differences_of_workers
+from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
+from dynrcnn_ray.orchestration.worker import agreed_checkpoint
+from dynrcnn_ray.results.files import StoreFiles
+
+STATE = {"training_id": "abc", "step": 5, "model": {"weight": torch.arange(40.0)}}
+
+
+def worker_of_two(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    worker = Worker(rank, 2)
+    found = []
+    for storage in ("none", "some", "other"):
+        # Each has a disk of its own under the same name.
+        checkpoints = CheckpointFolder(StoreFiles.open(f"{folder}/disk{rank}/{storage}"), "abc")
+        found.append(agreed_checkpoint(checkpoints, worker))
+    found.append([differences_of_workers(1, worker), differences_of_workers(rank, worker)])
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_all_go_on_from_what_the_first_finds(tmp_path: Path):
+    """It has none, a damaged one beside a whole one, or one where only the second has a later one."""
+    first, second = (tmp_path / f"disk{rank}" for rank in (0, 1))
+    CheckpointFolder(StoreFiles.open(second / "none"), "abc").save(STATE, 8, is_best=False, keep=2)
+    some = CheckpointFolder(StoreFiles.open(first / "some"), "abc")
+    for step in (5, 10):
+        some.save(STATE, step, is_best=False, keep=2)
+    damaged = Path(some.described) / "step_00000010.pt"
+    damaged.write_bytes(b"half")
+    for disk, step in ((first, 5), (second, 8)):
+        CheckpointFolder(StoreFiles.open(disk / "other"), "abc").save(
+            STATE | {"step": step}, step, is_best=False, keep=2
+        )
+
+    mp.spawn(worker_of_two, args=(str(tmp_path),), nprocs=2)
+
+    results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for none, (state, notes), (other, _), differences in results:
+        assert none == (None, [])
+        assert state["step"] == other["step"] == 5
+        assert torch.equal(state["model"]["weight"], STATE["model"]["weight"])
+        # Every worker reports them: a report of some alone never ends.
+        assert notes == [f"{damaged} is damaged and passed over (BadZipFile)"]
+        assert differences == [{}, {0: 0, 1: 1}]
