@@ -67,10 +67,10 @@ class DataConfig:
     drop_invalid: bool = False
     """Leave out broken annotations and images, in training and evaluation, where a run would else be refused."""
     fingerprint: str = ""
-    """Identity of the annotations' content. Filled in before a run; leave it empty."""
+    """Identity of the content of annotations and images. Filled in before a run; leave it empty."""
     source_root: str = ""
-    """With `drop_invalid`: the data set's own folder; `root` is then a copy without the invalid parts. Filled in
-    before a run; leave it empty."""
+    """The data set's own folder where `root` is a copy, with annotations that had to be converted, or without invalid
+    ones. Filled in before a run; leave it empty."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
 
 

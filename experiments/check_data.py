@@ -65,12 +65,10 @@ def run_check_data(arguments: Sequence[str]) -> int:
 
 def summary(split: str, checked: "CheckedSplit") -> str:
     """What the usable part of a split holds."""
-    assert checked.content is not None
-    counts = checked.objects_per_image()
+    counts = checked.objects_per_image
     median, most_have, most = np.percentile(counts, [50, 90, 100]).round().astype(int).tolist()
-    annotations = checked.content["annotations"]
-    crowds = sum(bool(annotations[row].get("iscrowd", 0)) for row in checked.annotation_rows.tolist())
-    ids = [category["id"] for category in checked.content["categories"]]
+    crowds = int(checked.crowds().sum())
+    ids = [category["id"] for category in checked.categories]
     holes = " (their ids have holes, which is fine)" if max(ids) - min(ids) >= len(ids) else ""
     return (
         f"{split}: {len(counts)} images, {counts.sum()} objects, {crowds} crowds, {len(ids)} categories{holes}\n"
@@ -81,7 +79,7 @@ def summary(split: str, checked: "CheckedSplit") -> str:
 
 def advice(checked: "CheckedSplit", config: TrialConfig) -> list[str]:
     """Lines on K_beta and K_I where most training images hold that many objects: see README, On your own data."""
-    counts = checked.objects_per_image()
+    counts = checked.objects_per_image
     ranks = (
         ("K_beta", config.beta_top_k, "beta-top-k", "beta_now is kept as it was"),
         ("K_I", config.iou_top_k, "iou-top-k", "T_now follows the ground truths alone"),

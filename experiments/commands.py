@@ -317,7 +317,7 @@ def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int])
         found = fingerprint(base.data, include_masks=base.model.has_masks)
         base = dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=found))
     except DataError as error:
-        print(f"The data are not here, so the trial ids are not final: {error}")
+        print(f"The data cannot be used, so the trial ids are not final: {error}")
     trials = experiment.trials(base, seeds)
     print(f"{experiment.name}, scale {base.scale}: {len(experiment.rows(base))} rows, {len(trials)} distinct trials")
     for trial_id, (setting, config) in trials.items():

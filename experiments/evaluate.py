@@ -22,6 +22,14 @@ from experiments.options import StoreOptions, parse, storage_location
 
 
 @dataclass(frozen=True)
+class EvaluatedData:
+    """How to take the split's data."""
+
+    drop_invalid: bool = False
+    """Leave out broken annotations and images, where the split would else be refused."""
+
+
+@dataclass(frozen=True)
 class EvaluateOptions(StoreOptions):
     """Options of the command `evaluate`. The sections test and run start from the trial's own."""
 
@@ -37,6 +45,7 @@ class EvaluateOptions(StoreOptions):
     """Folder of the results file."""
     test: TestConfig = field(default_factory=TestConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    data: EvaluatedData = field(default_factory=EvaluatedData)
 
 
 def evaluate_trial(arguments: Sequence[str]) -> int:
@@ -57,24 +66,32 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
     options = parse(
         EvaluateOptions, arguments, command="evaluate", default=EvaluateOptions(test=config.test, run=config.run)
     )
-    config_root, trained_with = config.data.root, config.test
+    trained_with = config.test
     # Tested in another way it is another trial, with an id and results of its own.
     is_same = options.test == trained_with
     name = options.trial if is_same else dataclasses.replace(config, test=options.test).trial_id
-    data = dataclasses.replace(config.data, root=options.data_root or config.data.root)
-    config = validate(dataclasses.replace(config, data=data, test=options.test, run=options.run))
+    config = validate(dataclasses.replace(config, test=options.test, run=options.run))
+    data = config.data
 
+    from dynrcnn_ray.data.annotations import annotation_path
     from dynrcnn_ray.data.coco import CocoDataset, DataError
-    from dynrcnn_ray.data.prepare import prepare_data, require_split
+    from dynrcnn_ray.data.prepare import own_folder, prepare_data, prepare_split
     from dynrcnn_ray.evaluation.results_file import check_results
 
     split = options.split or data.val_split
-    if data.root == config_root:
-        prepare_data(data, include_masks=config.model.has_masks)
-    if data.root != config_root or split != data.val_split:
-        require_split(data.root, split, include_masks=config.model.has_masks)
-    dataset = CocoDataset(data.root, split)
-    trained_on = CocoDataset(config_root, data.val_split)
+    masks = config.model.has_masks
+    if options.data_root or options.data.drop_invalid or split != data.val_split:
+        is_there = annotation_path(data.root, data.val_split).is_file()
+        trained_root = data.root if is_there else prepare_data(data, include_masks=masks).root
+        trained_on = CocoDataset(trained_root, data.val_split)
+        as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))
+        root = options.data_root or own_folder(data)
+        root = str(prepare_split(as_asked, root, split, include_masks=masks, classes=trained_on.category_ids))
+        dataset = CocoDataset(root, split)
+    else:
+        root = prepare_data(data, include_masks=masks).root
+        dataset = trained_on = CocoDataset(root, split)
+    config = dataclasses.replace(config, data=dataclasses.replace(data, root=root))
     if dataset.category_ids != trained_on.category_ids:
         raise DataError(
             f"{dataset.annotation_file}: its categories are not those of {trained_on.annotation_file}, with which the "
@@ -126,3 +143,9 @@ def _copy(store: ResultStore, results_file: str, file: Path) -> None:
     partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
     partial.write_bytes(content)
     partial.replace(file)
+
+
+def _long_side(config: TrialConfig) -> int:
+    """The lowest limit of the long side at which the network sees an image."""
+    sides = [config.data.long_side, config.test.multi_scale_long_side]
+    return min(sides) if config.test.multi_scale else sides[0]

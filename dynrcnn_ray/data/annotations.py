@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+LFS_POINTER = b"version https://git-lfs"
+"""How a file begins that Git LFS has not fetched."""
+
 
 class DataError(ValueError):
     """Data that cannot be used. Its text has one line a problem: the file, the ids or values, the remedy."""
@@ -40,12 +43,13 @@ def read_annotations(file: Path) -> dict[str, Any]:
             are empty.
     """
     try:
-        with _without_garbage_collection():
-            parsed = json.loads(file.read_bytes())
+        raw = file.read_bytes()
     except OSError as error:
         raise unreadable(file, error) from None
+    try:
+        parsed = _parsed(raw)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not valid JSON ({error}); it may be truncated, copy it again") from None
+        raise DataError(f"{file}: {_why_not_json(raw, error)}") from None
     if not isinstance(parsed, dict):
         raise DataError(f"{file}: holds a {type(parsed).__name__}, not an object; give COCO instance annotations")
     if is_unlabelled(file):
@@ -69,6 +73,26 @@ def is_of_the_machine(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
     return isinstance(error, MemoryError)
+
+
+def _parsed(text: bytes | str) -> Any:
+    with _without_garbage_collection():
+        return json.loads(text)
+
+
+def _why_not_json(raw: bytes, error: ValueError | RecursionError) -> str:
+    """What is wrong with a file that is no JSON, and what to do."""
+    if not raw.strip():
+        return "not valid JSON, the file is empty; copy it again"
+    if raw.startswith(LFS_POINTER):
+        return "not valid JSON but a pointer of Git LFS; fetch the file with `git lfs pull`"
+    if isinstance(error, UnicodeDecodeError):
+        with contextlib.suppress(ValueError, RecursionError):
+            _parsed(raw.decode("latin-1"))
+            return f"not in UTF-8 (byte 0x{raw[error.start]:02x} at position {error.start}); save it as UTF-8"
+    if isinstance(error, json.JSONDecodeError) and not raw.rstrip().endswith((b"}", b"]")):
+        return f"not valid JSON ({error}); it may be truncated, copy it again"
+    return f"not valid JSON ({error}); correct it or copy it again"
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Whether polygons and run lengths can be drawn, decided before pycocotools sees them.
+"""Whether masks can be drawn, decided before pycocotools sees them; it matters for models with masks alone.
 
 pycocotools is C: garbage makes it allocate gigabytes, draw something else, or take the process down.
 """
@@ -11,9 +11,73 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynrcnn_ray.data.findings import CORRECT_OR_DROP, Records, shown
+from dynrcnn_ray.data.values import is_missing
+
 _CHUNK = 20_000
 # A compressed run length has 5 bits a character, offset by 48; 32 bits and a sign fit in 7.
 _FIRST_CHARACTER, _CONTINUES, _SIGN, _MOST_CHARACTERS = 48, 32, 16, 7
+
+
+def check_masks(annotations: Records, sizes: NDArray[np.int64], *, evaluated: bool) -> None:
+    """Check every object's segmentation; pieces of one that cannot be drawn are left out, the others used.
+
+    Args:
+        annotations: With images that can be used.
+        sizes: Width and height of each one's image, `[n, 2]`.
+        evaluated: Crowds need a mask too: training leaves them out, evaluation does not.
+    """
+    needed = np.array([evaluated or not record.get("iscrowd", 0) for record in annotations.left], dtype=bool)
+    absent = np.array([_is_absent(segmentation) for segmentation in annotations.column("segmentation")], dtype=bool)
+    problem = "no segmentation, which Mask R-CNN needs for every object"
+    annotations.refuse(needed & absent, problem, CORRECT_OR_DROP)
+    sizes = sizes[~(needed & absent)]
+    problems = _mend_polygons(annotations, sizes)
+    for row, value in enumerate(annotations.column("segmentation")):
+        if type(value) is dict and value:
+            if problem := broken_run_lengths(value, *sizes[row].tolist()):
+                problems[row] = problem
+        elif type(value) is not list and not _is_absent(value):
+            problems[row] = shown(value)
+    broken = np.zeros(len(annotations.left), dtype=bool)
+    broken[list(problems)] = True
+    problem = "segmentation is neither polygons nor an RLE mask"
+    annotations.refuse(broken, problem, CORRECT_OR_DROP, lambda row: problems[row])
+
+
+def _mend_polygons(annotations: Records, sizes: NDArray[np.int64]) -> dict[int, str]:
+    """Take one flat polygon for a list of one, and leave out pieces that cannot be drawn where others can.
+
+    Returns:
+        What is wrong with the others, by position.
+    """
+    segmentations = annotations.column("segmentation")
+    polygons = [row for row, value in enumerate(segmentations) if type(value) is list and not _is_absent(value)]
+    broken = broken_polygons([segmentations[row] for row in polygons], sizes[polygons])
+    problems = {polygons[at]: problem for at, problem in broken.items()}
+    flat, pieces = {}, {}
+    for row in problems:
+        value, size = segmentations[row], sizes[row : row + 1]
+        if not _problem_of_polygons([[value]], size):
+            flat[row] = [value]
+        elif good := [piece for piece in value if not _problem_of_polygons([[piece]], size)]:
+            pieces[row] = good
+    for found, problem, remedy in (
+        (flat, "segmentation is one polygon, not a list of polygons", "taken as a list of one"),
+        (pieces, "pieces of a segmentation that are no polygons", "left out, the object's other pieces are used"),
+    ):
+        which = np.zeros(len(segmentations), dtype=bool)
+        which[list(found)] = True
+        annotations.note(which, problem, remedy)
+        annotations.change("segmentation", found)
+    return {row: problem for row, problem in problems.items() if row not in flat and row not in pieces}
+
+
+def _is_absent(segmentation: Any) -> bool:
+    """Whether there is no mask: also a list of empty polygons is none."""
+    if type(segmentation) is list:
+        return not any(segmentation) if all(type(piece) is list for piece in segmentation) else False
+    return is_missing(segmentation) or segmentation == {}
 
 
 def broken_polygons(segmentations: Sequence[list[Any]], sizes: NDArray[np.int64]) -> dict[int, str]:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pycocotools import mask as mask_utils
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -24,7 +23,9 @@ from dynrcnn_ray.data.annotations import (
     read_annotations,
     unreadable,
 )
-from dynrcnn_ray.data.check import check_annotations, clipped_xyxy, has_extent
+from dynrcnn_ray.data.check import Demands, check_annotations
+from dynrcnn_ray.data.check_boxes import clipped_xyxy, has_extent
+from dynrcnn_ray.data.orientation import WrongSizeError, read_pixels
 from dynrcnn_ray.data.pack import SplitContent, shared_content
 
 Target = dict[str, Any]
@@ -134,9 +135,14 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
     def _load_image(self, index: int) -> Tensor:
         file = self._image_folder / self.file_names[index]
         image_id = self.image_ids[index]
+        width, height = self.sizes[index].tolist()
         try:
-            with Image.open(file) as opened:
-                pixels = np.array(opened.convert("RGB"))
+            pixels = read_pixels(file, width, height)
+        except WrongSizeError as error:
+            raise DataError(
+                f"{file}: image {image_id} is {error} pixels, but {self.annotation_file.name} says {width}x{height}; "
+                "correct one of them"
+            ) from None
         except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
             if is_of_the_machine(error):
                 raise
@@ -145,12 +151,6 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
                 f"{file}: image {image_id} cannot be read ({reason}); "
                 f"restore the file or drop the image from {self.annotation_file.name}"
             ) from None
-        width, height = self.sizes[index].tolist()
-        if pixels.shape[:2] != (height, width):
-            raise DataError(
-                f"{file}: image {image_id} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but "
-                f"{self.annotation_file.name} says {width}x{height}; correct one of them"
-            )
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
@@ -170,21 +170,21 @@ def _read(file: Path, *, include_masks: bool) -> SplitContent:
         DataError: they cannot be used.
     """
     parsed = read_annotations(file)
-    checked = check_annotations(file, parsed, include_masks=include_masks)
+    checked = check_annotations(file, parsed, Demands(masks=include_masks))
     if checked.errors:
         raise DataError("\n".join(map(str, checked.errors)))
-    categories = sorted(parsed["categories"], key=lambda category: category["id"])
+    categories = sorted(checked.categories, key=lambda category: category["id"])
     category_ids: list[int] = [category["id"] for category in categories]
-    image_ids: list[int] = [image["id"] for image in parsed["images"]]
-    sizes = np.array([(image["width"], image["height"]) for image in parsed["images"]], dtype=np.int64)
+    image_ids: list[int] = [image["id"] for image in checked.images]
+    sizes = np.array([(image["width"], image["height"]) for image in checked.images], dtype=np.int64)
 
-    objects = [record for record in parsed["annotations"] if not record.get("iscrowd", 0)]
+    objects = [record for record in checked.annotations if not record.get("iscrowd", 0)]
     image_of_object = _positions(objects, "image_id", image_ids)
     labels = _positions(objects, "category_id", category_ids) + 1
     xywh = np.array([record["bbox"] for record in objects], dtype=np.float64).reshape(-1, 4)
     boxes = clipped_xyxy(xywh, sizes[image_of_object])
 
-    drawable = has_extent(boxes).nonzero()[0]
+    drawable = has_extent(boxes, sizes[image_of_object]).nonzero()[0]
     kept = drawable[np.argsort(image_of_object[drawable], kind="stable")]
     masks: list[bytes] = []
     if include_masks:
@@ -193,7 +193,7 @@ def _read(file: Path, *, include_masks: bool) -> SplitContent:
         class_names=[category["name"] for category in categories],
         category_ids=category_ids,
         image_ids=image_ids,
-        file_names=[image["file_name"] for image in parsed["images"]],
+        file_names=[image["file_name"] for image in checked.images],
         sizes=sizes,
         boxes=boxes[kept],
         labels=labels[kept],

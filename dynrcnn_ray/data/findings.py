@@ -1,6 +1,7 @@
 """What a check has found, as lines for people, and the records that are left."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 
 _MOST_EXAMPLES = 5
 _LONGEST_VALUE = 60
+CORRECT_OR_DROP = "correct them, or leave them out with --data.drop-invalid"
 
 Kind = Literal["file", "category", "image", "annotation"]
+_PLURALS = {"category": "categories", "image": "images", "annotation": "annotations"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Finding:
         count: How many have it.
         examples: The first few: their ids and what they hold.
         is_error: Whether it must be dealt with; otherwise it is a note.
+        follows: Whether it only follows from the errors before it.
     """
 
     file: Path
@@ -35,6 +39,7 @@ class Finding:
     count: int = 1
     examples: tuple[str, ...] = ()
     is_error: bool = True
+    follows: bool = False
 
     @property
     def can_be_dropped(self) -> bool:
@@ -45,8 +50,7 @@ class Finding:
         """One line: file, problem, how many, the first ids, remedy."""
         if self.kind == "file":
             return f"{self.file}: {self.problem}; {self.remedy}"
-        plural = {"category": "categories"}.get(self.kind, f"{self.kind}s")
-        number = f"{self.count} {self.kind if self.count == 1 else plural}"
+        number = f"{self.count} {self.kind if self.count == 1 else _PLURALS[self.kind]}"
         more = ", ..." if self.count > len(self.examples) else ""
         return f"{self.file}: {self.problem}: {number} ({', '.join(self.examples)}{more}); {self.remedy}"
 
@@ -55,9 +59,10 @@ class Records:
     """The records of one list of an annotations file, less those that a finding has refused.
 
     Attributes:
-        left: The records that are left.
+        left: The records that are left. One that was changed is a copy: the file's content stays as it is.
         rows: Their positions in the list, int64 `[n]`.
         findings: What was refused or noted so far.
+        is_changed: Whether any record that is left differs from the file's.
     """
 
     def __init__(self, file: Path, kind: Kind, records: Sequence[Any]) -> None:
@@ -67,6 +72,8 @@ class Records:
         self.left = list(records)
         self.rows: NDArray[np.int64] = np.arange(len(self.left))
         self.findings: list[Finding] = []
+        self.is_changed = False
+        self._converted: dict[str, dict[int, str]] = {}
         self._columns: dict[str, list[Any]] = {}
 
     def column(self, key: str, default: Any = None) -> list[Any]:
@@ -90,7 +97,23 @@ class Records:
             self.findings.append(self._finding(bad, problem, remedy, value, is_error=True))
             self.keep(~bad)
 
-    def note(self, which: NDArray[np.bool_], problem: str, remedy: str, value: str | None = None) -> None:
+    def refuse_each(
+        self, problems: Sequence[str], remedy: str, value: str | Callable[[int], str] | None = None
+    ) -> None:
+        """Take out the records that have a problem; `problems` has one for each that is left, empty for none."""
+        left = np.array(problems, dtype=object)
+        for problem in dict.fromkeys(filter(None, problems)):
+            bad = left == problem
+            self.refuse(bad, problem, remedy, value)
+            left = left[~bad]
+
+    def note(
+        self,
+        which: NDArray[np.bool_],
+        problem: str,
+        remedy: str,
+        value: str | Callable[[int], str] | None = None,
+    ) -> None:
         """Mention records and leave them in."""
         if which.any():
             self.findings.append(self._finding(which, problem, remedy, value, is_error=False))
@@ -102,6 +125,47 @@ class Records:
         self._columns.clear()
         self.rows = self.rows[good]
         self.left = [self.left[row] for row in good.nonzero()[0].tolist()]
+
+    def change(self, key: str, values: Mapping[int, Any]) -> None:
+        """Give a field of some records, by their positions among those that are left, another value."""
+        for position, value in values.items():
+            self.left[position] = {**self.left[position], key: value}
+        if values:
+            self._columns.pop(key, None)
+            self.is_changed = True
+
+    def convert(self, key: str, types: Set[type], converted: Callable[[Any], Any], default: Any = None) -> None:
+        """Convert a field where its value has another type.
+
+        Args:
+            key: the field; records without it are left alone.
+            types: of values that stay as they are.
+            converted: gives the value in one of the types, or None where that would lose something.
+            default: as for `column`.
+        """
+        column = self.column(key, default)
+        if not set(map(type, column)) <= types:
+            self.convert_at([at for at, value in enumerate(column) if type(value) not in types], key, converted)
+
+    def convert_at(self, positions: Iterable[int], key: str, converted: Callable[[Any], Any]) -> None:
+        """Convert a field of some of the records that are left."""
+        found = {at: self.left[at][key] for at in positions if key in self.left[at]}
+        values = {at: value for at, old in found.items() if (value := converted(old)) is not None}
+        rows = self._converted.setdefault(key, {})
+        for at in values:
+            rows[int(self.rows[at])] = self._name(at) + ("" if key == "id" else f": {key} {shown(found[at])}")
+        self.change(key, values)
+
+    def note_conversions(self) -> None:
+        """Tell of all conversions so far, in one note."""
+        rows: dict[int, str] = {}
+        for of_field in self._converted.values():
+            rows = of_field | rows
+        if rows:
+            fields = ", ".join(key for key, of_field in self._converted.items() if of_field)
+            examples = tuple(itertools.islice(rows.values(), _MOST_EXAMPLES))
+            problem, remedy = f"values of another JSON type ({fields})", "read as what they stand for"
+            self.findings.append(Finding(self.file, self._kind, problem, remedy, len(rows), examples, is_error=False))
 
     def _finding(
         self,
@@ -115,21 +179,19 @@ class Records:
         positions = which.nonzero()[0].tolist()
         examples = []
         for position in positions[:_MOST_EXAMPLES]:
-            record = self.left[position]
-            if isinstance(record, dict) and "id" in record:
-                example = f"id {shown(record['id'])}"
-            else:
-                example = f"{self._list_name}[{self.rows[position]}]"
+            example = self._name(position)
             if isinstance(value, str):
-                example += f": {value} {shown(record.get(value))}"
+                example += f": {value} {shown(self.left[position].get(value))}"
             elif value is not None:
                 example += f": {value(position)}"
             examples.append(example)
         return Finding(self.file, self._kind, problem, remedy, len(positions), tuple(examples), is_error)
 
-    @property
-    def _list_name(self) -> str:
-        return {"category": "categories"}.get(self._kind, f"{self._kind}s")
+    def _name(self, position: int) -> str:
+        record = self.left[position]
+        if isinstance(record, dict) and "id" in record:
+            return f"id {shown(record['id'])}"
+        return f"{_PLURALS[self._kind]}[{self.rows[position]}]"
 
 
 def shown(value: Any) -> str:

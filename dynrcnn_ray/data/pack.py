@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 """Goes up whenever `SplitContent` changes, or what is read from a file."""
 _WORTH_IT = 2**24
 """Bytes of an annotations file; a smaller one is parsed within a second."""

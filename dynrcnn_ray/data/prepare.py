@@ -7,25 +7,30 @@ import json
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dynrcnn_ray.config import DataConfig, ShapesConfig
 from dynrcnn_ray.data.annotations import DataError, annotation_path, cache_folder, is_unlabelled, unreadable
-from dynrcnn_ray.data.check import CheckedSplit, check_split
+from dynrcnn_ray.data.check import CheckedSplit, Demands, check_splits
 from dynrcnn_ray.data.check_images import check_images
 from dynrcnn_ray.data.findings import Finding
+from dynrcnn_ray.data.image_identity import content_of_images
 from dynrcnn_ray.data.shapes import GENERATOR_VERSION, generate_shapes, is_generated
+
+_COPY_VERSION = 1
+"""Part of the name of copied annotations: raise it with every change of what is mended."""
 
 
 def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig:
     """Generate the shapes data set if it is asked for and missing, then check both splits.
 
-    With `data.drop_invalid`, what is wrong is left out: a copy of the annotations without it is written to the cache,
-    beside links to the images, and `root` becomes that folder. The data set's own folder is never written to.
+    Where annotations are not as they must be but can be used, or with `data.drop_invalid` cannot and are left out, a
+    copy of them as they must be is written to the cache, beside links to the images, and `root` becomes that folder:
+    whatever reads the data finds the same. The data set's own folder is never written to.
 
-    Its own output is a valid input: on a node that lacks the generated or the cleaned folder, it is made there again.
+    Its own output is a valid input: on a node that lacks the generated or the copied folder, it is made there again.
 
     Args:
         data: The data set, as configured or as an earlier call returned it.
@@ -39,25 +44,46 @@ def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig
             `data.fingerprint` already names.
     """
     generate_if_asked(data)
-    content = _content_fingerprint(data)
-    if not data.drop_invalid:
-        _check_fingerprint(data, content)
     splits = check_data(data, include_masks=include_masks)
-    own_root = own_folder(data)
     _refuse_errors(data, splits)
+    own_root, content = own_folder(data), _fingerprint_of(data, splits)
+    _check_fingerprint(data, content)
     _print_notes(splits.values())
-    dropped = any(checked.errors for checked in splits.values())
     prepared = dataclasses.replace(data, root=str(own_root), source_root="", fingerprint=content)
-    if dropped:
-        prepared = dataclasses.replace(prepared, fingerprint=_cleaned_fingerprint(content, splits.values()))
-        _check_fingerprint(data, prepared.fingerprint)
-        cleaned = _write_cleaned(own_root, prepared.fingerprint, splits)
-        prepared = dataclasses.replace(prepared, root=str(cleaned), source_root=str(own_root))
-        for checked in splits.values():
-            for line in describe_dropped(checked):
-                _say_once(line)
-    _check_fingerprint(data, prepared.fingerprint)
-    return prepared
+    if not any(map(_must_be_copied, splits.values())):
+        return prepared
+    copied = _write_copy(own_root, content, splits, include_masks=include_masks)
+    return dataclasses.replace(prepared, root=str(copied), source_root=str(own_root))
+
+
+def prepare_split(
+    data: DataConfig, root: str | Path, split: str, *, include_masks: bool, classes: Collection[int]
+) -> Path:
+    """Make one more split ready, on which average precision is to be measured or detections are to be made.
+
+    Args:
+        data: The data of the training: the size of the input, and whether what is invalid is left out.
+        root: Folder of the split's data set.
+        split: Its name.
+        include_masks: Every object needs a mask.
+        classes: Ids of the categories that were trained.
+
+    Returns:
+        The folder to read the split from: `root`, or a copy as `prepare_data` makes it.
+
+    Raises:
+        DataError: annotations or images that cannot be used, one line a problem.
+    """
+    root = Path(root).expanduser().absolute()
+    demands = Demands(masks=include_masks, evaluated=True, long_side=data.long_side)
+    checked = check_splits(root, {split: demands}, used_elsewhere=classes)[split]
+    checked = check_images(root / split, checked, cache=cache_folder() / "checked_images", decode=data.drop_invalid)
+    _raise(checked.errors, drop_invalid=data.drop_invalid)
+    _print_notes([checked])
+    if not _must_be_copied(checked):
+        return root
+    content = _without_dropped(_hash_of_files([checked], root, [split]), [checked])
+    return _write_copy(root, content, {split: checked}, include_masks=include_masks)
 
 
 def check_data(
@@ -78,10 +104,14 @@ def check_data(
     Returns:
         The splits by name, that of training first.
     """
-    root = own_folder(data)
-    splits: dict[str, CheckedSplit] = {}
-    for split in dict.fromkeys((data.train_split, data.val_split)):
-        checked = check_split(root, split, include_masks=include_masks, evaluated=split == data.val_split)
+    root, decode = own_folder(data), decode or data.drop_invalid
+    long_side = data.train_long_side if data.train_short_sides else data.long_side
+    if data.train_split == data.val_split:
+        long_side = min(long_side, data.long_side)
+    demands = {data.train_split: Demands(masks=include_masks, long_side=long_side)}
+    demands[data.val_split] = Demands(masks=include_masks, evaluated=True, long_side=min(long_side, data.long_side))
+    splits = check_splits(root, demands)
+    for split, checked in splits.items():
         if is_unlabelled(checked.file):
             problem = "has no annotations to train on or to measure with"
             checked.findings.append(Finding(checked.file, "file", problem, "name a split that has them"))
@@ -89,7 +119,7 @@ def check_data(
             root / split,
             checked,
             cache=cache_folder() / "checked_images",
-            decode=decode or data.drop_invalid,
+            decode=decode,
             on_progress=lambda done, total, split=split: on_progress(split, done, total),
         )
     _check_categories_agree(splits[data.train_split], splits[data.val_split])
@@ -97,30 +127,12 @@ def check_data(
     return splits
 
 
-def require_split(root: str | Path, split: str, *, include_masks: bool = False) -> None:
-    """Check one more split that average precision is to be measured on; nothing of it is left out.
-
-    Args:
-        root: Folder of the data set.
-        split: Its name.
-        include_masks: Every object needs a mask.
-
-    Raises:
-        DataError: annotations or images that cannot be used, one line a problem.
-    """
-    checked = check_split(root, split, include_masks=include_masks, evaluated=True)
-    checked = check_images(Path(root) / split, checked, cache=cache_folder() / "checked_images")
-    if checked.errors:
-        lines = "\n".join(map(str, checked.errors))
-        raise DataError(lines.replace(", or leave them out with --data.drop-invalid", ""))
-
-
 def describe_dropped(checked: CheckedSplit) -> list[str]:
     """What `data.drop_invalid` leaves out of a split, a line each; nothing if nothing is left out."""
     if not checked.errors or checked.content is None:
         return []
-    images = len(checked.content["images"]) - len(checked.image_rows)
-    annotations = len(checked.content["annotations"]) - len(checked.annotation_rows)
+    images = len(checked.content["images"]) - len(checked.images)
+    annotations = len(checked.content["annotations"]) - len(checked.annotations)
     total = f"{checked.file}: left out {images} images and {annotations} annotations, those of the images among them"
     return [total, *(f"  {finding}" for finding in checked.errors)]
 
@@ -129,18 +141,17 @@ def fingerprint(data: DataConfig, *, include_masks: bool = False) -> str:
     """Identity of the data's content, without generating it.
 
     Returns:
-        `shapes-` and a hash of the recipe for the generated set, else a hash of both splits' annotation files and of
-        what `data.drop_invalid` leaves out of them.
+        `shapes-` and a hash of the recipe for the generated set, else a hash of both splits' annotation files, of
+        their images and of what `data.drop_invalid` leaves out of them.
 
     Raises:
-        DataError: an annotations file is missing; with `data.drop_invalid`, also data that cannot be used.
+        DataError: data that cannot be used.
     """
-    content = _content_fingerprint(data)
-    if not data.drop_invalid or _is_generated_set(data):
-        return content
+    if _is_generated_set(data):
+        return _recipe_fingerprint(data.shapes)
     splits = check_data(data, include_masks=include_masks)
     _refuse_errors(data, splits)
-    return _cleaned_fingerprint(content, splits.values())
+    return _fingerprint_of(data, splits)
 
 
 def generate_if_asked(data: DataConfig) -> None:
@@ -172,23 +183,30 @@ def _recipe_fingerprint(shapes: ShapesConfig) -> str:
     return "shapes-" + hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _content_fingerprint(data: DataConfig) -> str:
-    """Identity of the annotation files as they are."""
+def _fingerprint_of(data: DataConfig, splits: Mapping[str, CheckedSplit]) -> str:
     if _is_generated_set(data):
         return _recipe_fingerprint(data.shapes)
+    names = (data.train_split, data.val_split)
+    content = _hash_of_files([splits[name] for name in names], own_folder(data), names)
+    return _without_dropped(content, splits.values())
+
+
+def _hash_of_files(splits: Iterable[CheckedSplit], root: Path, names: Iterable[str]) -> str:
+    """Hash annotation files and images, byte for byte."""
     digest = hashlib.sha256()
-    for split in (data.train_split, data.val_split):
-        file = annotation_path(own_folder(data), split)
+    for checked, name in zip(splits, names, strict=True):
         try:
-            with file.open("rb") as opened:
+            with checked.file.open("rb") as opened:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
+            images = content_of_images(root / name, checked.files, cache=cache_folder() / "image_hashes")
         except OSError as error:
-            raise unreadable(file, error) from None
+            raise unreadable(Path(error.filename or checked.file), error) from None
+        digest.update(images.encode())
     return digest.hexdigest()[:16]
 
 
-def _cleaned_fingerprint(content: str, splits: Collection[CheckedSplit]) -> str:
-    """Identity of the annotation files less what is left out: images may be missing on one machine alone."""
+def _without_dropped(content: str, splits: Collection[CheckedSplit]) -> str:
+    """Identity of the files less what is left out: images may be missing on one machine alone."""
     if not any(checked.errors for checked in splits):
         return content
     digest = hashlib.sha256(content.encode())
@@ -200,16 +218,17 @@ def _cleaned_fingerprint(content: str, splits: Collection[CheckedSplit]) -> str:
 def _check_fingerprint(data: DataConfig, real: str) -> None:
     if data.fingerprint not in ("", real):
         raise DataError(
-            f"{own_folder(data)}: its annotations have the fingerprint {real}, but data.fingerprint says "
+            f"{own_folder(data)}: its annotations and images have the fingerprint {real}, but data.fingerprint says "
             f"{data.fingerprint}; bring back the data of that run or leave data.fingerprint empty"
         )
 
 
-def _print_notes(splits: Collection[CheckedSplit]) -> None:
+def _print_notes(splits: Iterable[CheckedSplit]) -> None:
+    """Say what is left out, and what is used otherwise than it was found."""
     for checked in splits:
-        for finding in checked.findings:
-            if not finding.is_error:
-                _say_once(f"note: {finding}")
+        notes = [f"note: {finding}" for finding in checked.findings if not finding.is_error]
+        for line in (*notes, *describe_dropped(checked)):
+            _say_once(line)
 
 
 @functools.cache
@@ -223,10 +242,16 @@ def _refuse_errors(data: DataConfig, splits: dict[str, CheckedSplit]) -> None:
     if errors and _is_generated_set(data):
         damaged = f"{own_folder(data)}: the generated data set is damaged; delete the folder, then it is made again"
         raise DataError("\n".join([damaged, *map(str, errors)]))
-    if data.drop_invalid:
-        errors = [finding for finding in errors if not finding.can_be_dropped]
-    if errors:
-        raise DataError("\n".join(map(str, errors)))
+    _raise(errors, drop_invalid=data.drop_invalid)
+
+
+def _raise(errors: Iterable[Finding], *, drop_invalid: bool) -> None:
+    errors = list(errors)
+    if all(drop_invalid and finding.can_be_dropped for finding in errors):
+        return
+    # What is left out may be why nothing is left; without leaving out, what follows from an error needs no line.
+    told = [finding for finding in errors if drop_invalid or not finding.follows]
+    raise DataError("\n".join(map(str, told or errors)))
 
 
 def _check_categories_agree(train: CheckedSplit, val: CheckedSplit) -> None:
@@ -234,7 +259,7 @@ def _check_categories_agree(train: CheckedSplit, val: CheckedSplit) -> None:
     broken = any(finding.kind == "category" for finding in (*train.errors, *val.errors))
     if broken or train.content is None or val.content is None:
         return
-    train_names, val_names = _category_names(train.content), _category_names(val.content)
+    train_names, val_names = _category_names(train), _category_names(val)
     for category_id in sorted(train_names.keys() | val_names.keys()):
         if train_names.get(category_id) != val_names.get(category_id):
             problem = (
@@ -246,7 +271,7 @@ def _check_categories_agree(train: CheckedSplit, val: CheckedSplit) -> None:
 
 def _count_empty_images(train: CheckedSplit, *, kept: bool) -> None:
     """Add a note on the training split's images without objects, if it has images with objects as well."""
-    counts = train.objects_per_image()
+    counts = train.objects_per_image
     empty = int((counts == 0).sum())
     if not empty or not counts.any():
         return
@@ -255,15 +280,19 @@ def _count_empty_images(train: CheckedSplit, *, kept: bool) -> None:
     train.findings.append(Finding(train.file, "file", problem, consequence, is_error=False))
 
 
-def _category_names(content: dict[str, Any]) -> dict[int, str]:
-    return {category["id"]: category["name"] for category in content["categories"]}
+def _category_names(checked: CheckedSplit) -> dict[int, str]:
+    return {category["id"]: category["name"] for category in checked.categories}
 
 
-def _write_cleaned(own_root: Path, name: str, splits: dict[str, CheckedSplit]) -> Path:
-    """Write a folder like the data set's own: links to all it holds, but annotations without what is left out."""
-    # The same data set in another place needs other links.
-    place = hashlib.sha256(str(own_root).encode()).hexdigest()[:8]
-    folder = cache_folder() / f"cleaned-{name}-{place}"
+def _must_be_copied(checked: CheckedSplit) -> bool:
+    return checked.is_changed or bool(checked.errors)
+
+
+def _write_copy(own_root: Path, content: str, splits: Mapping[str, CheckedSplit], *, include_masks: bool) -> Path:
+    """Write a folder like the data set's own: links to all it holds, but annotations as they must be."""
+    # The same data set in another place needs other links, and a model with masks other polygons.
+    place = json.dumps([_COPY_VERSION, str(own_root), sorted(splits), include_masks])
+    folder = cache_folder() / f"prepared-{content}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
     if folder.is_dir():
         return folder
     building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
@@ -277,20 +306,20 @@ def _write_cleaned(own_root: Path, name: str, splits: dict[str, CheckedSplit]) -
         for split, checked in splits.items():
             file = annotation_path(building, split)
             file.unlink()
-            file.write_text(json.dumps(_cleaned(checked)))
+            file.write_text(json.dumps(_as_used(checked)))
         building.rename(folder)
-    except OSError:
+    except OSError as error:
         # Of two processes one wins.
         if not folder.is_dir():
-            raise
+            raise DataError(
+                f"{folder}: cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder with space that can"
+            ) from None
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return folder
 
 
-def _cleaned(checked: CheckedSplit) -> dict[str, Any]:
+def _as_used(checked: CheckedSplit) -> dict[str, Any]:
     assert checked.content is not None
-    return checked.content | {
-        "images": [checked.content["images"][row] for row in checked.image_rows.tolist()],
-        "annotations": [checked.content["annotations"][row] for row in checked.annotation_rows.tolist()],
-    }
+    lists = {"images": checked.images, "annotations": checked.annotations, "categories": checked.categories}
+    return checked.content | lists

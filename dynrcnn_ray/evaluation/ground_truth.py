@@ -16,7 +16,6 @@ class GroundTruth(NamedTuple):
         image_ids: `[num_images]`, ascending.
         category_ids: `[num_categories]`, ascending.
         pair: `[num_objects]`, ascending: category position times `num_images` plus image position.
-        annotation_ids: `[num_objects]`.
         boxes: float64 `[num_objects, 4]`: x, y, width, height in pixels, as in the file.
         areas: float64 `[num_objects]`, square pixels, as in the file; that of the box where the file has none.
         is_crowd: bool `[num_objects]`.
@@ -27,7 +26,6 @@ class GroundTruth(NamedTuple):
     image_ids: NDArray[np.int64]
     category_ids: NDArray[np.int64]
     pair: NDArray[np.int64]
-    annotation_ids: NDArray[np.int64]
     boxes: NDArray[np.float64]
     areas: NDArray[np.float64]
     is_crowd: NDArray[np.bool_]
@@ -61,8 +59,6 @@ def read_ground_truth(annotation_file: Path) -> GroundTruth:
         image_ids=image_ids,
         category_ids=category_ids,
         pair=pair[order],
-        # An object without an id counts like any other.
-        annotation_ids=np.array([record.get("id", 1) for record in records], dtype=np.int64),
         boxes=boxes,
         areas=np.array(areas, dtype=np.float64),
         is_crowd=np.array([record.get("iscrowd", 0) for record in records], dtype=bool),

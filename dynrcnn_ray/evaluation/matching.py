@@ -1,7 +1,8 @@
 """Which detection finds which object: COCO's matching, over a whole split at once.
 
-The rules are those of pycocotools' `COCOeval.evaluateImg`. There each image, category, object size and IoU threshold
-is a turn of a loop; here they are axes of arrays, and the loop goes over the rank of a detection in its image.
+The rules are those of pycocotools' `COCOeval.evaluateImg`, but for one slip: it marks a match by the annotation's id,
+and so takes a match with the id 0 for none. There each image, category, object size and IoU threshold is a turn of a
+loop; here they are axes of arrays, and the loop goes over the rank of a detection in its image.
 """
 
 import itertools
@@ -107,11 +108,9 @@ def match(truth: GroundTruth, detections: DetectionArrays) -> Matches:
     unmatched = np.where(_outside(_areas(ranked)), IGNORED, FALSE_POSITIVE).astype(np.int8)
     outcome = np.repeat(unmatched[:, None], len(IOU_THRESHOLDS), axis=1)
     if len(overlapping):
-        # pycocotools marks a match by the annotation's id, and so misses one with the id 0.
-        is_true = (found != _NONE) & (truth.annotation_ids[found] != 0)
         is_ignored = (found != _NONE) & ignored_objects[np.arange(len(SIZES))[:, None, None], found]
         outcome[..., overlapping] = np.where(
-            is_ignored, IGNORED, np.where(is_true, TRUE_POSITIVE, outcome[..., overlapping])
+            is_ignored, IGNORED, np.where(found != _NONE, TRUE_POSITIVE, outcome[..., overlapping])
         )
 
     num_images = len(truth.image_ids)

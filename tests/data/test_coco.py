@@ -207,7 +207,8 @@ def test_masks_need_a_segmentation_of_the_right_size(root: Path, content: dict[s
     transposed = compressed(np.zeros((WIDTH, HEIGHT)))
     write(root, content | {"annotations": [annotation(4, 70, 3, [0, 0, 4, 4], segmentation=transposed)]})
     with pytest.raises(DataError, match=r"\(id 4: height and width \[20, 10\], where the image has \[10, 20\]\)"):
-        CocoDataset(root, "train")
+        CocoDataset(root, "train", include_masks=True)
+    CocoDataset(root, "train")
 
 
 def test_unusable_image(root: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import to_yaml
@@ -199,9 +200,46 @@ def test_another_split_is_checked_before_it_is_measured_on(
     assert run(folder, tmp_path, "--data-root", str(other_split), "--split", "more") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
-        f"error: {other_split}/annotations/instances_more.json: bbox outside its image: 1 annotation"
+        f"error: {other_split}/annotations/instances_more.json: bbox outside its image, or more than half of it: 1 ann"
     )
-    assert line.endswith("; correct them")
+    assert line.endswith("; correct them, or leave them out with --data.drop-invalid")
+    assert run(folder, tmp_path, "--data-root", str(other_split), "--split", "more", "--data.drop-invalid") == 0
+    said = capsys.readouterr()
+    assert "instances_more.json: left out 0 images and 1 annotations" in said.err
+    assert "AP50 " in said.out
+
+
+def test_a_split_of_another_tool_is_measured_like_the_same_of_coco(
+    folder: CheckpointFolder, smoke: TrialConfig, other_split: Path, tmp_path: Path, capsys
+):
+    """Ids as text and from 0, flags as truth values, a root category, images under a prefix and on their side."""
+    shutil.rmtree(other_split / "more")
+    shutil.copytree(other_split / "val", other_split / "more")
+    file = other_split / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    for number, record in enumerate(content["annotations"]):
+        record |= {"id": number, "image_id": str(record["image_id"]), "iscrowd": bool(record["iscrowd"]), "area": None}
+    for category in content["categories"]:
+        category["supercategory"] = "all"
+    content["categories"].append({"id": 1000, "name": "all", "supercategory": "none"})
+    for image in content["images"]:
+        stored = Image.open(other_split / "more" / image["file_name"]).transpose(Image.Transpose.ROTATE_90)
+        tags = Image.Exif()
+        tags[0x0112] = 6
+        png = Path(image["file_name"]).with_suffix(".png").name
+        stored.save(other_split / "more" / png, exif=tags)
+        image["file_name"] = f"more/{png}"
+    (other_split / "annotations" / "instances_more.json").write_text(json.dumps(content))
+    content = json.loads(file.read_text())
+    for record in content["annotations"]:
+        record["area"] = record["bbox"][2] * record["bbox"][3]
+    file.write_text(json.dumps(content))
+    tables = []
+    for split in ("val", "more"):
+        assert run(folder, tmp_path, "--data-root", str(other_split), "--split", split) == 0
+        out = capsys.readouterr().out
+        tables.append([line for line in out.splitlines() if line.startswith("AP")])
+    assert tables[0] == tables[1]
 
 
 def test_the_images_of_another_split_are_checked(folder: CheckpointFolder, other_split: Path, tmp_path: Path, capsys):
@@ -219,4 +257,4 @@ def test_a_split_that_trained_is_checked_as_one_to_measure_on(
     content["annotations"][0]["bbox"][2] = 0
     file.write_text(json.dumps(content))
     assert run(folder, tmp_path, "--data-root", str(other_split), "--split", "train") == 2
-    assert "instances_train.json: bbox of zero width or height" in capsys.readouterr().err
+    assert "instances_train.json: bbox of (nearly) zero width or height" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""What the images of a split hold, as a hash: the same bytes have the same, wherever they are.
+
+Every image is read once. After that its name, size and time of change tell whether it must be read again.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dynrcnn_ray.data.image_files import ImageFile
+
+_THREADS = 8
+_MANY_BYTES = 2**30
+
+
+def content_of_images(folder: Path, images: Sequence[ImageFile], *, cache: Path) -> str:
+    """Hash the content of images, in their order.
+
+    Args:
+        folder: The split's folder.
+        images: Its images.
+        cache: Where hashes are remembered, a file for each folder of images.
+
+    Returns:
+        Hexadecimal digits.
+    """
+    place = hashlib.sha256(str(folder.absolute()).encode(errors="surrogateescape")).hexdigest()[:24]
+    remembered = _read(cache / f"{place}.json")
+    known: dict[str, tuple[int, int, str]] = {}
+    for image in images:
+        num_bytes, changed_at, digest = remembered.get(image.name, (-1, -1, ""))
+        if (num_bytes, changed_at) == (image.num_bytes, image.changed_at):
+            known[image.name] = (num_bytes, changed_at, digest)
+    unknown = [image for image in images if image.name not in known]
+    if unknown:
+        num_bytes = sum(image.num_bytes for image in unknown)
+        if num_bytes > _MANY_BYTES:
+            print(
+                f"{folder}: reading {len(unknown)} images ({num_bytes / 2**30:.1f} GiB) to know them again; this "
+                "happens once.",
+                file=sys.stderr,
+                flush=True,
+            )
+        with ThreadPoolExecutor(_THREADS) as pool:
+            digests = pool.map(lambda image: _digest(folder / image.name), unknown)
+            for image, digest in zip(unknown, digests, strict=True):
+                known[image.name] = (image.num_bytes, image.changed_at, digest)
+        _write(cache / f"{place}.json", remembered | known)
+    return hashlib.sha256(json.dumps([known[image.name][2] for image in images]).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:32]
+
+
+def _read(file: Path) -> dict[str, tuple[int, int, str]]:
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        entries = json.loads(file.read_bytes()).items()
+        return {name: (int(num_bytes), int(time), str(digest)) for name, (num_bytes, time, digest) in entries}
+    return {}
+
+
+def _write(file: Path, hashes: dict[str, tuple[int, int, str]]) -> None:
+    # Without a cache it only takes longer.
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(hashes))
+        partial.replace(file)
