@@ -17,8 +17,8 @@ first sixth of a run, and an AP50 within a point or two of where it ends after t
 
 600 steps, as long as a trial, leave too much of AP50 to the trial; after 2400 the baseline meets both demands, so they
 were chosen. Nothing in between was tried. (The rows of 600 steps are of earlier code, which trained on images without
-objects too.) Classifying cropped shapes, which is nearer to ImageNet, was tried in a prototype: the baseline ended at AP
-51.8, below its 56.0 from scratch.
+objects too.) Classifying cropped shapes, which is nearer to ImageNet, was tried in a prototype: the baseline ended at
+AP 51.8, below its 56.0 from scratch.
 
 Writes `tiny.npz`, `small.npz` and `made_by.json`: the command, commit, seeds and versions that made them, and their
 fingerprints. The package's own are in dynrcnn_ray/models/pretrained; others are used by --model.weights FILE.

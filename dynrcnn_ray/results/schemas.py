@@ -2,9 +2,9 @@
 
 import pyarrow as pa
 
-SCHEMA_VERSION = b"4"
+SCHEMA_VERSION = b"5"
 """Goes up whenever a field is added, or changes its name, type or meaning."""
-READABLE_VERSIONS = (b"1", b"2", b"3", SCHEMA_VERSION)
+READABLE_VERSIONS = (b"1", b"2", b"3", b"4", SCHEMA_VERSION)
 """Versions that differ from this one by optional fields alone; a file that lacks those is read with nulls."""
 VERSION_KEY = b"dynrcnn_ray.schema_version"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray.train.torch
 import torch
 from PIL import Image
 
@@ -99,6 +100,8 @@ def test_what_driver_and_worker_do_without_ray(
     monkeypatch.setattr(evaluation, "run_one", run_one)
     monkeypatch.setattr(evaluation, "fit", lambda config, work, payload: work(payload))
     monkeypatch.setattr(evaluation.tune, "report", reports.append)
+    # Ray Train tells a process its device in a training alone.
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
     assert run(folder, tmp_path) == 0
     out = capsys.readouterr().out
     assert "AP50 " in out
