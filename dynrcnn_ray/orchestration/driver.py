@@ -136,7 +136,8 @@ def _trainer(
             failure_config=train.FailureConfig(
                 max_failures=run.max_failures, controller_failure_limit=_MINUTES_TO_WAIT_FOR_NODES
             ),
-            callbacks=[Reports(), FailedStarts(at_most=run.max_failures)],
+            # Ray Train takes its own kind of callbacks too, though the type does not say so.
+            callbacks=[Reports(), FailedStarts(at_most=run.max_failures)],  # pyright: ignore[reportArgumentType]
         ),
     )
 
