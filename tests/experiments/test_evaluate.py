@@ -87,10 +87,9 @@ def test_it_evaluates_the_newest_whole_checkpoint_on_the_trials_workers(
     assert written == expected
 
 
-def test_what_driver_and_worker_do_without_ray(
-    folder: CheckpointFolder, smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-):
-    """Both in this process: the notes of progress, the metrics and the file that comes back through the storage."""
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the driver reports; it and the worker are in this process, without Ray."""
     reports: list[dict[str, Any]] = []
 
     def run_one(drive: Callable[[dict], None], run: Any, described: dict) -> dict:
@@ -102,6 +101,17 @@ def test_what_driver_and_worker_do_without_ray(
     monkeypatch.setattr(evaluation.tune, "report", reports.append)
     # Ray Train tells a process its device in a training alone.
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    return reports
+
+
+def test_what_driver_and_worker_do_without_ray(
+    folder: CheckpointFolder,
+    reports: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Both in this process: the notes of progress, the metrics and the file that comes back through the storage."""
     assert run(folder, tmp_path) == 0
     out = capsys.readouterr().out
     assert "AP50 " in out
@@ -197,6 +207,7 @@ def other_split(smoke: TrialConfig, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.usefixtures("reports")
 def test_another_split_is_checked_before_it_is_measured_on(
     folder: CheckpointFolder, other_split: Path, tmp_path: Path, capsys
 ):
@@ -212,6 +223,7 @@ def test_another_split_is_checked_before_it_is_measured_on(
     assert "AP50 " in said.out
 
 
+@pytest.mark.usefixtures("reports")
 def test_a_split_of_another_tool_is_measured_like_the_same_of_coco(
     folder: CheckpointFolder, smoke: TrialConfig, other_split: Path, tmp_path: Path, capsys
 ):
@@ -237,12 +249,14 @@ def test_a_split_of_another_tool_is_measured_like_the_same_of_coco(
     for record in content["annotations"]:
         record["area"] = record["bbox"][2] * record["bbox"][3]
     file.write_text(json.dumps(content))
-    tables = []
+    measured = []
     for split in ("val", "more"):
         assert run(folder, tmp_path, "--data-root", str(other_split), "--split", split) == 0
-        out = capsys.readouterr().out
-        tables.append([line for line in out.splitlines() if line.startswith("AP")])
-    assert tables[0] == tables[1]
+        table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("AP")]
+        detections = json.loads((tmp_path / "out" / f"detections_{split}_abc_results.json").read_text())
+        assert detections
+        measured.append((table, detections))
+    assert measured[0] == measured[1]
 
 
 def test_the_images_of_another_split_are_checked(folder: CheckpointFolder, other_split: Path, tmp_path: Path, capsys):
