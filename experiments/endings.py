@@ -31,10 +31,11 @@ def run_command(arguments: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal or a log that lacks a character of a table still gets the rest.
             stream.reconfigure(errors="replace")
-    _end_on(signal.SIGTERM)
+    signals: list[int] = []
+    _end_on(signal.SIGTERM, signals)
     # A shell's background jobs ignore it.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        _end_on(signal.SIGINT)
+        _end_on(signal.SIGINT, signals)
     try:
         use_a_cache_that_can_be_written()
         # Imported late: it takes a second, in which somebody may press Ctrl-C.
@@ -46,7 +47,8 @@ def run_command(arguments: Sequence[str]) -> int:
         return code
     except KeyboardInterrupt as interrupt:
         _print_end("; ".join(["interrupted", *getattr(interrupt, "__notes__", [])]))
-        return 128 + (interrupt.args[0] if interrupt.args else signal.SIGPIPE)
+        # Ray raises one of its own, without a number, where a signal finds it waiting in compiled code.
+        return 128 + next(iter([*interrupt.args, *signals]), signal.SIGINT)
     except BrokenPipeError:
         if not _nobody_reads():
             raise
@@ -57,7 +59,7 @@ def run_command(arguments: Sequence[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _end_on(number: signal.Signals) -> None:
+def _end_on(number: signal.Signals, signals: list[int]) -> None:
     last = -_SECONDS_OF_THE_SAME_END
 
     def end(_number: int, _frame: Any) -> None:
@@ -65,6 +67,7 @@ def _end_on(number: signal.Signals) -> None:
         is_again = time.monotonic() - last < _SECONDS_OF_THE_SAME_END
         last = time.monotonic()
         if not is_again:
+            signals.append(number)
             raise KeyboardInterrupt(number)
 
     signal.signal(number, end)

@@ -1,5 +1,6 @@
 """Progress of a grid: a line whenever a trial starts, reports or ends."""
 
+import signal
 import statistics
 from typing import Any
 
@@ -84,7 +85,7 @@ class ProgressLines(Callback):
             print(f"{self._name(trial)} {text}", flush=True)
         except BrokenPipeError as error:
             # Nobody reads on. No Exception, which Tune would turn into one of its own.
-            raise KeyboardInterrupt from error
+            raise KeyboardInterrupt(signal.SIGPIPE) from error
         except OSError:
             # Such as a log on a full disk: no reason to end what trains for hours.
             pass

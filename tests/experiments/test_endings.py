@@ -3,13 +3,14 @@
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
 import pytest
 
 from dynrcnn_ray.results.store import ResultStore
-from tests.orchestration.commands import read_until, start_command
+from tests.orchestration.commands import REPOSITORY, read_until, start_command
 from tests.results.conftest import dynamics_rows, table3_plan, trial_row
 
 
@@ -24,6 +25,31 @@ def test_a_signal_ends_a_command_in_one_line(tmp_path: Path, number: signal.Sign
     out, _ = process.communicate(timeout=400)
     assert out == "interrupted\n"
     assert process.returncode == code
+
+
+_WAITS_IN_COMPILED_CODE = """
+import os, signal, sys
+import experiments.main
+from experiments.endings import run_command
+
+def main(arguments):
+    try:
+        signal.raise_signal(int(arguments[0]))
+    except KeyboardInterrupt:
+        pass
+    raise KeyboardInterrupt
+
+experiments.main.main = main
+sys.exit(run_command(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_that_lost_its_number_has_the_code_of_the_signal(number: signal.Signals, code: int):
+    """As from `ray.get`, which raises an interrupt of its own."""
+    command = [sys.executable, "-c", _WAITS_IN_COMPILED_CODE, str(int(number))]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "interrupted\n")
 
 
 def test_a_pipe_that_nobody_reads_ends_a_command_without_a_word(tmp_path: Path):
