@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from dynrcnn_ray.experiment import Experiment, Row
 from dynrcnn_ray.results.findings import Contrast, Finding, Term
 from dynrcnn_ray.results.labels import row_label
 from dynrcnn_ray.results.schemas import DYNAMICS
 from dynrcnn_ray.scales import base_config
-from experiments.experiment import Experiment, Row
 
 _NAMES = {
     **{f"positives_iou{level}": "proposals/image" for level in range(50, 100, 10)},

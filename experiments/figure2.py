@@ -10,8 +10,8 @@ Cost: no trial beyond Table 3's at any scale; alone, one trial a seed.
 Command:  python experiments/main.py figure2 [--scale smoke|mini|coco] [--seeds 0 1 2]
 """
 
+from dynrcnn_ray.experiment import Experiment
 from experiments import figure1
-from experiments.experiment import Experiment
 
 EXPERIMENT = Experiment(
     name="figure2",

@@ -14,9 +14,9 @@ Command:  python experiments/main.py figure3 [--scale smoke|mini|coco] [--seeds 
 import dataclasses
 
 from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.experiment import Experiment, Row
 from dynrcnn_ray.results.labels import CHECK
 from experiments import table3
-from experiments.experiment import Experiment, Row
 
 
 def rows(base: TrialConfig) -> list[Row]:

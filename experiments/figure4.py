@@ -10,7 +10,7 @@ Command:  python experiments/main.py figure4
 """
 
 from dynrcnn_ray.config import TrialConfig
-from experiments.experiment import Experiment, Row
+from dynrcnn_ray.experiment import Experiment, Row
 
 
 def rows(_base: TrialConfig) -> list[Row]:

@@ -12,8 +12,8 @@ Command:  python experiments/main.py figure5 [--scale smoke|mini|coco] [--seeds 
 import dataclasses
 
 from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.experiment import Experiment, Row
 from experiments import table4, table5
-from experiments.experiment import Experiment, Row
 
 
 def rows(base: TrialConfig) -> list[Row]:

@@ -4,7 +4,7 @@ Sizes and steps follow the scale's own: at scale `coco` they are the paper's, to
 """
 
 from dynrcnn_ray.config import TrialConfig
-from experiments.experiment import with_fields
+from dynrcnn_ray.experiment import with_fields
 
 _TRAIN_SHARES = (0.5, 0.75, 1.0, 1.25, 1.5)
 _TRAIN_LONG_SHARE = 1400 / 800

@@ -21,9 +21,9 @@ Command:  python experiments/main.py sync [--scale smoke|mini|coco] [--seeds 0 1
 import dataclasses
 
 from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, Row, with_fields
 from dynrcnn_ray.results.drift import ALL_REDUCE, DRIFT, WORKERS
 from dynrcnn_ray.results.labels import CHECK
-from experiments.experiment import METRICS_BY_IOU, Experiment, Row, with_fields
 from experiments.protocols import dynamic
 
 CONVENTIONS = ("paper", "released")

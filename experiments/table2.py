@@ -18,8 +18,9 @@ Command:  python experiments/main.py table2 [--scale smoke|mini|coco] [--seeds 0
 """
 
 from dynrcnn_ray.config import TrialConfig
-from experiments.experiment import METRICS_BY_SIZE, Experiment, Row, backbone_name, deeper
+from dynrcnn_ray.experiment import METRICS_BY_SIZE, Experiment, Row
 from experiments.protocols import deformable, dynamic, multi_scale_testing, schedule, static
+from experiments.rows import backbone_name, deeper
 
 # (schedule, backbone, multi-scale testing): the paper's numbers of Faster R-CNN and of Dynamic R-CNN.
 PAPER = {

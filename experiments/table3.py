@@ -9,8 +9,9 @@ Command:  python experiments/main.py table3 [--scale smoke|mini|coco] [--seeds 0
 """
 
 from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, Row
 from dynrcnn_ray.results.labels import CHECK
-from experiments.experiment import METRICS_BY_IOU, PAPER_BASELINE, Experiment, Row, dynamic_row
+from experiments.rows import PAPER_BASELINE, dynamic_row
 
 # (DLA, DSL): the paper's numbers, in the order of METRICS_BY_IOU.
 PAPER = {

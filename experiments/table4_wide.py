@@ -13,8 +13,9 @@ Command:  python experiments/main.py table4_wide --data.root DIR [--seeds 0 1 2]
 import dataclasses
 
 from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.experiment import Experiment, Row
 from experiments import table4
-from experiments.experiment import Experiment, Row, dynamic_row
+from experiments.rows import dynamic_row
 
 WIDER = (150, 250)
 

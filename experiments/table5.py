@@ -11,7 +11,8 @@ Command:  python experiments/main.py table5 [--scale smoke|mini|coco] [--seeds 0
 """
 
 from dynrcnn_ray.config import TrialConfig
-from experiments.experiment import METRICS_BY_IOU, PAPER_BASELINE, Experiment, Row, dynamic_row
+from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, Row
+from experiments.rows import PAPER_BASELINE, dynamic_row
 
 # Fixed beta, then K_beta: the paper's numbers, in the order of METRICS_BY_IOU.
 PAPER_FIXED = {

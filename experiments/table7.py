@@ -21,13 +21,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dynrcnn_ray.command_line.command import Call, Command
+from dynrcnn_ray.command_line.options import RunOptions, start_from_scale, storage_location
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError
-from dynrcnn_ray.results.speed_table import speed_markdown, speed_parquet
-from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.experiment import check_not_set
 from dynrcnn_ray.scales import base_config
-from experiments.experiment import backbone_name, check_not_set, deeper
-from experiments.options import RunOptions, parse, storage_location
+from experiments.rows import backbone_name, deeper
 
 if TYPE_CHECKING:
     from dynrcnn_ray.engine.speed import Speed
@@ -78,13 +78,12 @@ def models(base: TrialConfig) -> dict[str, TrialConfig]:
     return configs
 
 
-def run_table7(arguments: Sequence[str]) -> int:
+def run_table7(options: SpeedOptions, call: Call) -> int:
     """Measure, print the table and write it."""
-    options = parse(SpeedOptions, arguments, command="table7")
     if options.rounds < 1:
         raise ConfigError(f"--rounds: {options.rounds} must be 1 or greater")
     base = options.config()
-    check_not_set(base, base_config(options.scale), SETS, "table7")
+    check_not_set(base, base_config(options.scale), SETS, call.command)
     backbones = (base, deeper(base))
     if options.dry_run:
         names = " and ".join(backbone_name(config) for config in backbones)
@@ -98,6 +97,8 @@ def run_table7(arguments: Sequence[str]) -> int:
     from dynrcnn_ray.engine.collectives import Worker
     from dynrcnn_ray.engine.environment import describe_hardware
     from dynrcnn_ray.engine.speed import measure_speed
+    from dynrcnn_ray.results.speed_table import speed_markdown, speed_parquet
+    from dynrcnn_ray.results.store import ResultStore
 
     data = prepare_data(base.data, include_masks=True)
     dataset = CocoDataset(data.root, data.val_split, include_masks=True)
@@ -161,3 +162,14 @@ def table_rows(
             }
         )
     return rows
+
+
+COMMAND = Command(
+    name="table7",
+    title="Table 7, Section 5.5: images per second of Dynamic against Cascade R-CNN",
+    description=__doc__ or "",
+    options=SpeedOptions,
+    run=run_table7,
+    defaults=start_from_scale(SpeedOptions),
+    of_paper=True,
+)

@@ -12,9 +12,10 @@ Command:  python experiments/main.py table8 [--scale smoke|mini|coco] [--seeds 0
 """
 
 from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.experiment import METRICS_BY_SIZE, Experiment, Row, with_fields
 from dynrcnn_ray.results.labels import CHECK
-from experiments.experiment import METRICS_BY_SIZE, Experiment, Row, backbone_name, deeper, with_fields
 from experiments.protocols import dynamic, static
+from experiments.rows import backbone_name, deeper
 
 # (backbone, task): the paper's numbers without and with dynamic training.
 PAPER = {

@@ -19,8 +19,9 @@ Command:  python experiments/main.py table9 [--scale smoke|mini|coco] [--seeds 0
 """
 
 from dynrcnn_ray.config import TrialConfig
-from experiments.experiment import METRICS_BY_SIZE, Experiment, Row, backbone_name, deeper, with_fields
+from dynrcnn_ray.experiment import METRICS_BY_SIZE, Experiment, Row, with_fields
 from experiments.protocols import deformable, dynamic, multi_scale_testing, schedule, soft_nms, static
+from experiments.rows import backbone_name, deeper
 
 # (detector, backbone): the paper's numbers.
 PAPER = {

@@ -13,11 +13,12 @@ import torch
 from dynrcnn_ray.benchmarks.markdown import benchmarks_markdown, number, row_line
 from dynrcnn_ray.benchmarks.paired import Paired
 from dynrcnn_ray.benchmarks.schema import BENCHMARKS, Must, at_least, at_most, compared_row, stated_row
+from dynrcnn_ray.commands.benchmark import COMMAND, NAMES, ON_THE_GPU, PARQUET_FILE, write_rows
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.engine import environment
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
-from experiments.benchmark import NAMES, ON_THE_GPU, PARQUET_FILE, run_benchmark, write_rows
+from tests.command_line.calls import call
 
 
 def made_row(name: str = "store.table", ratios: tuple[float, ...] = (1.0, 1.2, 1.1), must: Must | None = None) -> Any:
@@ -105,7 +106,7 @@ def test_a_foreign_table_is_not_overwritten(tmp_path: Path):
 
 
 def test_dry_run_estimates_every_benchmark(capsys: pytest.CaptureFixture[str]):
-    assert run_benchmark(["--dry-run"]) == 0
+    assert call(COMMAND, "--dry-run") == 0
     out = capsys.readouterr().out
     assert all(name in out for name in NAMES)
     assert out.count("minutes") == len(NAMES) + 1
@@ -120,19 +121,19 @@ def test_dry_run_estimates_every_benchmark(capsys: pytest.CaptureFixture[str]):
 )
 def test_mistakes_are_refused_in_one_line(arguments: list[str], message: str):
     with pytest.raises(ValueError, match=message):
-        run_benchmark(arguments)
+        call(COMMAND, *arguments)
 
 
 def test_on_a_gpu_only_what_uses_it_is_measured(capsys):
-    assert run_benchmark(["--device", "cuda", "--dry-run"]) == 0
+    assert call(COMMAND, "--device", "cuda", "--dry-run") == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == list(ON_THE_GPU)
     with pytest.raises(ConfigError, match="--only: 'store' has no part on a GPU; with --device cuda: training_step, "):
-        run_benchmark(["--device", "cuda", "--only", "store"])
+        call(COMMAND, "--device", "cuda", "--only", "store")
 
 
 def test_a_gpu_that_cannot_be_used_is_told_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(environment, "driver_cuda_version", lambda: None)
     with pytest.raises(environment.DeviceError, match=r"no NVIDIA driver answers here|is built without CUDA"):
-        run_benchmark(["--device", "cuda", "--storage", str(tmp_path)])
+        call(COMMAND, "--device", "cuda", "--storage", str(tmp_path))
     assert not list(tmp_path.iterdir())

@@ -16,11 +16,12 @@ from dynrcnn_ray.results.trial_numbers import SPEEDS, read_numbers
 from experiments import table7
 from experiments.contrasts import rows_of_paper
 from experiments.findings import paper_findings, paper_rows
-from experiments.main import EXPERIMENTS, main
+from experiments.main import main
+from experiments.paper import PAPER
 
 REFERENCE = Path(__file__).resolve().parents[2] / "experiments" / "reference_mini"
 CONTRASTS = [(finding, contrast) for finding in paper_findings() for contrast in finding.contrasts]
-BY_NAME = {experiment.name: experiment for experiment in EXPERIMENTS}
+BY_NAME = {experiment.name: experiment for experiment in (*PAPER.experiments, *PAPER.beside)}
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.experiment import with_fields
 from dynrcnn_ray.scales import SCALES, base_config
 from experiments import sync
-from experiments.experiment import with_fields
-from experiments.main import OF_THE_PAPER
+from experiments.paper import PAPER
 
 SEEDS = (0, 1)
 
@@ -39,7 +39,7 @@ def test_no_two_rows_share_a_trial_and_no_other_table_runs_one(scale):
     base = base_config(scale)
     trials = sync.EXPERIMENT.trials(base, SEEDS)
     assert len(trials) == 2 * len(sync.rows(base))
-    for experiment in OF_THE_PAPER:
+    for experiment in PAPER.experiments:
         assert not trials.keys() & experiment.trials(base, SEEDS).keys()
 
 

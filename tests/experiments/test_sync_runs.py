@@ -11,10 +11,10 @@ import pytest
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import to_yaml
+from dynrcnn_ray.experiment import Experiment, Row
 from dynrcnn_ray.results.report import draw_report
 from dynrcnn_ray.results.store import ResultStore
 from experiments import sync
-from experiments.experiment import Experiment, Row
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

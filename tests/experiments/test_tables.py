@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from dynrcnn_ray.config_yaml import validate
+from dynrcnn_ray.experiment import Experiment
 from dynrcnn_ray.scales import SCALES, base_config
 from experiments import table7
-from experiments.experiment import Experiment
-from experiments.main import EXPERIMENTS, OF_THE_PAPER
+from experiments.paper import PAPER
 
-PAPER = Path(__file__).resolve().parents[3] / "shared" / "paper" / "dynamic_rcnn_eccv2020.md"
-TABLES = tuple(experiment for experiment in OF_THE_PAPER if experiment.name.startswith("table"))
-BY_NAME = {experiment.name: experiment for experiment in EXPERIMENTS}
+TEXT = Path(__file__).resolve().parents[3] / "shared" / "paper" / "dynamic_rcnn_eccv2020.md"
+TABLES = tuple(experiment for experiment in PAPER.experiments if experiment.name.startswith("table"))
+BY_NAME = {experiment.name: experiment for experiment in (*PAPER.experiments, *PAPER.beside)}
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
+@pytest.mark.parametrize("experiment", [*PAPER.experiments, *PAPER.beside], ids=lambda experiment: experiment.name)
 def test_every_row_is_a_valid_trial_of_its_own(experiment: Experiment, scale):
     rows = experiment.rows(base_config(scale))
     measured = [(validate(row.config).trial_id, row.metric_prefix) for row in rows if row.config]
@@ -39,7 +39,7 @@ def test_a_trial_of_several_tables_is_one_trial(scale):
     of_ablations = [trials[name] for name in ("table1", "table3", "table4", "table5", "table6")]
     assert len(set().union(*of_ablations)) == 14
     assert len(trials["table2"].keys() & trials["table9"].keys()) == 2
-    assert len(set().union(*(trials[experiment.name] for experiment in OF_THE_PAPER))) == 33
+    assert len(set().union(*(trials[experiment.name] for experiment in PAPER.experiments))) == 33
 
 
 def test_rows_that_only_test_again_share_their_training():
@@ -62,7 +62,7 @@ def test_the_paper_protocols_at_its_own_scale():
 
 
 def test_baselines_train_without_dynamic_parts():
-    for experiment in OF_THE_PAPER:
+    for experiment in PAPER.experiments:
         rows = experiment.rows(base_config("mini"))
         for index in {row.baseline for row in rows} - {None}:
             assert index is not None
@@ -73,7 +73,7 @@ def test_baselines_train_without_dynamic_parts():
             assert (config.dynamic.fixed_iou, config.dynamic.fixed_beta) == (0.5, 1.0)
 
 
-@pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not here")
+@pytest.mark.skipif(not TEXT.is_file(), reason="the paper's text is not here")
 @pytest.mark.parametrize("name", [experiment.name for experiment in TABLES])
 def test_the_papers_numbers_are_those_of_its_text(name: str):
     printed = [[number for number in line if number is not None] for line in numbers_of(name)]
@@ -86,23 +86,23 @@ def test_the_papers_numbers_are_those_of_its_text(name: str):
     assert len(reported) == totals[name]
 
 
-@pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not here")
+@pytest.mark.skipif(not TEXT.is_file(), reason="the paper's text is not here")
 def test_the_papers_speeds_are_those_of_its_text():
     printed = re.findall(r"([\d.]+) FPS", table_text("table7"))
     ours = [speeds[backbone] for backbone in (0, 1) for speeds in table7.PAPER.values()]
     assert ours == [float(number) for number in printed]
 
 
-@pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not here")
+@pytest.mark.skipif(not TEXT.is_file(), reason="the paper's text is not here")
 def test_the_split_is_the_papers():
     for experiment in TABLES:
-        start = PAPER.read_text().index(f"**Table {experiment.name[-1]}.**")
-        caption = PAPER.read_text()[start:].split("\n\n")[0]
+        start = TEXT.read_text().index(f"**Table {experiment.name[-1]}.**")
+        caption = TEXT.read_text()[start:].split("\n\n")[0]
         assert experiment.paper_split in re.sub(r"[*`]", "", caption)
 
 
 def table_text(name: str) -> str:
-    text = PAPER.read_text()
+    text = TEXT.read_text()
     body = text[text.index(f"**Table {name[-1]}.**") :].split("\n\n")[1]
     return re.sub(r"</?b>|<sub>|</sub>|</?i>", "", body)
 

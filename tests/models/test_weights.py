@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from dynrcnn_ray.config import ModelConfig
+from dynrcnn_ray.experiment import with_fields
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.weights import PACKAGED, WeightsError, identify_weights, read_backbone_weights
 from dynrcnn_ray.scales import base_config
-from experiments.experiment import with_fields
-from experiments.main import EXPERIMENTS
+from experiments.paper import PAPER
 
 BACKBONES = ("tiny", "small")
 RECORD = json.loads((PACKAGED / "made_by.json").read_text())
@@ -49,7 +49,11 @@ def test_the_record_says_how_they_were_made():
 
 def test_every_model_of_the_papers_tables_starts_from_them():
     """Tables 2, 8 and 9 among them: masks, deformable convolutions, one-stage detectors, and the deeper backbone."""
-    trials = [trials for each in EXPERIMENTS for _, trials in each.trials(base_config("mini"), seeds=(0,)).values()]
+    trials = [
+        trials
+        for each in (*PAPER.experiments, *PAPER.beside)
+        for _, trials in each.trials(base_config("mini"), seeds=(0,)).values()
+    ]
     models = {trial.model for trial in trials}
     assert {(config.name, config.backbone, config.deformable) for config in models} >= {
         ("faster_rcnn", "tiny", False),
@@ -65,7 +69,7 @@ def test_every_model_of_the_papers_tables_starts_from_them():
 
 
 def test_every_row_counts_the_weights_of_its_own_backbone():
-    for experiment in EXPERIMENTS:
+    for experiment in (*PAPER.experiments, *PAPER.beside):
         trials = experiment.trials(base_config("mini"), seeds=(0,))
         for _, config in trials.values():
             own = RECORD["backbones"][config.model.backbone]["fingerprint"]

@@ -1,53 +1,102 @@
-"""Small line charts as SVG: light enough for a page with a hundred of them."""
+"""Small line charts: where their lines and texts lie."""
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass, field
 
-_WIDTH, _HEIGHT = 320, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 24, 22
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8a6d00")
 
 
-def line_chart(title: str, steps: Sequence[float], series: Mapping[str, Sequence[float]]) -> str:
+@dataclass(frozen=True)
+class Level:
+    """A line across the chart, in pixels."""
+
+    x1: str
+    x2: str
+    y: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The points of a line, in pixels: x,y x,y ..."""
+
+    points: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A word at a place; `anchor` is which part of it lies there: start, middle or end."""
+
+    x: str
+    y: str
+    text: str
+    anchor: str
+    colour: str = "currentColor"
+
+
+@dataclass
+class Chart:
+    """What `templates/chart.html` draws.
+
+    Attributes:
+        label: for those who do not see it.
+        width: in pixels.
+        height: in pixels.
+        levels: zero, the half and the top.
+        lines: one a series.
+        texts: the title, the scale and the series' names.
+    """
+
+    label: str
+    width: int = 320
+    height: int = 170
+    levels: list[Level] = field(default_factory=list)
+    lines: list[Curve] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+
+    def y(self, fraction: float) -> float:
+        """The height of a share of the top."""
+        return self.height - _BOTTOM - (self.height - _TOP - _BOTTOM) * fraction
+
+    def write(self, x: float, y: float, text: str, anchor: str, colour: str = "currentColor") -> None:
+        """Add a text."""
+        self.texts.append(Text(f"{x:.1f}", f"{y:.1f}", text, anchor, colour))
+
+
+def line_chart(title: str, steps: Sequence[float], series: Mapping[str, Sequence[float]]) -> Chart | None:
     """Lines over the training steps, from zero up, with a legend in the title's line.
 
     Args:
         title: what is drawn; it leaves room for the names, which stand to its right.
         steps: the horizontal positions.
         series: the values of each line by its short name; those that are not finite are left out.
+
+    Returns:
+        The chart; None if there is nothing to draw.
     """
     finite = [value for values in series.values() for value in values if math.isfinite(value)]
     if not finite or not steps:
-        return ""
+        return None
     top, last = max(finite) or 1.0, max(steps)
-    parts = [_text(_LEFT - 34, 13, title, "start")]
+    chart = Chart(f"{title}: {', '.join(series)}")
+    right = chart.width - _RIGHT
+    chart.write(_LEFT - 34, 13, title, "start")
     for fraction in (0.0, 0.5, 1.0):
-        y = _y(fraction)
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8886"/>')
-        parts.append(_text(_LEFT - 4, y + 4, f"{top * fraction:.3g}", "end"))
-    parts.append(_text(_LEFT, _HEIGHT - 6, "0", "middle"))
-    parts.append(_text(_WIDTH - _RIGHT, _HEIGHT - 6, f"step {last:g}", "end"))
+        y = chart.y(fraction)
+        chart.levels.append(Level(str(_LEFT), str(right), f"{y:.1f}"))
+        chart.write(_LEFT - 4, y + 4, f"{top * fraction:.3g}", "end")
+    chart.write(_LEFT, chart.height - 6, "0", "middle")
+    chart.write(right, chart.height - 6, f"step {last:g}", "end")
     for index, (name, values) in enumerate(series.items()):
         colour = _COLOURS[index % len(_COLOURS)]
-        points = " ".join(
-            f"{_LEFT + (_WIDTH - _LEFT - _RIGHT) * step / last:.1f},{_y(value / top):.1f}"
+        points = [
+            f"{_LEFT + (right - _LEFT) * step / last:.1f},{chart.y(value / top):.1f}"
             for step, value in zip(steps, values, strict=True)
             if math.isfinite(value)
-        )
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+        ]
+        chart.lines.append(Curve(" ".join(points), colour))
         if len(series) > 1:
-            parts.append(_text(_WIDTH - _RIGHT - 24 * (len(series) - 1 - index), 13, name, "end", colour))
-    label = f"{title}: {', '.join(series)}"
-    return (
-        f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
-        "</figure>"
-    )
-
-
-def _y(fraction: float) -> float:
-    return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * fraction
-
-
-def _text(x: float, y: float, text: str, anchor: str, colour: str = "currentColor") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="11" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+            chart.write(right - 24 * (len(series) - 1 - index), 13, name, "end", colour)
+    return chart

@@ -2,16 +2,14 @@
 
 import base64
 from datetime import UTC, datetime
-from html import escape
-from importlib import resources
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dynrcnn_ray.results.finding_table import FINDINGS, FINDINGS_FILE, finding_cells
-from dynrcnn_ray.results.html.pictures import pictures_html
-from dynrcnn_ray.results.html.tables import grid_html, table_html
-from dynrcnn_ray.results.html.trials import COMPACT, MOST_WITH_DETAILS, trials_html
+from dynrcnn_ray.results.html.pictures import MIN_SCORE, pictures_of
+from dynrcnn_ray.results.html.trials import COMPACT, MOST_WITH_DETAILS, compact_trials, trials_in_detail
 from dynrcnn_ray.results.labels import row_label
 from dynrcnn_ray.results.report import figure_names, is_figure, table_of
 from dynrcnn_ray.results.schemas import SPEED, TRIALS
@@ -62,19 +60,20 @@ def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
     Raises:
         StoreError: the store cannot be read or written.
     """
-    experiments = sorted(store.experiments(), key=_order)
-    plans = {name: plan for name in experiments if (plan := store.plan(name)) is not None}
-    sections = {name: _experiment_html(store, name, plan, trials) for name, plan in plans.items()}
-    if speed := _speed_html(store):
-        sections["table7"] = speed
-    findings = _findings_html(store)
-    ordered = {"findings": findings} if findings else {}
-    ordered |= dict(sorted(sections.items(), key=lambda item: _order(item[0])))
-    if pictures := _pictures_section(store, plans, trials):
-        ordered["detections"] = pictures
-    ordered["trials"] = _trials_section(store, plans, trials)
-    store.files.write_bytes(REPORT_FILE, _page(ordered, trials).encode())
+    plans = {name: plan for name in store.experiments() if (plan := store.plan(name)) is not None}
+    sections = [_experiment(store, name, plan, trials) for name, plan in plans.items()]
+    sections += _speeds(store)
+    sections.sort(key=lambda section: _order(section["name"]))
+    sections = [*_findings(store), *sections, *_detections(store, plans, trials), _trials(store, plans, trials)]
+    page = _templates().get_template("page.html").render(sections=sections, summary=_summary(trials))
+    store.files.write_bytes(REPORT_FILE, page.encode())
     return store.files.describe_path(REPORT_FILE)
+
+
+def _templates() -> Environment:
+    """The templates, in which whatever comes from a store is escaped."""
+    loader = PackageLoader("dynrcnn_ray.results.html")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -82,43 +81,19 @@ def _order(name: str) -> tuple[int, str]:
     return next((index for index, kind in enumerate(kinds) if name.startswith(kind)), len(kinds)), name
 
 
-def _page(sections: dict[str, str], trials: pd.DataFrame) -> str:
-    style = resources.files("dynrcnn_ray.results.html").joinpath("style.css").read_text()
-    links = "".join(f'<li><a href="#{escape(name)}">{escape(_short_title(name))}</a></li>' for name in sections)
-    body = "\n".join(f'<section id="{escape(name)}">{content}</section>' for name, content in sections.items())
+def _summary(trials: pd.DataFrame) -> str:
     counts = trials["status"].value_counts()
     commits = ", ".join(sorted(set(trials["git_commit"].dropna()))) or "unknown"
-    summary = (
+    return (
         f"{counts.get('finished', 0)} finished trials, {counts.get('failed', 0)} failed, "
         f"{counts.get('running', 0)} running; scale "
         f"{', '.join(sorted(set(trials['scale']))) or 'none'}; made by commit {commits}; drawn "
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Dynamic R-CNN: results</title>
-<style>
-{style}</style>
-</head>
-<body>
-<div class="page">
-<nav aria-label="Contents"><details open><summary>Contents</summary><ul>{links}</ul></details></nav>
-<main>
-<header>
-<h1>Dynamic R-CNN: results</h1>
-<p class="soft">{escape(summary)}</p>
-<p>Tinted lines named <em>paper</em> are the paper's own numbers, on COCO. All other numbers were measured at the scale
-named. Compare the differences between rows with the paper's differences.</p>
-</header>
-{body}
-</main>
-</div>
-</body>
-</html>
-"""
+
+
+def _section(name: str, template: str, title: str, **shown: Any) -> dict[str, Any]:
+    return {"name": name, "short_title": _short_title(name), "template": template, "title": title, **shown}
 
 
 def _short_title(name: str) -> str:
@@ -128,30 +103,26 @@ def _short_title(name: str) -> str:
     return name.replace("train_", "Trial ") if name.startswith("train_") else name.title()
 
 
-def _experiment_html(store: ResultStore, name: str, plan: pd.DataFrame, trials: pd.DataFrame) -> str:
-    if plan.empty:
-        return f"<h2>{escape(_short_title(name))}</h2>{_figure_html(store, name)}"
-    title = f"{plan['anchor'].iloc[0]}. {plan['title'].iloc[0]}"
-    own = trials.loc[trials["trial_id"].isin(plan["trial_id"].dropna()), :]
-    parts = [f"<h2>{escape(title)}</h2>"]
-    if is_figure(name):
-        parts.append(_figure_html(store, name))
-    else:
-        parts.append(table_html(make_cells(table_of(store, plan, own), plan)))
-        parts += [f'<p class="warning">{escape(text)}</p>' for text in _warnings(store, own)]
-        parts += [_figure_html(store, figure) for figure in figure_names(name)]
-        parts += [f'<p class="soft">This table as a file: {_files_html(name)}</p>']
-    parts.append(f'<pre class="command">{escape(plan["command"].iloc[0])}</pre>')
-    return "\n".join(parts)
+def _experiment(store: ResultStore, name: str, plan: pd.DataFrame, trials: pd.DataFrame) -> dict[str, Any]:
+    shown: dict[str, Any] = {"cells": None, "warnings": [], "command": ""}
+    title, figures = _short_title(name), (name,)
+    if not plan.empty:
+        title, shown["command"] = f"{plan['anchor'].iloc[0]}. {plan['title'].iloc[0]}", plan["command"].iloc[0]
+        if not is_figure(name):
+            own = trials.loc[trials["trial_id"].isin(plan["trial_id"].dropna()), :]
+            shown |= {"cells": make_cells(table_of(store, plan, own), plan), "warnings": _warnings(store, own)}
+            figures = figure_names(name)
+    return _section(name, "experiment.html", title, **shown, figures=[_figure(store, figure) for figure in figures])
 
 
-def _figure_html(store: ResultStore, name: str) -> str:
+def _figure(store: ResultStore, name: str) -> dict[str, str]:
+    """A figure's name and content; no content if it was not drawn."""
     for kind, media in (("svg", "svg+xml"), ("png", "png")):
         content = store.files.read_bytes(f"figures/{name}.{kind}")
         if content is not None and (kind == "png" or len(content) <= _LARGEST_SVG):
-            data = base64.b64encode(content).decode()
-            return f'<img class="figure" alt="{escape(_short_title(name))}" src="data:image/{media};base64,{data}">'
-    return '<p class="soft">No finished trial has recorded what the figure shows.</p>'
+            data = f"data:image/{media};base64,{base64.b64encode(content).decode()}"
+            return {"title": _short_title(name), "data": data}
+    return {"title": _short_title(name), "data": ""}
 
 
 def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
@@ -180,49 +151,36 @@ def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
     return texts
 
 
-def _findings_html(store: ResultStore) -> str:
+def _findings(store: ResultStore) -> list[dict[str, Any]]:
     table = store.read_table(FINDINGS_FILE, FINDINGS)
     if table is None:
-        return ""
+        return []
     cells = finding_cells(table.to_pylist())
-    return "\n".join(
-        [
-            f"<h2>{escape(cells.anchor)}</h2>",
-            f"<p>{escape(cells.grids[0].title)}.</p>",
-            table_html(cells),
-            f'<p class="soft">These findings as a file: {_files_html("findings")}</p>',
-            f'<pre class="command">{escape(cells.command)}</pre>',
-        ]
-    )
+    return [_section("findings", "findings.html", cells.anchor, cells=cells)]
 
 
-def _files_html(name: str) -> str:
-    return " · ".join(f'<a href="tables/{name}.{kind}">{kind}</a>' for kind in ("md", "tex", "parquet"))
-
-
-def _speed_html(store: ResultStore) -> str:
+def _speeds(store: ResultStore) -> list[dict[str, Any]]:
     table = store.read_table(SPEED_FILE, SPEED)
     if table is None:
-        return ""
+        return []
     rows: list[dict[str, Any]] = table.to_pylist()
-    return (
-        f"<h2>{escape(SPEED_TITLE)}</h2>{grid_html(speed_grid(rows))}"
-        f'<p class="soft">{escape(speed_note(rows))}</p><pre class="command">python experiments/main.py table7</pre>'
-    )
+    return [_section("table7", "speed.html", SPEED_TITLE, grid=speed_grid(rows), note=speed_note(rows))]
 
 
-def _pictures_section(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> str:
+def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> list[dict[str, Any]]:
     """Pictures for the first table that has a baseline and a better row, else for the best trial."""
     chosen = _trials_to_picture(plans, trials)
     if not chosen:
-        return ""
+        return []
     first = trials.loc[trials["trial_id"] == next(iter(chosen.values())), :].to_dict("records")[0]
     images = store.images(store.config_of(first).data.fingerprint)
     detections = {name: store.detections([trial_id]) for name, trial_id in chosen.items()}
     detections = {name: found for name, found in detections.items() if len(found)}
     if images.empty or not detections:
-        return ""
-    return f"<h2>Detections on validation images</h2>{pictures_html(images.head(4), detections)}"
+        return []
+    pictures = pictures_of(images.head(4), detections)
+    title = "Detections on validation images"
+    return [_section("detections", "detections.html", title, pictures=pictures, min_score=MIN_SCORE)]
 
 
 def _trials_to_picture(plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> dict[str, str]:
@@ -252,12 +210,15 @@ def _has_dynamic_components(plan: pd.DataFrame) -> bool:
     return any("DLA" in dict(labels) for labels in plan["labels"])
 
 
-def _trials_section(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> str:
-    belongs_to: dict[str, list[str]] = {}
-    for name, plan in plans.items():
-        for line in plan.dropna(subset=["trial_id"]).to_dict("records"):
-            cells = [cell for cell in dict(line["labels"]).values() if cell]
-            belongs_to.setdefault(line["trial_id"], []).append(f"{_short_title(name)} ({', '.join(cells)})")
-    few = len(trials) <= MOST_WITH_DETAILS
-    dynamics = store.dynamics(trials["trial_id"] if few else ())
-    return f"<h2>Trials</h2>{trials_html(trials, dynamics, belongs_to)}"
+def _trials(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> dict[str, Any]:
+    shown: dict[str, Any] = {"trials": [], "compact": [], "columns": COMPACT}
+    if len(trials) > MOST_WITH_DETAILS:
+        shown["compact"] = compact_trials(trials)
+    else:
+        belongs_to: dict[str, list[str]] = {}
+        for name, plan in plans.items():
+            for line in plan.dropna(subset=["trial_id"]).to_dict("records"):
+                cells = [cell for cell in dict(line["labels"]).values() if cell]
+                belongs_to.setdefault(line["trial_id"], []).append(f"{_short_title(name)} ({', '.join(cells)})")
+        shown["trials"] = trials_in_detail(trials, store.dynamics(trials["trial_id"]), belongs_to)
+    return _section("trials", "trials.html", "Trials", **shown)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dynrcnn_ray.commands.compare import COMMAND
 from dynrcnn_ray.config import DataConfig, TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, to_yaml
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
-from experiments.compare import compare_trials
+from tests.command_line.calls import call
 
 NUM_IMAGES = 30
 
@@ -69,7 +70,7 @@ def store(tmp_path: Path, data: DataConfig) -> ResultStore:
 
 
 def run(store: ResultStore, *arguments: str) -> int:
-    return compare_trials([*arguments, "--storage", store.files.root])
+    return call(COMMAND, *arguments, "--storage", store.files.root)
 
 
 def test_it_prints_both_their_difference_and_how_it_was_measured(store: ResultStore, capsys):

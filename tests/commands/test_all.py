@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from dynrcnn_ray.command_line.costs import place_seconds
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data import prepare
 from dynrcnn_ray.orchestration import grid
 from dynrcnn_ray.orchestration.grid import PlannedTrial
 from dynrcnn_ray.results.store import ResultStore
-from experiments.costs import place_seconds
-from experiments.main import OF_THE_PAPER, main
+from experiments.main import main
+from experiments.paper import PAPER
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_all_is_one_grid_that_holds_each_trial_once(called: dict[str, list[Any]]
     (trials,) = called["grids"]
     ids = Counter(trial.config.trial_id for trial in trials)
     assert set(ids.values()) == {1}
-    plans = [ResultStore.open(tmp_path).plan(experiment.name) for experiment in OF_THE_PAPER]
+    plans = [ResultStore.open(tmp_path).plan(experiment.name) for experiment in PAPER.experiments]
     assert all(plan is not None for plan in plans)
     assert set(ids) == {trial_id for plan in plans if plan is not None for trial_id in plan["trial_id"].dropna()}
 

@@ -25,7 +25,7 @@ fingerprints. The package's own are in dynrcnn_ray/models/pretrained; others are
 
 Cost: 20 minutes at scale mini on two CPU cores that had other work too.
 
-Command:  python experiments/main.py pretrain [--scale smoke|mini] [--steps N] [--output DIR]
+Command:  dynrcnn pretrain [--scale smoke|mini] [--steps N] [--output DIR]
 """
 
 import contextlib
@@ -33,19 +33,19 @@ import dataclasses
 import json
 import shlex
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Literal
 
+from dynrcnn_ray.command_line.command import Call, Command
+from dynrcnn_ray.command_line.commit import git_commit
 from dynrcnn_ray.config import PRETRAINING_SEED, TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, validate
+from dynrcnn_ray.experiment import with_fields
 from dynrcnn_ray.scales import base_config
-from experiments.commit import git_commit
-from experiments.experiment import with_fields
-from experiments.options import parse
 
 BACKBONES = ("tiny", "small")
 TIMES_AS_LONG = 4
@@ -77,9 +77,8 @@ def pretraining(options: PretrainOptions, backbone: str) -> TrialConfig:
     return validate(with_fields(with_fields(base, "data", shapes=shapes), "run", num_workers=1))
 
 
-def run_pretrain(arguments: Sequence[str]) -> int:
+def run_pretrain(options: PretrainOptions, call: Call) -> int:
     """Train both, write their weights and how they were made."""
-    options = parse(PretrainOptions, arguments, command="pretrain")
     if options.steps < 0:
         raise ConfigError(f"--steps: {options.steps} must be 0 or greater")
     configs = {backbone: pretraining(options, backbone) for backbone in BACKBONES}
@@ -92,7 +91,10 @@ def run_pretrain(arguments: Sequence[str]) -> int:
     from dynrcnn_ray.engine.environment import package_versions
 
     options.output.mkdir(parents=True, exist_ok=True)
-    record = {"command": shlex.join(["python", "experiments/main.py", "pretrain", *arguments]), "commit": git_commit()}
+    record = {
+        "command": shlex.join([*call.program.name.split(), call.command, *call.arguments]),
+        "commit": git_commit(),
+    }
     record |= {"seed": PRETRAINING_SEED, "images_seed": PRETRAINING_SEED}
     record |= {"versions": package_versions()}
     data = prepare_data(configs["tiny"].data)
@@ -160,3 +162,12 @@ def _pretrain(config: TrialConfig, output: Path) -> dict[str, Any]:
         "images": config.data.fingerprint,
         **{name: round(metrics[name] or 0.0, 1) for name in METRICS},
     }
+
+
+COMMAND = Command(
+    name="pretrain",
+    title="make the backbones' weights that scale mini starts from",
+    description=__doc__ or "",
+    options=PretrainOptions,
+    run=run_pretrain,
+)

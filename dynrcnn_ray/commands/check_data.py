@@ -1,6 +1,6 @@
 """Check a data set before anything is trained on it: every annotation, and every pixel of every image.
 
-Command:  python experiments/main.py check-data --data.root DIR [--data.train-split train] [--data.val-split val]
+Command:  dynrcnn check-data --data.root DIR [--data.train-split train] [--data.val-split val]
 """
 
 import dataclasses
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dynrcnn_ray.command_line.command import Call, Command
+from dynrcnn_ray.command_line.options import ScaleOption
+from dynrcnn_ray.command_line.parsing import parse_first
 from dynrcnn_ray.config import DataConfig, TrialConfig
 from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.scales import Scale, base_config
-from experiments.options import parse
 
 if TYPE_CHECKING:
     from dynrcnn_ray.data.check import CheckedSplit
@@ -30,16 +32,18 @@ class CheckOptions:
     data: DataConfig = field(default_factory=DataConfig)
 
 
-def run_check_data(arguments: Sequence[str]) -> int:
+def _at_scale(arguments: Sequence[str]) -> tuple[CheckOptions, Sequence[str]]:
+    first, rest = parse_first(ScaleOption, arguments)
+    return CheckOptions(scale=first.scale, data=base_config(first.scale).data), rest
+
+
+def run_check_data(options: CheckOptions, _call: Call) -> int:
     """Print what is wrong with a data set, and what it holds.
 
     Returns:
         The exit code: 0 if a run would take it, 2 if not.
     """
-    options = parse(CheckOptions, arguments, command="check-data")
     base = base_config(options.scale)
-    defaults = CheckOptions(scale=options.scale, data=base.data)
-    options = parse(CheckOptions, arguments, command="check-data", default=defaults)
     config = validate(dataclasses.replace(base, data=options.data))
 
     # Imported late: torch takes seconds, and a wrong command should be refused at once.
@@ -95,3 +99,13 @@ def advice(checked: "CheckedSplit", config: TrialConfig) -> list[str]:
 
 def _print_progress(split: str, done: int, total: int) -> None:
     print(f"\r{split}: {done}/{total} images read", end="\n" if done == total else "", flush=True)
+
+
+COMMAND = Command(
+    name="check-data",
+    title="check a data set before anything is trained on it",
+    description="Check a data set before anything is trained on it: every annotation, and every pixel of every image.",
+    options=CheckOptions,
+    run=run_check_data,
+    defaults=_at_scale,
+)

@@ -4,8 +4,7 @@ Each line names what it compares with; both sides run in turn, and the ratio is 
 written as soon as they are measured, so that a run that is stopped leaves them. A later run with `--only` replaces the
 lines of those benchmarks and keeps the others. Measure on a machine that does nothing else.
 
-Command:  python experiments/main.py benchmark [--only NAME ...] [--rounds N] [--device cuda]
-          [--data-root DIR] [--storage DIR]
+Command:  dynrcnn benchmark [--only NAME ...] [--rounds N] [--device cuda] [--data-root DIR] [--storage DIR]
 """
 
 import json
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
+from dynrcnn_ray.command_line.command import Call, Command
+from dynrcnn_ray.command_line.commit import git_commit
+from dynrcnn_ray.command_line.options import StoreOptions, storage_location
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.store import ResultStore
-from experiments.commit import git_commit
-from experiments.options import StoreOptions, parse, storage_location
 
 if TYPE_CHECKING:
     from dynrcnn_ray.benchmarks.workbench import Workbench
@@ -110,9 +110,8 @@ def benchmarks() -> dict[str, Benchmark]:
     return dict(zip(NAMES, in_order, strict=True))
 
 
-def run_benchmark(arguments: Sequence[str]) -> int:
+def run_benchmark(options: BenchmarkOptions, _call: Call) -> int:
     """Measure, print and write the table."""
-    options = parse(BenchmarkOptions, arguments, command="benchmark")
     _check(options)
     names = options.only or (ON_THE_GPU if options.device == "cuda" else NAMES)
     chosen = {name: each for name, each in benchmarks().items() if name in names}
@@ -197,3 +196,12 @@ def _earlier_rows(store: ResultStore) -> list[dict[str, Any]]:
 
 def _benchmark_of(row: Mapping[str, Any]) -> str:
     return row["name"].partition(".")[0]
+
+
+COMMAND = Command(
+    name="benchmark",
+    title="measure this machine: paired comparisons with what people would use instead",
+    description=__doc__ or "",
+    options=BenchmarkOptions,
+    run=run_benchmark,
+)

@@ -6,24 +6,25 @@ are evaluated on each such sample. Detections are read from the store; nothing i
 
 The interval holds the two trained models fixed. It does not say what other seeds would give: train several for that.
 
-Command:  python experiments/main.py compare TRIAL_A TRIAL_B [--samples 1000] [--seed 0]
+Command:  dynrcnn compare TRIAL_A TRIAL_B [--samples 1000] [--seed 0]
 """
 
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from dynrcnn_ray.command_line.command import Call, Command
+from dynrcnn_ray.command_line.options import StoreOptions, storage_location
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.scales import Scale
-from experiments.options import StoreOptions, parse, storage_location
 
 if TYPE_CHECKING:
     from dynrcnn_ray.evaluation.bootstrap import Difference
@@ -50,7 +51,7 @@ class CompareOptions(StoreOptions):
     """Seed of the draws."""
 
 
-def compare_trials(arguments: Sequence[str]) -> int:
+def compare_trials(options: CompareOptions, _call: Call) -> int:
     """Print both trials' metrics, their differences and the intervals of those.
 
     Raises:
@@ -58,7 +59,6 @@ def compare_trials(arguments: Sequence[str]) -> int:
         StoreError: a trial that the store does not hold, that failed or that has no detections.
         DataError: the validation annotations are no longer there or have changed.
     """
-    options = parse(CompareOptions, arguments, command="compare")
     _check(options)
     store = ResultStore.open(storage_location(options.storage, options.scale))
     row_a, row_b = (_finished_row(store, trial) for trial in (options.trial_a, options.trial_b))
@@ -169,3 +169,12 @@ def _line(difference: "Difference") -> str:
     interval = f"[{difference.low:+.1f}, {difference.high:+.1f}]"
     numbers = f"{difference.first:>7.1f}{difference.second:>7.1f}{difference.difference:>+8.1f}"
     return f"{difference.metric:<6}{numbers}   {interval:<15}{note}".rstrip()
+
+
+COMMAND = Command(
+    name="compare",
+    title="the difference of two trials, with its interval over the images",
+    description=__doc__ or "",
+    options=CompareOptions,
+    run=compare_trials,
+)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from dynrcnn_ray.experiment import Experiment
 from dynrcnn_ray.results.report import is_figure
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_cells import seeds_grid, seeds_text
 from dynrcnn_ray.results.table_text import grid_to_text
 from dynrcnn_ray.results.tables import build_table, trial_columns
-from experiments.experiment import Experiment
 
 
 def print_seeds(store: ResultStore, experiment: Experiment) -> None:

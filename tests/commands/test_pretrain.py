@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from dynrcnn_ray.commands.pretrain import BACKBONES, PretrainOptions, pretraining
 from dynrcnn_ray.config import PRETRAINING_SEED, TrialConfig
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import TrainingState, build_training_state
 from dynrcnn_ray.engine.trial import run_trial
+from dynrcnn_ray.experiment import with_fields
 from dynrcnn_ray.models.weights import identify_weights, read_backbone_weights
-from experiments.experiment import with_fields
 from experiments.main import main
-from experiments.pretrain import BACKBONES, PretrainOptions, pretraining
 
 
 @pytest.fixture(scope="module")

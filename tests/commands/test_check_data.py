@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from experiments.check_data import run_check_data
+from dynrcnn_ray.commands.check_data import COMMAND
+from tests.command_line.calls import call
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def check(capsys: pytest.CaptureFixture[str], root: Path, *more: str) -> tuple[int, str]:
-    code = run_check_data(["--data.root", str(root), *more])
+    code = call(COMMAND, "--data.root", str(root), *more)
     return code, capsys.readouterr().out
 
 
@@ -85,7 +86,7 @@ def test_a_missing_file_is_told_for_each_split(capsys, tmp_path: Path):
 
 def test_the_generated_set_is_sound(capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert run_check_data(["--scale", "smoke"]) == 0
+    assert call(COMMAND, "--scale", "smoke") == 0
     out = capsys.readouterr().out
     assert "6 categories (their ids have holes, which is fine)" in out
     assert "note" not in out

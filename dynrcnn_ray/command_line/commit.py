@@ -7,7 +7,7 @@ from pathlib import Path
 VARIABLE = "DYNRCNN_COMMIT"
 """The environment variable that hands the commit to where git does not know it: a submitted job, or an image."""
 UNKNOWN = "unknown"
-_REPOSITORY = Path(__file__).resolve().parents[1]
+_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def git_commit(repository: Path = _REPOSITORY) -> str:

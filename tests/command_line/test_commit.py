@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.commit import git_commit, say_if_unknown
+from dynrcnn_ray.command_line.commit import git_commit, say_if_unknown
 
 
 @pytest.fixture

@@ -12,17 +12,21 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments.cache_folder import use_a_cache_that_can_be_written
+from dynrcnn_ray.command_line.cache_folder import use_a_cache_that_can_be_written
 
 _SECONDS_OF_THE_SAME_END = 2.0
 """`timeout` and others send a signal twice, to the process and to its group; a later one is another request."""
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """Run a command of `experiments.main` as this process's only work.
+def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run a command as this process's only work.
+
+    Args:
+        main: runs it, and returns the exit code. It imports late what takes time, in which somebody may press Ctrl-C.
+        arguments: of the command line.
 
     Returns:
         The exit code.
@@ -38,10 +42,7 @@ def run_command(arguments: Sequence[str]) -> int:
         _end_on(signal.SIGINT, signals)
     try:
         use_a_cache_that_can_be_written()
-        # Imported late: it takes a second, in which somebody may press Ctrl-C.
-        from experiments.main import main
-
-        code = _code_of(lambda: main(arguments))
+        code = main(arguments)
         if sys.stdout:
             sys.stdout.flush()
         return code
@@ -71,13 +72,6 @@ def _end_on(number: signal.Signals, signals: list[int]) -> None:
             raise KeyboardInterrupt(number)
 
     signal.signal(number, end)
-
-
-def _code_of(main: Any) -> int:
-    try:
-        return main()
-    except SystemExit as stop:  # After --help.
-        return int(stop.code or 0)
 
 
 def _print_end(line: str) -> None:

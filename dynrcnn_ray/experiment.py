@@ -1,4 +1,4 @@
-"""What a table of the paper is: its rows as configurations, and the paper's own numbers."""
+"""What a table is, the paper's or one's own: its rows as configurations, and the numbers that somebody has reported."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +11,11 @@ from dynrcnn_ray.models.weights import identify_weights
 from dynrcnn_ray.results.labels import row_names
 
 METRICS_BY_IOU = ("AP", "AP50", "AP60", "AP70", "AP80", "AP90")
-"""The columns of Tables 1 and 3 to 6."""
+"""Columns of the boxes' AP by IoU: those of the paper's Tables 1 and 3 to 6."""
 METRICS_BY_SIZE = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
-"""The columns of Tables 2, 8 and 9."""
-
-PAPER_BASELINE = (37.0, 58.0, 53.5, 46.0, 32.6, 9.7)
-"""The paper's baseline in Tables 3 to 6, in the order of `METRICS_BY_IOU`."""
+"""Columns by the objects' size: those of the paper's Tables 2, 8 and 9."""
+SINGLE_TRIAL = "train"
+"""Name of an experiment of one trial."""
 
 
 @dataclass(frozen=True)
@@ -112,44 +111,6 @@ class Experiment:
         ]
 
 
-def dynamic_row(
-    base: TrialConfig,
-    labels: Mapping[str, str],
-    numbers: Sequence[float],
-    baseline: int = 0,
-    **fields: bool | int | float,
-) -> Row:
-    """A row of Tables 1 and 3 to 6: the base with other fields of its `dynamic` section.
-
-    Args:
-        base: the configuration that the command line gives.
-        labels: the cells after the backbone's.
-        numbers: the paper's, in the order of `METRICS_BY_IOU`; none for a setting that the paper does not have.
-        baseline: index of the row that differences refer to.
-        **fields: what the row sets.
-    """
-    return Row(
-        labels={"Backbone": backbone_name(base), **labels},
-        config=dataclasses.replace(base, dynamic=dataclasses.replace(base.dynamic, **fields)),  # pyright: ignore[reportArgumentType]
-        reported=dict(zip(METRICS_BY_IOU, numbers, strict=True)) if numbers else {},
-        baseline=baseline,
-    )
-
-
-def deeper(config: TrialConfig) -> TrialConfig:
-    """The same with the scale's deeper backbone: ResNet-101 for ResNet-50, `small` for `tiny`.
-
-    Raises:
-        ConfigError: the backbone is neither.
-    """
-    backbones = {"resnet50": "resnet101", "tiny": "small"}
-    if config.model.backbone not in backbones:
-        raise ConfigError(
-            f"model.backbone: {config.model.backbone!r} has no deeper one here; allowed: {', '.join(backbones)}"
-        )
-    return with_fields(config, "model", backbone=backbones[config.model.backbone])
-
-
 def with_fields(config: TrialConfig, section: str, **fields: Any) -> TrialConfig:
     """The same with other fields of one section."""
     return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **fields)})
@@ -171,12 +132,6 @@ def check_not_set(base: TrialConfig, scale_base: TrialConfig, paths: Sequence[st
                 f"{path}: {field_value(base, path)!r} has no effect, {command} sets this field itself; "
                 "leave it out, or use the command `train`"
             )
-
-
-def backbone_name(config: TrialConfig) -> str:
-    """The backbone as the paper's tables write it: ResNet-50-FPN."""
-    name = config.model.backbone
-    return f"{name} ResNet-FPN" if name in ("tiny", "small") else f"ResNet-{name.removeprefix('resnet')}-FPN"
 
 
 def field_value(config: Any, path: str) -> Any:

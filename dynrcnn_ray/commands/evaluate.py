@@ -3,7 +3,7 @@
 It runs where trainings run: on the trial's workers and their GPUs, or on those that the section run asks for.
 A split with annotations gives average precision as well. One without, such as test-dev2017, gives the file alone.
 
-Command:  python experiments/main.py evaluate --trial TRIAL_ID --split test-dev2017 [--test.multi-scale]
+Command:  dynrcnn evaluate --trial TRIAL_ID --split test-dev2017 [--test.multi-scale]
 """
 
 import dataclasses
@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dynrcnn_ray.command_line.command import Call, Command
+from dynrcnn_ray.command_line.options import StoredOptions, storage_location
+from dynrcnn_ray.command_line.parsing import parse_first
 from dynrcnn_ray.config import RunConfig, TestConfig, TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, validate
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
-from dynrcnn_ray.scales import Scale
-from experiments.options import StoreOptions, parse, storage_location
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,17 @@ class EvaluatedData:
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(StoreOptions):
-    """Options of the command `evaluate`. The sections test and run start from the trial's own."""
+class TrainedTrial(StoredOptions):
+    """Which trial is meant."""
 
-    scale: Scale = "mini"
-    """The scale whose default storage to read."""
     trial: str = ""
     """Id of a trained trial: a row of `trials` in the storage."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(TrainedTrial):
+    """Options of the command `evaluate`. The sections test and run start from the trial's own."""
+
     split: str = ""
     """The split; default: the trial's validation split."""
     data_root: str = ""
@@ -48,9 +53,19 @@ class EvaluateOptions(StoreOptions):
     data: EvaluatedData = field(default_factory=EvaluatedData)
 
 
-def evaluate_trial(arguments: Sequence[str]) -> int:
-    """Detect on a split with a trial's last checkpoint; print the metrics and where the results file is."""
-    options = parse(EvaluateOptions, arguments, command="evaluate")
+def _of_the_trial(arguments: Sequence[str]) -> tuple[EvaluateOptions, Sequence[str]]:
+    if {"-h", "--help"} & set(arguments):
+        return EvaluateOptions(), arguments
+    first, rest = parse_first(TrainedTrial, arguments)
+    config = _trained_config(first)
+    return EvaluateOptions(first.storage, first.scale, first.trial, test=config.test, run=config.run), rest
+
+
+def _trained_config(options: TrainedTrial) -> TrialConfig:
+    """The configuration that the trial was trained with."""
+    from dynrcnn_ray.results.files import StoreError
+    from dynrcnn_ray.results.store import ResultStore
+
     if not options.trial:
         raise ConfigError("--trial: '' must be the id of a trained trial, from the column trial_id of `trials`")
     store = ResultStore.open(storage_location(options.storage, options.scale))
@@ -61,14 +76,18 @@ def evaluate_trial(arguments: Sequence[str]) -> int:
         )
     if rows["status"].iloc[0] != "finished":
         raise StoreError(f"trial {options.trial}: has not finished ({rows['error'].iloc[0]}); run its command again")
-    config = store.config_of(rows.to_dict("records")[0])
+    return store.config_of(rows.to_dict("records")[0])
+
+
+def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
+    """Detect on a split with a trial's last checkpoint; print the metrics and where the results file is."""
+    from dynrcnn_ray.results.store import ResultStore
+
+    store = ResultStore.open(storage_location(options.storage, options.scale))
+    config = _trained_config(options)
     trained_id = config.training_id
-    options = parse(
-        EvaluateOptions, arguments, command="evaluate", default=EvaluateOptions(test=config.test, run=config.run)
-    )
-    trained_with = config.test
     # Tested in another way it is another trial, with an id and results of its own.
-    is_same = options.test == trained_with
+    is_same = options.test == config.test
     name = options.trial if is_same else dataclasses.replace(config, test=options.test).trial_id
     config = validate(dataclasses.replace(config, test=options.test, run=options.run))
     data = config.data
@@ -149,3 +168,13 @@ def _long_side(config: TrialConfig) -> int:
     """The lowest limit of the long side at which the network sees an image."""
     sides = [config.data.long_side, config.test.multi_scale_long_side]
     return min(sides) if config.test.multi_scale else sides[0]
+
+
+COMMAND = Command(
+    name="evaluate",
+    title="evaluate a trained trial on any split; write the COCO server's results file",
+    description=__doc__ or "",
+    options=EvaluateOptions,
+    run=evaluate_trial,
+    defaults=_of_the_trial,
+)

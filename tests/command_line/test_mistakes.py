@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dynrcnn_ray.__main__ import main as dynrcnn
 from experiments.main import main
+from experiments.paper import PROGRAM
 
 GRID = "dynrcnn_ray.orchestration.grid"
 
@@ -27,7 +29,40 @@ def test_without_arguments_it_says_what_there_is(capsys):
     code, out, _ = run(capsys)
     assert code == 0
     for command in ("list", "table3", "train", "report"):
-        assert f"experiments/main.py {command}" in out
+        assert f"• {command} " in out
+
+
+def test_every_command_has_a_help_of_its_own(capsys):
+    for command in PROGRAM.commands:
+        code, out, _ = run(capsys, command.name, "--help")
+        assert code == 0
+        assert out.startswith(f"usage: python experiments/main.py {command.name} ")
+        assert " ".join(command.description.split())[:40] in " ".join(out.split())
+
+
+def test_the_flags_of_a_scale_stand_in_its_help(capsys):
+    for scale, steps in (("smoke", "10"), ("coco", "90000")):
+        out = " ".join(run(capsys, "train", "--scale", scale, "--help")[1].replace("│", " ").split())
+        assert f"Another global batch scales them inversely. (default: {steps})" in out
+        assert f"(default: {scale})" in out
+
+
+def test_the_installed_command_has_all_but_the_papers_own(capsys):
+    code = dynrcnn(["--help"])
+    out = capsys.readouterr().out
+    assert code == 0
+    own = {command.name for command in PROGRAM.commands if not command.of_paper}
+    assert {"train", "evaluate", "compare", "report"} <= own
+    for command in PROGRAM.commands:
+        assert (f"• {command.name} " in out) == (command.name in own)
+
+
+def test_the_shell_completes_commands_and_flags(capsys):
+    for shell in ("bash", "zsh"):
+        assert dynrcnn(["--tyro-print-completion", shell]) == 0
+        out = capsys.readouterr().out
+        assert "check-data" in out
+        assert "--dynamic.iou-top-k" in out
 
 
 def test_list_shows_anchor_rows_and_trials(capsys):
@@ -70,16 +105,19 @@ def test_a_coco_plan_needs_no_data(capsys, tmp_path):
     [
         (
             ["tabel3"],
-            "unknown command 'tabel3'; allowed: list, all, check-data, train, evaluate, compare, benchmark, pretrain, ",
+            "unknown command 'tabel3'; allowed: all, benchmark, check-data, compare, evaluate, ",
         ),
         (["table3", "--train.stepz", "3"], "unknown option: --train.stepz, 3; did you mean --train.steps?"),
         (["table3", "--train.steps", "many"], "--train.steps: 'many' is not allowed (allowed: --train.steps INT)"),
         (["table3", "--train.steps", "0"], "train.steps: 0 must be greater than or equal to 1"),
         (["table3", "--train.learning-rate", "nan"], "train.learning_rate: nan must be"),
         (["table3", "--dynamic.initial-iou", "1.5"], "dynamic.initial_iou: 1.5 must be less than 1"),
-        (["table3", "--dynamic.convention", "theirs"], "Expected one of ('paper', 'mmdetection', 'released')"),
+        (
+            ["table3", "--dynamic.convention", "theirs"],
+            "--dynamic.convention: 'theirs' is not allowed; allowed: paper, mmd",
+        ),
         (["table3", "--dynamic.no-dla"], "dynamic.dla: False has no effect, table3 sets this field itself"),
-        (["table3", "--scale", "huge"], "invalid choice 'huge' for argument '--scale'"),
+        (["table3", "--scale", "huge"], "--scale: 'huge' is not allowed; allowed: smoke, mini, coco"),
         (["table3", "--seeds", "0", "0"], "--seeds: (0, 0) must be one or more different numbers"),
         (["table3", "--seeds"], "--seeds: () must be one or more"),
         (["table3", "--num-workers", "3"], "run.num_workers: 3 does not divide train.global_batch = 8"),

@@ -1,0 +1,1 @@
+"""What the commands share: how one is parsed, run and ended."""

@@ -1,0 +1,118 @@
+"""The options that commands share. The configuration checks what they say."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from dynrcnn_ray.command_line.parsing import parse_first
+from dynrcnn_ray.config import DataConfig, DynamicConfig, ModelConfig, RunConfig, TestConfig, TrainConfig, TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError, validate
+from dynrcnn_ray.scales import Scale, base_config
+
+_SECTIONS = ("data", "model", "dynamic", "train", "test", "run")
+
+
+@dataclass(frozen=True)
+class ScaleOption:
+    """The scale, where it decides what other options start from."""
+
+    scale: Scale = "mini"
+    """The size of data, model and schedule."""
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """Where results are."""
+
+    storage: str = ""
+    """Folder or URI (s3://...) of the results. Default: ~/dynrcnn_ray/<scale>."""
+
+
+@dataclass(frozen=True)
+class StoredOptions(StoreOptions):
+    """What a command takes that only reads a store."""
+
+    scale: Scale = "mini"
+    """The scale whose default storage to read."""
+
+
+@dataclass(frozen=True)
+class RunOptions(StoreOptions):
+    """What every command that trains takes: the scale, and any field of the trial's configuration."""
+
+    scale: Scale = "mini"
+    """The size of data, model and schedule."""
+    num_workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Training workers of each trial. Short for --run.num-workers."""
+    dry_run: bool = False
+    """Only say what would run."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    dynamic: DynamicConfig = field(default_factory=DynamicConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def config(self) -> TrialConfig:
+        """The trial that these options describe, with seed 0.
+
+        Raises:
+            ConfigError: naming the field, its value and what is allowed.
+        """
+        return validate(self.unchecked_config())
+
+    def unchecked_config(self) -> TrialConfig:
+        """The same, whatever its values."""
+        config = TrialConfig(scale=self.scale, **{name: getattr(self, name) for name in _SECTIONS})
+        if self.num_workers is None:
+            return config
+        return dataclasses.replace(config, run=dataclasses.replace(config.run, num_workers=self.num_workers))
+
+
+_RunOptions = TypeVar("_RunOptions", bound=RunOptions)
+
+
+def start_from(options: type[_RunOptions], config: TrialConfig) -> _RunOptions:
+    """Options whose defaults are the values of a configuration."""
+    sections = {name: getattr(config, name) for name in _SECTIONS}
+    return options(scale=config.scale, **sections)  # pyright: ignore[reportArgumentType]
+
+
+def start_from_scale(options: type[_RunOptions]) -> Callable[[Sequence[str]], tuple[_RunOptions, Sequence[str]]]:
+    """Defaults of a command: those of `--scale`, which is parsed before the others."""
+
+    def defaults(arguments: Sequence[str]) -> tuple[_RunOptions, Sequence[str]]:
+        first, rest = parse_first(ScaleOption, arguments)
+        return start_from(options, base_config(first.scale)), rest
+
+    return defaults
+
+
+@dataclass(frozen=True)
+class ExperimentOptions(RunOptions):
+    """Options of a table's command."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Seeds; every row runs once with each."""
+
+
+def checked_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """The seeds of an experiment.
+
+    Raises:
+        ConfigError: none, a negative one, or one twice.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds: {seeds} must be one or more different numbers from 0")
+    return seeds
+
+
+def storage_location(storage: str, scale: str) -> str:
+    """The store's absolute path or URI."""
+    if "://" in storage:
+        return storage.rstrip("/")
+    return str(Path(storage or f"~/dynrcnn_ray/{scale}").expanduser().absolute())

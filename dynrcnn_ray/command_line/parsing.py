@@ -1,0 +1,103 @@
+"""Arguments parsed by tyro, and refused in one line.
+
+Tyro tells what it refuses as an event, in a module that may change with any release: so its version is pinned.
+"""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, TypeVar, Union
+
+import tyro
+from tyro import _errors
+
+from dynrcnn_ray.command_line.command import Command, Program
+from dynrcnn_ray.config_yaml import ConfigError
+
+_Options = TypeVar("_Options")
+
+
+def parse(program: Program, arguments: Sequence[str]) -> tuple[Command[Any], Any]:
+    """The command that the arguments name, and its options.
+
+    Raises:
+        ConfigError: an unknown command, an unknown flag or a wrong value, in one line.
+        SystemExit: after `--help`, or a script for the shell's completion.
+    """
+    by_name = {command.name: command for command in program.commands}
+    name, *rest = arguments or ["--help"]
+    if name not in by_name and not name.startswith("-"):
+        raise ConfigError(f"unknown command {name!r}; allowed: {', '.join(by_name)}")
+    chosen = by_name.get(name)
+    defaults: dict[str, Any] = {each.name: each.options() for each in program.commands if each is chosen}
+    if chosen and chosen.defaults:
+        defaults[name], rest = chosen.defaults(rest)
+    subcommands = tuple(_subcommand(each, each is chosen, defaults.get(each.name)) for each in program.commands)
+    options = _cli(
+        Union[subcommands],  # noqa: UP007
+        [name, *rest],
+        sorted(_flags(chosen.options)) if chosen else [],
+        prog=program.name,
+        description=program.description,
+    )
+    # Tyro wants one of several subcommands; without one it has shown its help.
+    assert chosen
+    return chosen, options
+
+
+def parse_first(options: type[_Options], arguments: Sequence[str]) -> tuple[_Options, list[str]]:
+    """The flags of `options` alone, and the arguments that are left.
+
+    Raises:
+        ConfigError: a wrong value, in one line.
+    """
+    return _cli(options, arguments, [], add_help=False, return_unknown_args=True)
+
+
+def _subcommand(command: Command[Any], is_chosen: bool, default: Any) -> Any:
+    # The overview has room for a line of each.
+    description = command.description if is_chosen else command.title
+    settings = {"default": default} if is_chosen else {}
+    return Annotated[command.options, tyro.conf.subcommand(command.name, description=description, **settings)]
+
+
+def _cli(options: Any, arguments: Sequence[str], flags: Sequence[str], **settings: Any) -> Any:
+    def refuse(event: _errors.ParseErrorEvent) -> None:
+        if line := _one_line(event, flags):
+            raise ConfigError(line)
+
+    with _errors.on_parse_error(refuse):
+        return tyro.cli(options, args=list(arguments), **settings)
+
+
+def _one_line(event: _errors.ParseErrorEvent, flags: Sequence[str]) -> str:
+    """What is wrong and what is allowed; nothing of an event that a later version may bring, which tyro then prints."""
+    if isinstance(event, _errors.UnrecognizedArgs):
+        similar = difflib.get_close_matches(event.tokens[0].partition("=")[0], flags, n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        return f"unknown option: {', '.join(event.tokens)}{hint}"
+    if isinstance(event, _errors.InvalidChoice):
+        return f"{event.argument.display_name()}: {event.value!r} is not allowed; allowed: {', '.join(event.choices)}"
+    if isinstance(event, _errors.BadValue):
+        given = f" {event.offending_value!r} is not allowed" if event.offending_value else " the value is missing"
+        return f"{event.argument.display_name()}:{given} (allowed: {_allowed(event.argument)})"
+    if isinstance(event, _errors.InstantiationFailure) and event.argument:
+        value = re.fullmatch(r".*: ('.*')", event.message)
+        message = f"{value[1]} is not allowed" if value else event.message
+        return f"{event.argument.display_name()}: {message} (allowed: {_allowed(event.argument)})"
+    return ""
+
+
+def _allowed(argument: Any) -> str:
+    return f"{argument.display_name()} {argument.lowered.metavar}"
+
+
+def _flags(options: type[Any], prefix: str = "--") -> Iterator[str]:
+    """Every flag of an options class."""
+    for item in dataclasses.fields(options):
+        name = f"{prefix}{item.name.replace('_', '-')}"
+        if isinstance(item.type, type) and dataclasses.is_dataclass(item.type):
+            yield from _flags(item.type, f"{name}.")
+        else:
+            yield name

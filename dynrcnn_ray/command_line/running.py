@@ -1,0 +1,222 @@
+"""Runs experiments: plan, train what the store does not hold yet, draw tables and figures."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from dynrcnn_ray.command_line.command import Call, Paper
+from dynrcnn_ray.command_line.commit import git_commit, say_if_unknown
+from dynrcnn_ray.command_line.costs import place_seconds
+from dynrcnn_ray.command_line.options import RunOptions, storage_location
+from dynrcnn_ray.command_line.seeds import print_seeds
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.experiment import SINGLE_TRIAL, Experiment
+from dynrcnn_ray.orchestration.address import ray_address, require_cluster
+from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.report import draw_findings, draw_report, is_figure
+from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.scales import base_config
+
+
+def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seeds: Sequence[int], call: Call) -> int:
+    """Run what the store lacks of some experiments, as one grid; then draw each of them.
+
+    Args:
+        experiments: what to run.
+        options: the base configuration, the storage, and whether only to tell the plan.
+        seeds: every row runs once with each.
+        call: the command, for the plans.
+
+    Returns:
+        The exit code: 0 if all trials have finished.
+
+    Raises:
+        ValueError: one of the project's own, for whatever cannot be run.
+    """
+    sets_workers = any("run.num_workers" in experiment.sets for experiment in experiments)
+    base = options.config() if sets_workers else _for_this_machine(options)
+    storage = storage_location(options.storage, options.scale)
+    store = ResultStore.open(storage)
+    if options.dry_run:
+        for experiment in experiments:
+            _print_plan(experiment, base, seeds)
+            print_seeds(store, experiment)
+        return 0
+    if any(experiment.rows(base) for experiment in experiments):
+        require_cluster()
+        base = _with_data(base)
+    shown = call.shown(options.storage, store)
+    trials = _distinct_trials(experiments, base, seeds)
+    plans = {_plan_name(experiment, trials): experiment.plan(base, seeds, shown) for experiment in experiments}
+    for name, plan in plans.items():
+        store.write_plan(name, plan)
+    with _saying_where_it_goes_on(store, trials):
+        if trials:
+            _train_missing(trials, store, storage, call.command, longest_first=len(experiments) > 1)
+        for name, plan in plans.items():
+            # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
+            print_report(store, name, plan=store.write_plan(name, plan))
+        return _failures(store, list(trials))
+
+
+def _plan_name(experiment: Experiment, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
+    # Single trials have nothing to do with each other: each keeps a plan, a table and a figure of its own.
+    return f"{experiment.name}_{next(iter(trials))}" if experiment.name == SINGLE_TRIAL else experiment.name
+
+
+def _with_data(base: TrialConfig) -> TrialConfig:
+    """The same with its data generated, checked and known by their fingerprint."""
+    # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
+    from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
+
+    if images := images_to_generate(base.data):
+        print(f"Generating {images} images; this happens once.", flush=True)
+    return dataclasses.replace(base, data=prepare_data(base.data, include_masks=base.model.has_masks))
+
+
+def _distinct_trials(
+    experiments: Sequence[Experiment], base: TrialConfig, seeds: Sequence[int]
+) -> dict[str, tuple[str, str, TrialConfig]]:
+    """Every trial once, by its id, with the experiment and the row that ask for it first."""
+    trials: dict[str, tuple[str, str, TrialConfig]] = {}
+    for experiment in experiments:
+        for trial_id, (setting, config) in experiment.trials(base, seeds).items():
+            trials.setdefault(trial_id, (experiment.name, setting, config))
+    return trials
+
+
+def _train_missing(
+    trials: Mapping[str, tuple[str, str, TrialConfig]],
+    store: ResultStore,
+    storage: str,
+    command: str,
+    *,
+    longest_first: bool,
+) -> None:
+    finished = store.finished_trials()
+    missing = [trial for trial_id, trial in trials.items() if trial_id not in finished]
+    place, done = store.files.describe_path("").rstrip("/"), len(trials) - len(missing)
+    if not missing:
+        print(f"{command}: nothing to train, all {done} trials are in {place}.")
+        return
+    from dynrcnn_ray.models.weights import read_backbone_weights
+
+    for model in {config.model for _, _, config in missing}:
+        read_backbone_weights(model)
+    from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
+
+    if longest_first:
+        # A long trial that starts last would leave all other places idle.
+        missing.sort(key=lambda trial: place_seconds([trial[2]]), reverse=True)
+    print(f"{command}: {len(missing)} trials to run, {done} already in {place}.", flush=True)
+    planned = [PlannedTrial(config, experiment, setting) for experiment, setting, config in missing]
+    commit = git_commit()
+    say_if_unknown(commit)
+    run_trials(planned, storage=storage, git_commit=commit)
+
+
+@contextlib.contextmanager
+def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> Iterator[None]:
+    """Note on an interrupt what the same command goes on with."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        with contextlib.suppress(StoreError):
+            interrupt.add_note(_where_it_goes_on(store, trials))
+        raise
+
+
+def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
+    from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
+
+    finished = store.finished_trials()
+    missing = {trial_id: config for trial_id, (_, _, config) in trials.items() if trial_id not in finished}
+    steps = {
+        trial_id: CheckpointFolder(store.files, config.training_id).steps() for trial_id, config in missing.items()
+    }
+    begun = [f"trial {trial_id} from step {found[-1]}" for trial_id, found in steps.items() if found]
+    fresh = len(missing) - len(begun)
+    begun += [f"{fresh} from the start"] if fresh else []
+    return (
+        f"{len(trials) - len(missing)} of {len(trials)} trials are in {store.files.describe_path('').rstrip('/')}; "
+        f"the same command goes on with {', '.join(begun) or 'the report'}"
+    )
+
+
+def _for_this_machine(options: RunOptions) -> TrialConfig:
+    """The trial that the options describe; with one worker where its scale asks for more than this machine can run."""
+    config = options.config()
+    is_asked_for = options.num_workers is not None or config.run != base_config(options.scale).run
+    cores = os.cpu_count() or 1
+    if is_asked_for or config.run.gpu or ray_address() or cores >= config.run.num_workers:
+        return config
+    print(
+        f"This machine has {cores} CPU core: one worker a trial instead of the {config.run.num_workers} of this scale."
+    )
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, num_workers=1))
+
+
+def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int]) -> int:
+    from dynrcnn_ray.data.coco import DataError
+    from dynrcnn_ray.data.prepare import fingerprint
+
+    try:
+        found = fingerprint(base.data, include_masks=base.model.has_masks)
+        base = dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=found))
+    except DataError as error:
+        print(f"The data cannot be used, so the trial ids are not final: {error}")
+    trials = experiment.trials(base, seeds)
+    print(f"{experiment.name}, scale {base.scale}: {len(experiment.rows(base))} rows, {len(trials)} distinct trials")
+    for trial_id, (setting, config) in trials.items():
+        print(
+            f"  {trial_id}  seed {config.seed}  {setting:<20}  {config.total_steps} steps of "
+            f"{config.train.global_batch} images on {config.run.num_workers} workers"
+        )
+    return 0
+
+
+def print_report(
+    store: ResultStore, experiment: str, trials: pd.DataFrame | None = None, plan: pd.DataFrame | None = None
+) -> None:
+    """Draw an experiment, print its table and where its files are.
+
+    Args:
+        store: where to read and write.
+        experiment: its name.
+        trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
+        plan: what to draw; None: the store's plan.
+    """
+    drawn = draw_report(store, experiment, trials, plan)
+    print()
+    if is_figure(experiment):
+        print("\n".join(drawn.paths) or f"{experiment}: no finished trial has recorded what it shows")
+        return
+    print(drawn.table)
+    print("\n".join(drawn.paths))
+    if drawn.conclusion:
+        print(f"\n{drawn.conclusion}")
+
+
+def _failures(store: ResultStore, trial_ids: list[str]) -> int:
+    """Print why trials failed.
+
+    Returns:
+        The exit code: 0 if all of them have finished.
+    """
+    trials = store.trials(trial_ids, ["trial_id", "status", "error"])
+    rows = {row["trial_id"]: row for row in trials.to_dict("records")}
+    unfinished = [trial_id for trial_id in trial_ids if rows.get(trial_id, {}).get("status") != "finished"]
+    for trial_id in unfinished:
+        reason = rows[trial_id]["error"] if trial_id in rows else "its driver left no result"
+        print(f"Trial {trial_id} has not finished: {reason}. The same command runs it again.")
+    return 1 if unfinished else 0
+
+
+def print_findings(store: ResultStore, paper: Paper, command: str, trials: pd.DataFrame) -> None:
+    """Judge a paper's claims, print the verdicts and where they are."""
+    drawn = draw_findings(store, paper.findings(), paper.rows(), command, trials)
+    print(f"\n{drawn.table}")
+    print("\n".join(drawn.paths))
