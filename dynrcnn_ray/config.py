@@ -15,11 +15,23 @@ from annotated_types import Ge, Gt, Interval, Len
 from pydantic import ConfigDict
 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
+CheckpointName = Literal["last", "best"]
+"""A checkpoint of a trial: the newest, or the one with the best AP, where checkpoints were evaluated."""
 OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 Positive = Annotated[int, Ge(1)]
 PRETRAINING_SEED = 4242
 """Seed of the images on which the weights `shapes` were made, and of their training: no trial may train on them."""
 _ID_VERSION = 2
+_WHERE_DATA_ARE = (
+    "root",
+    "source_root",
+    "shapes",
+    "train_annotations",
+    "train_images",
+    "val_annotations",
+    "val_images",
+)
+"""Fields of `DataConfig` that say where the data are, or how they are made: their fingerprint stands for them."""
 _FORBID_EXTRA = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -46,11 +58,23 @@ class DataConfig:
     __pydantic_config__ = _FORBID_EXTRA
 
     root: str = ""
-    """Folder of a COCO-format data set. Empty: generate the shapes data set once and use it."""
+    """Folder of a data set with COCO annotations. Empty: generate the shapes data set once and use it."""
     train_split: str = "train"
-    """Training split: images in <root>/<split>/, annotations in <root>/annotations/instances_<split>.json."""
+    """Training split. Its files are found in the layouts of COCO, CVAT, Roboflow, FiftyOne and Label Studio."""
     val_split: str = "val"
-    """Validation split, laid out in the same way."""
+    """Validation split, found in the same way; Roboflow's `valid` is `val` too."""
+    train_annotations: str = ""
+    """Annotations file of the training split, where it is not found below `root` ..."""
+    train_images: str = ""
+    """... and the folder of its images."""
+    val_annotations: str = ""
+    """Annotations file of the validation split, where it is not found below `root` ..."""
+    val_images: str = ""
+    """... and the folder of its images."""
+    val_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Hold out this share of the training split's images for validation, where the data set has one split."""
+    val_seed: Annotated[int, Ge(0)] = 0
+    """Seed of that choice. It is not the trial's seed: every trial holds out the same images."""
     short_side: Annotated[int, Ge(32)] = 800
     """Images are resized so that their short side has this many pixels ..."""
     long_side: Annotated[int, Ge(32)] = 1333
@@ -61,6 +85,9 @@ class DataConfig:
     """The limit of the long side in multi-scale training."""
     flip_probability: Fraction = 0.5
     """Chance of a horizontal flip in training."""
+    photometric: bool = False
+    """Distort brightness, contrast, saturation and hue in training, and swap channels (torchvision's
+    RandomPhotometricDistort)."""
     keep_empty_images: bool = False
     """Train on images without objects too. They are left out of training, as in the paper's code base (crowds do not
     count as objects), and stay in evaluation."""
@@ -72,6 +99,11 @@ class DataConfig:
     """The data set's own folder where `root` is a copy, with annotations that had to be converted, or without invalid
     ones. Filled in before a run; leave it empty."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the data set is somebody's own, not the generated one."""
+        return bool(self.root or self.train_annotations or self.val_annotations)
 
 
 @dataclass(frozen=True)
@@ -91,6 +123,12 @@ class ModelConfig:
     package) or the path of a file: a state_dict, or an .npz of the command `pretrain`."""
     weights_fingerprint: str = ""
     """Identity of the weights' content, unless they are ImageNet's. Filled in before a run; leave it empty."""
+    detector_weights: str = ""
+    """Start from a trained detector, and not from `weights`: `coco` (torchvision's, downloaded once), the path of a
+    state_dict or checkpoint, or the id of a trial in the storage (`ID:best` for its best checkpoint). What has the same
+    shape is taken, class by class where the class names are known."""
+    detector_weights_fingerprint: str = ""
+    """Identity of that file's content. Filled in before a run; leave it empty."""
     stride_in_1x1: bool = False
     """The stride of layer2 to layer4 in the first 1x1 convolution of a bottleneck, as in the paper's code base, not in
     its 3x3."""
@@ -299,11 +337,19 @@ class TrialConfig:
         without `_ID_VERSION`.
         """
         deciding = _differences(self, TrialConfig())
-        for path in (("scale",), ("run",), ("data", "root"), ("data", "source_root"), ("data", "shapes")):
-            section = deciding if len(path) == 1 else deciding.get(path[0], {})
-            section.pop(path[-1], None)
+        for name in ("scale", "run"):
+            deciding.pop(name, None)
+        for name in _WHERE_DATA_ARE:
+            deciding.get("data", {}).pop(name, None)
+        of_model = deciding.get("model", {})
         if self.model.weights_fingerprint:
-            deciding["model"].pop("weights", None)
+            of_model.pop("weights", None)
+        if self.model.detector_weights:
+            # A detector brings its backbone along.
+            of_model.pop("weights", None)
+            of_model.pop("weights_fingerprint", None)
+        if self.model.detector_weights_fingerprint:
+            of_model.pop("detector_weights", None)
         if not self.dynamic.is_independent_of_split or self.run.distinct_by_workers:
             deciding["num_workers"] = self.run.num_workers
         canonical = json.dumps([_ID_VERSION, deciding], sort_keys=True)

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from dynrcnn_ray.config import PRETRAINING_SEED, TrialConfig
+from dynrcnn_ray.config import PRETRAINING_SEED, DataConfig, ModelConfig, TrialConfig
 
 _ADAPTER = TypeAdapter(TrialConfig)
 
@@ -50,8 +50,41 @@ def validate(config: TrialConfig) -> TrialConfig:
             f"run.gpu: {parsed.run.gpu} of a GPU is for trials of one worker, as NCCL takes no two workers of a trial "
             f"on one GPU, and run.num_workers is {parsed.run.num_workers}; choose 1, or --num-workers 1"
         )
+    _check_data(parsed.data)
     _check_combinations(parsed)
     return parsed
+
+
+def _check_data(data: DataConfig) -> None:
+    """Refuse data that are named by halves, or twice."""
+    for split in ("train", "val"):
+        file, folder = getattr(data, f"{split}_annotations"), getattr(data, f"{split}_images")
+        if bool(file) != bool(folder):
+            given, missing = ("annotations", "images") if file else ("images", "annotations")
+            raise ConfigError(
+                f"data.{split}_{given}: {file or folder!r} needs data.{split}_{missing} beside it; give both"
+            )
+    if data.val_annotations and not (data.train_annotations or data.root):
+        raise ConfigError(
+            f"data.val_annotations: {data.val_annotations!r} is for validation alone; give data.train_annotations, or "
+            "data.root"
+        )
+    if data.train_annotations and not (data.val_annotations or data.val_fraction or data.root):
+        raise ConfigError(
+            f"data.train_annotations: {data.train_annotations!r} is for training alone; give data.val_annotations, or "
+            "hold images out with --data.val-fraction 0.2"
+        )
+    if data.val_fraction and not data.is_given:
+        raise ConfigError(f"data.val_fraction: {data.val_fraction} is for data of your own; give data.root")
+    if data.val_fraction and data.val_annotations:
+        raise ConfigError(
+            f"data.val_fraction: {data.val_fraction} holds out images, but data.val_annotations names others; give one"
+        )
+    if data.val_fraction and data.train_split == data.val_split:
+        raise ConfigError(
+            f"data.val_fraction: {data.val_fraction} makes a split data.val_split, which is {data.val_split!r} like "
+            "data.train_split; give another name"
+        )
 
 
 def _check_combinations(parsed: TrialConfig) -> None:
@@ -90,6 +123,9 @@ def _check_combinations(parsed: TrialConfig) -> None:
 def _check_weights(parsed: TrialConfig) -> None:
     """Refuse pretrained weights that the backbone cannot take, or that have seen the trial's own images."""
     model, data = parsed.model, parsed.data
+    if model.detector_weights:
+        _check_detector_weights(model)
+        return
     is_small = model.backbone in ("tiny", "small")
     if model.weights == "imagenet" and (is_small or model.norm != "frozen_batch_norm"):
         raise ConfigError(
@@ -101,11 +137,21 @@ def _check_weights(parsed: TrialConfig) -> None:
             f"model.weights: 'shapes' fits tiny and small with group_norm, not {model.backbone} with {model.norm}; "
             "choose those, or 'none', or 'imagenet' with frozen_batch_norm, or a file"
         )
-    is_generated = not data.root or data.fingerprint.startswith("shapes-")
+    is_generated = not data.is_given or data.fingerprint.startswith("shapes-")
     if is_generated and data.shapes.seed == PRETRAINING_SEED and model.weights not in ("none", "imagenet"):
         raise ConfigError(
             f"data.shapes.seed: {PRETRAINING_SEED} makes the images on which pretrained weights were made; choose "
             "another seed, or --model.weights none"
+        )
+
+
+def _check_detector_weights(model: ModelConfig) -> None:
+    """Refuse torchvision's detectors where their backbone is another one."""
+    has_their_backbone = (model.backbone, model.norm, model.stride_in_1x1) == ("resnet50", "frozen_batch_norm", False)
+    if model.detector_weights == "coco" and not has_their_backbone:
+        raise ConfigError(
+            f"model.detector_weights: 'coco' has resnet50 with frozen_batch_norm, not {model.backbone} with "
+            f"{model.norm}{' and stride_in_1x1' if model.stride_in_1x1 else ''}; choose those, or another detector"
         )
 
 

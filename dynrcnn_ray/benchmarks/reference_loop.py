@@ -26,6 +26,7 @@ from dynrcnn_ray.benchmarks.schema import Must, Row, at_least, compared_row
 from dynrcnn_ray.benchmarks.workbench import Workbench, train_split, with_steps
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.data.layout import find_split
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import build_training_state, train
 from dynrcnn_ray.models.backbones import build_backbone
@@ -127,9 +128,8 @@ def stock_detector(config: TrialConfig, num_classes: int) -> FasterRCNN:
 
 def _reference_loader(config: TrialConfig, dataset: CocoDataset) -> DataLoader[Any]:
     """The reference's data pipeline in its newer form, which decodes no masks that the model does not want."""
-    images = CocoDetection(
-        f"{config.data.root}/{config.data.train_split}", str(dataset.annotation_file), transforms=_transforms()
-    )
+    files = find_split(config.data.root, config.data.train_split)
+    images = CocoDetection(str(files.images), str(files.annotations), transforms=_transforms())
     images.ids = [image_id for image_id in images.ids if _is_usable(images, image_id)]
     wrapped: Any = wrap_dataset_for_transforms_v2(images, target_keys=["boxes", "labels", "image_id"])
     # The reference counts classes up to the largest id; the same model needs the same number of classes.

@@ -1,4 +1,4 @@
-"""COCO annotation files: where they are, and reading one as far as its three lists."""
+"""COCO annotation files: reading one as far as its three lists."""
 
 import contextlib
 import errno
@@ -21,13 +21,6 @@ def cache_folder() -> Path:
     """Folder of what is made once a machine: generated images, cleaned annotations, packs."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache.absolute() / "dynrcnn_ray"
-
-
-def annotation_path(root: str | Path, split: str) -> Path:
-    """Where the annotations of a split are. A split without labels, such as test-dev2017, has an `image_info_` file."""
-    folder = Path(root) / "annotations"
-    instances, images_alone = folder / f"instances_{split}.json", folder / f"image_info_{split}.json"
-    return images_alone if images_alone.is_file() and not instances.is_file() else instances
 
 
 def is_unlabelled(file: Path) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynrcnn_ray.data.annotations import DataError, annotation_path, is_unlabelled, read_annotations
+from dynrcnn_ray.data.annotations import DataError, is_unlabelled, read_annotations
 from dynrcnn_ray.data.check_boxes import ImageSizes, check_boxes, clipped_xyxy, has_extent
 from dynrcnn_ray.data.check_categories import (
     check_categories,
@@ -34,6 +34,7 @@ from dynrcnn_ray.data.check_fields import (
 from dynrcnn_ray.data.check_masks import check_masks
 from dynrcnn_ray.data.findings import Finding, Records
 from dynrcnn_ray.data.image_files import ImageFile
+from dynrcnn_ray.data.layout import SplitFiles
 
 
 @dataclass(frozen=True)
@@ -106,18 +107,18 @@ class CheckedSplit:
 
 
 def check_splits(
-    root: str | Path, splits: Mapping[str, Demands], *, used_elsewhere: Collection[int] = ()
+    files: Mapping[str, SplitFiles], splits: Mapping[str, Demands], *, used_elsewhere: Collection[int] = ()
 ) -> dict[str, CheckedSplit]:
     """Check the annotations files of splits that belong together. Images are not looked at: see `check_images`.
 
     Args:
-        root: Folder of the data set.
+        files: Where they are, by name.
         splits: Their names, and what they are for.
         used_elsewhere: Ids of categories that are classes, whether these splits use them or not.
     """
     contents: dict[Path, dict[str, Any] | Finding] = {}
     for split in splits:
-        file = annotation_path(root, split)
+        file = files[split].annotations
         try:
             contents[file] = read_annotations(file)
         except DataError as error:
@@ -127,7 +128,9 @@ def check_splits(
         *(used_categories(found) for found in contents.values() if isinstance(found, dict))
     )
     checked: dict[str, CheckedSplit] = {}
-    for (split, demands), (file, content) in zip(splits.items(), contents.items(), strict=True):
+    for split, demands in splits.items():
+        file = files[split].annotations
+        content = contents[file]
         if isinstance(content, Finding):
             checked[split] = CheckedSplit(file, [content], None)
             continue

@@ -1,6 +1,6 @@
 """A detection data set in COCO format, read from disk.
 
-Layout: images in `<root>/<split>/<file_name>`, annotations in `<root>/annotations/instances_<split>.json`.
+`layout` says where its files are.
 """
 
 import itertools
@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 
 from dynrcnn_ray.data.annotations import (
     DataError,
-    annotation_path,
     cache_folder,
     is_of_the_machine,
     is_unlabelled,
@@ -25,10 +24,13 @@ from dynrcnn_ray.data.annotations import (
 )
 from dynrcnn_ray.data.check import Demands, check_annotations
 from dynrcnn_ray.data.check_boxes import clipped_xyxy, has_extent
+from dynrcnn_ray.data.distortion import distort_colours
+from dynrcnn_ray.data.layout import find_split
 from dynrcnn_ray.data.orientation import WrongSizeError, read_pixels
 from dynrcnn_ray.data.pack import SplitContent, shared_content
 
 Target = dict[str, Any]
+_NO_DISTORTION = -1
 
 
 class Sample(NamedTuple):
@@ -40,6 +42,8 @@ class Sample(NamedTuple):
     """Mirror the image left to right."""
     short_side: int = 0
     """Pixels to which the network's input is to be resized; 0 leaves that to the model."""
+    colour_seed: int = _NO_DISTORTION
+    """Seed of a photometric distortion; below 0 the colours stay."""
 
 
 class CocoDataset(Dataset[tuple[Tensor, Target]]):
@@ -70,9 +74,8 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         Raises:
             DataError: The annotations cannot be used.
         """
-        self.annotation_file = annotation_path(root, split)
+        self.annotation_file, self._image_folder = find_split(root, split)
         self.has_annotations = not is_unlabelled(self.annotation_file)
-        self._image_folder = Path(root) / split
         content = _shared_content(self.annotation_file, include_masks=include_masks)
         self.class_names = content.class_names
         self.category_ids = content.category_ids
@@ -115,10 +118,12 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         Raises:
             DataError: The image is missing, unreadable or not of the annotated size.
         """
-        index, flip, short_side = sample
+        index, flip, short_side, colour_seed = sample
         width, height = self.sizes[index].tolist()
         rows = slice(int(self._first[index]), int(self._first[index + 1]))
         image = self._load_image(index)
+        if colour_seed != _NO_DISTORTION:
+            image = distort_colours(image, colour_seed)
         # Copies: a target that is changed in place must not change the data set.
         boxes = torch.from_numpy(self._boxes[rows].copy())
         target: Target = {"image_index": int(index), "short_side": short_side}

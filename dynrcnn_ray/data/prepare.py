@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from dynrcnn_ray.config import DataConfig, ShapesConfig
-from dynrcnn_ray.data.annotations import DataError, annotation_path, cache_folder, is_unlabelled, unreadable
+from dynrcnn_ray.data.annotations import DataError, cache_folder, is_unlabelled, unreadable
 from dynrcnn_ray.data.check import CheckedSplit, Demands, check_splits
 from dynrcnn_ray.data.check_images import check_images
 from dynrcnn_ray.data.findings import Finding
+from dynrcnn_ray.data.hold_out import hold_out
 from dynrcnn_ray.data.image_identity import content_of_images
+from dynrcnn_ray.data.layout import SplitFiles, canonical_files, find_split, needs_root, own_files
 from dynrcnn_ray.data.shapes import GENERATOR_VERSION, generate_shapes, is_generated
 
 _COPY_VERSION = 1
@@ -26,9 +28,10 @@ _COPY_VERSION = 1
 def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig:
     """Generate the shapes data set if it is asked for and missing, then check both splits.
 
-    Where annotations are not as they must be but can be used, or with `data.drop_invalid` cannot and are left out, a
-    copy of them as they must be is written to the cache, beside links to the images, and `root` becomes that folder:
-    whatever reads the data finds the same. The data set's own folder is never written to.
+    Where annotations are not as they must be but can be used, or with `data.drop_invalid` cannot and are left out, or
+    where files are named or one split is divided, a copy of the annotations as they must be is written to the cache,
+    beside links to the images, and `root` becomes that folder: whatever reads the data finds the same. The data set's
+    own folder is never written to.
 
     Its own output is a valid input: on a node that lacks the generated or the copied folder, it is made there again.
 
@@ -46,14 +49,16 @@ def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig
     generate_if_asked(data)
     splits = check_data(data, include_masks=include_masks)
     _refuse_errors(data, splits)
-    own_root, content = own_folder(data), _fingerprint_of(data, splits)
+    content = _fingerprint_of(data, splits)
     _check_fingerprint(data, content)
     _print_notes(splits.values())
-    prepared = dataclasses.replace(data, root=str(own_root), source_root="", fingerprint=content)
-    if not any(map(_must_be_copied, splits.values())):
+    own_root = own_folder(data) if needs_root(data) else None
+    prepared = dataclasses.replace(data, root=str(own_root or ""), source_root="", fingerprint=content)
+    names_files = data.train_annotations or data.val_annotations
+    if not names_files and not any(map(_must_be_copied, splits.values())):
         return prepared
-    copied = _write_copy(own_root, content, splits, include_masks=include_masks)
-    return dataclasses.replace(prepared, root=str(copied), source_root=str(own_root))
+    copied = _write_copy(own_root, _files(data), content, splits, include_masks=include_masks)
+    return dataclasses.replace(prepared, root=str(copied), source_root=str(own_root or ""))
 
 
 def prepare_split(
@@ -76,14 +81,17 @@ def prepare_split(
     """
     root = Path(root).expanduser().absolute()
     demands = Demands(masks=include_masks, evaluated=True, long_side=data.long_side)
-    checked = check_splits(root, {split: demands}, used_elsewhere=classes)[split]
-    checked = check_images(root / split, checked, cache=cache_folder() / "checked_images", decode=data.drop_invalid)
+    files = {split: find_split(root, split)}
+    checked = check_splits(files, {split: demands}, used_elsewhere=classes)[split]
+    cache = cache_folder() / "checked_images"
+    checked = check_images(files[split].images, checked, cache=cache, decode=data.drop_invalid)
     _raise(checked.errors, drop_invalid=data.drop_invalid)
     _print_notes([checked])
     if not _must_be_copied(checked):
         return root
-    content = _without_dropped(_hash_of_files([checked], root, [split]), [checked])
-    return _write_copy(root, content, {split: checked}, include_masks=include_masks)
+    content = _hash_of_files([checked], files.values())
+    content = _with_rows(content, [checked]) if checked.errors else content
+    return _write_copy(root, files, content, {split: checked}, include_masks=include_masks)
 
 
 def check_data(
@@ -104,24 +112,23 @@ def check_data(
     Returns:
         The splits by name, that of training first.
     """
-    root, decode = own_folder(data), decode or data.drop_invalid
-    long_side = data.train_long_side if data.train_short_sides else data.long_side
-    if data.train_split == data.val_split:
-        long_side = min(long_side, data.long_side)
-    demands = {data.train_split: Demands(masks=include_masks, long_side=long_side)}
-    demands[data.val_split] = Demands(masks=include_masks, evaluated=True, long_side=min(long_side, data.long_side))
-    splits = check_splits(root, demands)
+    files = _files(data)
+    _require_two_splits(data, files)
+    splits = check_splits(files, _demands(data, masks=include_masks))
     for split, checked in splits.items():
         if is_unlabelled(checked.file):
             problem = "has no annotations to train on or to measure with"
             checked.findings.append(Finding(checked.file, "file", problem, "name a split that has them"))
         splits[split] = check_images(
-            root / split,
+            files[split].images,
             checked,
             cache=cache_folder() / "checked_images",
-            decode=decode,
+            decode=decode or data.drop_invalid,
             on_progress=lambda done, total, split=split: on_progress(split, done, total),
         )
+    if data.val_fraction:
+        parts = hold_out(splits[data.train_split], data.val_fraction, data.val_seed)
+        splits = dict(zip((data.train_split, data.val_split), parts, strict=True))
     _check_categories_agree(splits[data.train_split], splits[data.val_split])
     _count_empty_images(splits[data.train_split], kept=data.keep_empty_images)
     return splits
@@ -174,8 +181,43 @@ def own_folder(data: DataConfig) -> Path:
     return cache_folder() / _recipe_fingerprint(data.shapes)
 
 
+def _files(data: DataConfig) -> dict[str, SplitFiles]:
+    """The files of both splits, training first, wherever the data set has them."""
+    if _is_generated_set(data):
+        return {split: canonical_files(own_folder(data), split) for split in (data.train_split, data.val_split)}
+    return own_files(data)
+
+
+def _demands(data: DataConfig, *, masks: bool) -> dict[str, Demands]:
+    """What each split that is checked is for; where one split is divided, it is both at once."""
+    long_side = data.train_long_side if data.train_short_sides else data.long_side
+    lowest = min(long_side, data.long_side)
+    if data.val_fraction:
+        return {data.train_split: Demands(masks=masks, evaluated=True, long_side=lowest)}
+    demands = {data.train_split: Demands(masks=masks, long_side=long_side)}
+    return demands | {data.val_split: Demands(masks=masks, evaluated=True, long_side=lowest)}
+
+
+def _require_two_splits(data: DataConfig, files: Mapping[str, SplitFiles]) -> None:
+    """Refuse to measure on the images of training, and to divide where there is nothing to divide."""
+    own = files[data.train_split].annotations
+    if data.val_fraction and not data.val_annotations and not data.train_annotations:
+        val = find_split(own_folder(data), data.val_split).annotations
+        if val != own and val.is_file():
+            raise DataError(
+                f"data.val_fraction: {data.val_fraction:g} would divide {own}, but {val} is there for validation; "
+                "leave data.val_fraction out, or name the file to divide with --data.train-annotations"
+            )
+    is_asked_for = data.val_fraction or data.val_annotations or data.train_split == data.val_split
+    if not is_asked_for and files[data.val_split].annotations == own:
+        raise DataError(
+            f"{own}: is the only split, for training and for validation; hold images out with --data.val-fraction 0.2, "
+            "or name other files with --data.val-annotations and --data.val-images"
+        )
+
+
 def _is_generated_set(data: DataConfig) -> bool:
-    return not data.root or data.fingerprint == _recipe_fingerprint(data.shapes)
+    return not data.is_given or data.fingerprint == _recipe_fingerprint(data.shapes)
 
 
 def _recipe_fingerprint(shapes: ShapesConfig) -> str:
@@ -186,29 +228,27 @@ def _recipe_fingerprint(shapes: ShapesConfig) -> str:
 def _fingerprint_of(data: DataConfig, splits: Mapping[str, CheckedSplit]) -> str:
     if _is_generated_set(data):
         return _recipe_fingerprint(data.shapes)
-    names = (data.train_split, data.val_split)
-    content = _hash_of_files([splits[name] for name in names], own_folder(data), names)
-    return _without_dropped(content, splits.values())
+    content = _hash_of_files(splits.values(), _files(data).values())
+    is_less = data.val_fraction or any(checked.errors for checked in splits.values())
+    return _with_rows(content, splits.values()) if is_less else content
 
 
-def _hash_of_files(splits: Iterable[CheckedSplit], root: Path, names: Iterable[str]) -> str:
+def _hash_of_files(splits: Iterable[CheckedSplit], files: Iterable[SplitFiles]) -> str:
     """Hash annotation files and images, byte for byte."""
     digest = hashlib.sha256()
-    for checked, name in zip(splits, names, strict=True):
+    for checked, (_, folder) in zip(splits, files, strict=True):
         try:
             with checked.file.open("rb") as opened:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
-            images = content_of_images(root / name, checked.files, cache=cache_folder() / "image_hashes")
+            images = content_of_images(folder, checked.files, cache=cache_folder() / "image_hashes")
         except OSError as error:
             raise unreadable(Path(error.filename or checked.file), error) from None
         digest.update(images.encode())
     return digest.hexdigest()[:16]
 
 
-def _without_dropped(content: str, splits: Collection[CheckedSplit]) -> str:
-    """Identity of the files less what is left out: images may be missing on one machine alone."""
-    if not any(checked.errors for checked in splits):
-        return content
+def _with_rows(content: str, splits: Iterable[CheckedSplit]) -> str:
+    """Identity of the files and of which records are used: images may be missing on one machine alone."""
     digest = hashlib.sha256(content.encode())
     for checked in splits:
         digest.update(json.dumps([checked.image_rows.tolist(), checked.annotation_rows.tolist()]).encode())
@@ -288,25 +328,31 @@ def _must_be_copied(checked: CheckedSplit) -> bool:
     return checked.is_changed or bool(checked.errors)
 
 
-def _write_copy(own_root: Path, content: str, splits: Mapping[str, CheckedSplit], *, include_masks: bool) -> Path:
-    """Write a folder like the data set's own: links to all it holds, but annotations as they must be."""
+def _write_copy(
+    own_root: Path | None,
+    files: Mapping[str, SplitFiles],
+    content: str,
+    splits: Mapping[str, CheckedSplit],
+    *,
+    include_masks: bool,
+) -> Path:
+    """Write a folder like the data set's own in COCO's layout: links to all it holds, annotations as they must be."""
     # The same data set in another place needs other links, and a model with masks other polygons.
-    place = json.dumps([_COPY_VERSION, str(own_root), sorted(splits), include_masks])
+    folders = {split: str(files[split].images) for split in sorted(splits)}
+    place = json.dumps([_COPY_VERSION, str(own_root), folders, include_masks])
     folder = cache_folder() / f"prepared-{content}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
     if folder.is_dir():
         return folder
     building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
         (building / "annotations").mkdir(parents=True)
-        for entry in own_root.iterdir():
-            if entry.name != "annotations":
-                (building / entry.name).symlink_to(entry)
-        for entry in (own_root / "annotations").iterdir():
-            (building / "annotations" / entry.name).symlink_to(entry)
         for split, checked in splits.items():
-            file = annotation_path(building, split)
-            file.unlink()
-            file.write_text(json.dumps(_as_used(checked)))
+            written = canonical_files(building, split)
+            written.annotations.write_text(json.dumps(_as_used(checked)))
+            written.images.symlink_to(files[split].images)
+        if own_root is not None:
+            _link_missing(own_root / "annotations", building / "annotations")
+            _link_missing(own_root, building)
         building.rename(folder)
     except OSError as error:
         # Of two processes one wins.
@@ -317,6 +363,14 @@ def _write_copy(own_root: Path, content: str, splits: Mapping[str, CheckedSplit]
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return folder
+
+
+def _link_missing(folder: Path, copy: Path) -> None:
+    """Link what a folder holds and its copy does not; images that lie in it directly have a link as a folder."""
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        is_of_use = entry.is_dir() or entry.suffix == ".json"
+        if is_of_use and not (copy / entry.name).exists():
+            (copy / entry.name).symlink_to(entry)
 
 
 def _as_used(checked: CheckedSplit) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import hashlib
 
 from dynrcnn_ray.config import DataConfig
-from dynrcnn_ray.data.annotations import DataError, annotation_path, unreadable
-from dynrcnn_ray.data.prepare import own_folder
+from dynrcnn_ray.data.annotations import DataError, unreadable
+from dynrcnn_ray.data.layout import own_files
 
 
 def annotations_digest(data: DataConfig) -> str:
@@ -13,15 +13,13 @@ def annotations_digest(data: DataConfig) -> str:
     Raises:
         DataError: one is not there, or the images are not.
     """
-    root = own_folder(data)
     digest = hashlib.sha256()
-    for split in (data.train_split, data.val_split):
-        file = annotation_path(root, split)
+    for file, folder in own_files(data).values():
         try:
             with file.open("rb") as opened:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
         except OSError as error:
             raise unreadable(file, error) from None
-        if not next((root / split).glob("*"), None):
-            raise DataError(f"{root / split}: holds no images; check data.root and the name of the split")
+        if not next(folder.glob("*"), None):
+            raise DataError(f"{folder}: holds no images; check data.root and the name of the split")
     return digest.hexdigest()[:16]

@@ -32,6 +32,7 @@ class TrainSampler(Sampler[list[Sample]]):
         seed: int,
         flip_probability: float,
         short_sides: Sequence[int] = (),
+        photometric: bool = False,
         images: NDArray[np.int64] | None = None,
         start_step: int = 0,
         rank: int = 0,
@@ -46,6 +47,7 @@ class TrainSampler(Sampler[list[Sample]]):
             seed: Seed of the order and of the flips.
             flip_probability: Chance of a horizontal flip.
             short_sides: Each image draws one of these as its short side, in multi-scale training.
+            photometric: Each image draws the seed of a distortion of its colours.
             images: Positions of the images to train on, at least one. Default: all.
             start_step: The first step to yield, after a resume.
             rank: This worker's rank.
@@ -58,6 +60,7 @@ class TrainSampler(Sampler[list[Sample]]):
         self._total_steps = total_steps
         self._seed = seed
         self._flip_probability = flip_probability
+        self._photometric = photometric
         self._short_sides = np.array(short_sides or (0,), dtype=np.int64)
         self._start_step = start_step
         self._share = share_of_worker(global_batch, rank, world_size)
@@ -75,7 +78,7 @@ class TrainSampler(Sampler[list[Sample]]):
             yield self.global_batch(step)[self._share]
 
     def global_batch(self, step: int) -> list[Sample]:
-        """The images and flips of a step over all ranks, in rank order."""
+        """The images and their augmentation in a step over all ranks, in rank order."""
         epoch, batch = divmod(step, self._steps_per_epoch)
         if epoch != self._cached_epoch:
             self._cached_epoch, self._cached_batches = epoch, self._epoch_batches(epoch)
@@ -83,7 +86,9 @@ class TrainSampler(Sampler[list[Sample]]):
         flips = rng.random(self._batch_size) < self._flip_probability
         short_sides = rng.choice(self._short_sides, self._batch_size)
         images = self._cached_batches[batch]
-        columns = (images.tolist(), flips.tolist(), short_sides.tolist())
+        columns = [images.tolist(), flips.tolist(), short_sides.tolist()]
+        if self._photometric:
+            columns.append(rng.integers(2**31, size=self._batch_size).tolist())
         return [Sample(*values) for values in zip(*columns, strict=True)]
 
     def _epoch_batches(self, epoch: int) -> NDArray[np.int64]:

@@ -19,7 +19,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from pycocotools import mask as mask_utils
 
 from dynrcnn_ray.config import ShapesConfig
-from dynrcnn_ray.data.coco import DataError, annotation_path
+from dynrcnn_ray.data.coco import DataError
+from dynrcnn_ray.data.layout import canonical_files
 
 GENERATOR_VERSION = 1
 """Part of the data set's identity: raise it with every change of the pictures or annotations."""
@@ -70,7 +71,7 @@ class _Instance:
 
 def is_generated(root: Path) -> bool:
     """Whether `root` already holds the whole data set."""
-    return all(annotation_path(root, split).is_file() for split in ("train", "val"))
+    return all(canonical_files(root, split).annotations.is_file() for split in ("train", "val"))
 
 
 def generate_shapes(config: ShapesConfig, root: Path) -> None:
@@ -108,21 +109,22 @@ def _move_into_place(building: Path, root: Path) -> None:
 
 
 def _write_split(root: Path, split: str, seeds: list[tuple[int, int, int]], image_size: int) -> None:
-    (root / split).mkdir(parents=True)
-    annotation_path(root, split).parent.mkdir(exist_ok=True)
+    annotation_file, folder = canonical_files(root, split)
+    folder.mkdir(parents=True)
+    annotation_file.parent.mkdir(exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, seed in enumerate(seeds, start=1):
         picture, records = _draw(np.random.default_rng(seed), image_size)
         file_name = f"{image_id:06d}.jpg"
         # At this size JPEG decodes faster than PNG; subsampled colours would blur the edges that AP90 looks at.
-        picture.save(root / split / file_name, quality=95, subsampling=0)
+        picture.save(folder / file_name, quality=95, subsampling=0)
         images.append({"id": image_id, "file_name": file_name, "width": picture.width, "height": picture.height})
         for record in records:
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
     categories = [{"id": category_id, "name": name} for category_id, name in CATEGORIES.items()]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    annotation_path(root, split).write_text(json.dumps(content))
+    annotation_file.write_text(json.dumps(content))
 
 
 def _draw(rng: np.random.Generator, long_side: int) -> tuple[Image.Image, list[dict[str, Any]]]:

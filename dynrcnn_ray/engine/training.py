@@ -162,7 +162,9 @@ def load_trained(
     Raises:
         CheckpointError: it is another training's or another model's, or not a training state at all.
     """
-    untrained = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
+    untrained = dataclasses.replace(
+        config, model=dataclasses.replace(config.model, weights="none", detector_weights="")
+    )
     state = build_training_state(untrained, num_classes, worker)
     state.training_id = training_id
     state.load_model(checkpoint)
@@ -201,6 +203,7 @@ def train(
         global_batch=config.train.global_batch,
         flip_probability=config.data.flip_probability,
         short_sides=config.data.train_short_sides,
+        photometric=config.data.photometric,
         seed=config.seed,
         start_step=state.step,
         total_steps=config.total_steps,

@@ -14,6 +14,7 @@ from dynrcnn_ray.config import DataConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.check import CheckedSplit, Demands, check_splits
 from dynrcnn_ray.data.check_masks import broken_run_lengths
+from dynrcnn_ray.data.layout import find_split
 from dynrcnn_ray.data.prepare import fingerprint, prepare_data
 from tests.data.broken_sets import (
     HEIGHT,
@@ -63,7 +64,7 @@ def polygon(*coordinates: Any) -> Change:
 
 
 def checked(root: Path, split: str, **demands: bool) -> CheckedSplit:
-    return check_splits(root, {split: Demands(**demands)})[split]
+    return check_splits({split: find_split(root, split)}, {split: Demands(**demands)})[split]
 
 
 NAN, INF = float("nan"), float("inf")
