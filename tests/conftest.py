@@ -10,6 +10,7 @@ import torch
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.scales import base_config
+from tests.trained_store import train_into
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,3 +43,10 @@ def smoke(cache_home: Path) -> TrialConfig:
         patch.setenv("XDG_CACHE_HOME", str(cache_home))
         base = base_config("smoke")
         return dataclasses.replace(base, data=prepare_data(base.data))
+
+
+@pytest.fixture(scope="session")
+def trained(smoke: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrialConfig]:
+    """A store's folder, and the one trial of scale smoke that is trained in it."""
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, train_into(folder, smoke)

@@ -103,9 +103,11 @@ def _train_missing(
         print(f"{command}: nothing to train, all {done} trials are in {place}.")
         return
     from dynrcnn_ray.models.weights import read_backbone_weights
+    from dynrcnn_ray.orchestration.starting_weights import require_starting_weights
 
     for model in {config.model for _, _, config in missing}:
         read_backbone_weights(model)
+        require_starting_weights(model, store)
     from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
 
     if longest_first:

@@ -24,6 +24,7 @@ from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.results.trained import finished_trial
 from dynrcnn_ray.scales import Scale
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ def compare_trials(options: CompareOptions, _call: Call) -> int:
     """
     _check(options)
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    row_a, row_b = (_finished_row(store, trial) for trial in (options.trial_a, options.trial_b))
+    row_a, row_b = (finished_trial(store, trial) for trial in (options.trial_a, options.trial_b))
     config = _config_of_both(store, row_a, row_b)
 
-    from dynrcnn_ray.data.annotations import annotation_path
+    from dynrcnn_ray.data.layout import annotation_path
     from dynrcnn_ray.data.prepare import prepare_data
     from dynrcnn_ray.evaluation.bootstrap import bootstrap_differences
     from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
@@ -100,18 +101,6 @@ def _check(options: CompareOptions) -> None:
         raise ConfigError(f"--samples: {options.samples} must be 1 or greater")
     if options.seed < 0:
         raise ConfigError(f"--seed: {options.seed} must be 0 or greater")
-
-
-def _finished_row(store: ResultStore, trial: str) -> dict[str, Any]:
-    rows = store.trials([trial])
-    if rows.empty:
-        raise StoreError(
-            f"{store.files.describe_path('trials')}: holds no trial {trial!r}; look at its trial_id column"
-        )
-    row = {str(name): value for name, value in rows.iloc[0].items()}
-    if row["status"] != "finished":
-        raise StoreError(f"trial {trial}: has not finished ({row['error']}); run its command again")
-    return row
 
 
 def _config_of_both(store: ResultStore, row_a: dict[str, Any], row_b: dict[str, Any]) -> TrialConfig:

@@ -16,10 +16,11 @@ from pathlib import Path
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import StoredOptions, storage_location
 from dynrcnn_ray.command_line.parsing import parse_first
-from dynrcnn_ray.config import RunConfig, TestConfig, TrialConfig
+from dynrcnn_ray.config import CheckpointName, RunConfig, TestConfig, TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, validate
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.results.trained import finished_trial
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class EvaluateOptions(TrainedTrial):
     """The data set's folder; default: the trial's."""
     output: Path = Path(".")
     """Folder of the results file."""
+    checkpoint: CheckpointName = "last"
+    """The trial's newest checkpoint, or its best one, where it trained with --run.evaluate-checkpoints."""
     test: TestConfig = field(default_factory=TestConfig)
     run: RunConfig = field(default_factory=RunConfig)
     data: EvaluatedData = field(default_factory=EvaluatedData)
@@ -63,26 +66,14 @@ def _of_the_trial(arguments: Sequence[str]) -> tuple[EvaluateOptions, Sequence[s
 
 def _trained_config(options: TrainedTrial) -> TrialConfig:
     """The configuration that the trial was trained with."""
-    from dynrcnn_ray.results.files import StoreError
-    from dynrcnn_ray.results.store import ResultStore
-
     if not options.trial:
         raise ConfigError("--trial: '' must be the id of a trained trial, from the column trial_id of `trials`")
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    rows = store.trials([options.trial])
-    if rows.empty:
-        raise StoreError(
-            f"{store.files.describe_path('trials')}: holds no trial {options.trial!r}; look at its trial_id column"
-        )
-    if rows["status"].iloc[0] != "finished":
-        raise StoreError(f"trial {options.trial}: has not finished ({rows['error'].iloc[0]}); run its command again")
-    return store.config_of(rows.to_dict("records")[0])
+    return store.config_of(finished_trial(store, options.trial))
 
 
 def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     """Detect on a split with a trial's last checkpoint; print the metrics and where the results file is."""
-    from dynrcnn_ray.results.store import ResultStore
-
     store = ResultStore.open(storage_location(options.storage, options.scale))
     config = _trained_config(options)
     trained_id = config.training_id
@@ -92,8 +83,8 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     config = validate(dataclasses.replace(config, test=options.test, run=options.run))
     data = config.data
 
-    from dynrcnn_ray.data.annotations import annotation_path
     from dynrcnn_ray.data.coco import CocoDataset, DataError
+    from dynrcnn_ray.data.layout import annotation_path
     from dynrcnn_ray.data.prepare import own_folder, prepare_data, prepare_split
     from dynrcnn_ray.evaluation.results_file import check_results
 
@@ -116,11 +107,11 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
             f"{dataset.annotation_file}: its categories are not those of {trained_on.annotation_file}, with which the "
             "trial was trained"
         )
-    _check_checkpoint(config, trained_id, store, len(dataset.class_names))
+    _check_checkpoint(config, trained_id, store, len(dataset.class_names), options.checkpoint)
     from dynrcnn_ray.orchestration.evaluation import Evaluation, EvaluationFailedError, run_evaluation
 
     storage = storage_location(options.storage, options.scale)
-    evaluation = Evaluation(config, name, trained_id, split, storage)
+    evaluation = Evaluation(config, name, trained_id, split, storage, options.checkpoint)
     try:
         metrics = run_evaluation(evaluation)
     except EvaluationFailedError as error:
@@ -137,7 +128,9 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     return 0
 
 
-def _check_checkpoint(config: TrialConfig, training_id: str, store: ResultStore, num_classes: int) -> None:
+def _check_checkpoint(
+    config: TrialConfig, training_id: str, store: ResultStore, num_classes: int, which: CheckpointName
+) -> None:
     """Refuse a checkpoint that does not fit before anything starts."""
     import torch
 
@@ -146,7 +139,7 @@ def _check_checkpoint(config: TrialConfig, training_id: str, store: ResultStore,
     from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 
     folder = CheckpointFolder(store.files, training_id)
-    checkpoint = folder.require_newest(torch.device("cpu"), on_damaged=lambda note: print(note, file=sys.stderr))
+    checkpoint, _ = folder.require(which, torch.device("cpu"), on_damaged=lambda note: print(note, file=sys.stderr))
     try:
         load_trained(config, num_classes, Worker(), checkpoint, training_id)
     except CheckpointError as error:

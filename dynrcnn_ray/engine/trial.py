@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.data.coco import CocoDataset, annotation_path
+from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.examples import example_images
+from dynrcnn_ray.data.layout import annotation_path
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.engine.collectives import Worker, differences_of_workers
 from dynrcnn_ray.engine.inference import detect_all, detection_columns, metrics_of
 from dynrcnn_ray.engine.snapshots import joined_columns, statistics_columns
 from dynrcnn_ray.engine.telemetry import DynamicsRow
 from dynrcnn_ray.engine.training import CheckpointError, TrainingState, build_training_state, train
+from dynrcnn_ray.models.detector_weights import DetectorWeights, take_weights
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def run_trial(
     worker: Worker,
     *,
     checkpoint: dict[str, Any] | None = None,
+    detector_weights: DetectorWeights | None = None,
     on_row: Callable[[DynamicsRow], None] = lambda row: None,
     on_checkpoint: Callable[[TrainingState, bool], None] = lambda state, is_best: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -66,10 +69,11 @@ def run_trial(
         config: the trial.
         worker: this process.
         checkpoint: training state to go on from.
+        detector_weights: a trained detector to start from, where there is no checkpoint.
         on_row: called by every worker with each row of the dynamics.
         on_checkpoint: called by every worker whenever a checkpoint is due, and told whether its AP is the best so far;
             that is known on the first worker, and where checkpoints are evaluated.
-        on_note: called by every worker with what people should know of a resume.
+        on_note: called by every worker with what people should know of a resume, or of the weights it starts from.
         wants_checkpoint: asked by every worker at every row; all must get the same answer.
 
     Returns:
@@ -79,7 +83,7 @@ def run_trial(
         CheckpointError: the checkpoint is not of this trial, or the workers do not start alike.
         TrainingDivergedError: a loss was not finite.
         DataError: the data cannot be used.
-        WeightsError: the backbone's weights cannot be had.
+        WeightsError: the backbone's weights cannot be had, or the detector's do not fit.
     """
     data = config.data
     if not (data.fingerprint and annotation_path(data.root, data.train_split).is_file()):
@@ -91,6 +95,8 @@ def run_trial(
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
         on_note(_resume_note(state, checkpoint["world_size"]))
+    elif detector_weights is not None:
+        on_note(take_weights(state.model, detector_weights, train_split.class_names))
     _require_same_start(state, data.fingerprint, len(train_split))
 
     def handle_checkpoint(state: TrainingState) -> None:

@@ -74,7 +74,7 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
         del body.fc
         if config.stride_in_1x1:
             _stride_in_1x1(body)
-    if config.weights != "none":
+    if config.weights != "none" and not config.detector_weights:
         _load_weights(body, config)
     if config.deformable:
         deform(body)

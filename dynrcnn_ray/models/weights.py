@@ -1,4 +1,4 @@
-"""Pretrained weights of a backbone: which they are, and reading them.
+"""Pretrained weights of a backbone: which they are, and reading them; and which detector's weights a trial starts from.
 
 Imports PyTorch only to read: a plan needs no more than the identity.
 """
@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynrcnn_ray.config import ModelConfig
+from dynrcnn_ray.config import CheckpointName, ModelConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGED = Path(__file__).parent / "pretrained"
 """Folder of the weights `shapes`: an .npz file a backbone, and `made_by.json` on how they were made."""
+
+_TRIAL = re.compile(r"([0-9a-f]{12})(:best)?")
 
 
 class WeightsError(ValueError):
@@ -30,25 +33,27 @@ class WeightsError(ValueError):
 def read_backbone_weights(config: ModelConfig) -> "dict[str, Tensor]":
     """The backbone's pretrained weights, without the classifier; none if the configuration asks for none.
 
+    A detector that training starts from brings its backbone along: see `detector_weights`.
+
     `imagenet` is torchvision's file, downloaded once to each machine's cache of PyTorch.
 
     Raises:
         WeightsError: the weights do not exist, cannot be downloaded or read, or are not those of the fingerprint.
     """
-    if config.weights == "none":
+    if config.weights == "none" or config.detector_weights:
         return {}
     if config.weights == "imagenet":
         state = _imagenet_weights(config.backbone)
     else:
         file = _file_of(config)
-        found = _fingerprint(file)
+        found = fingerprint_of_file(file)
         if config.weights_fingerprint not in ("", found):
             raise WeightsError(
                 f"model.weights: {config.weights!r} has the fingerprint {found} on this machine, but the trial began "
                 f"with {config.weights_fingerprint}; bring the same file to every node"
             )
         try:
-            state = _read(file)
+            state = read_file(file)
         # An archive of arrays that somebody changed fails in as many ways as there are.
         except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise WeightsError(f"model.weights: {str(file)!r} is no file of weights: {short(error)}") from None
@@ -56,16 +61,40 @@ def read_backbone_weights(config: ModelConfig) -> "dict[str, Tensor]":
 
 
 def identify_weights(config: ModelConfig) -> ModelConfig:
-    """The same configuration with the fingerprint of the weights' content, and a file's absolute path.
+    """The same configuration with the fingerprints of the weights' content, and files' absolute paths.
 
     Raises:
-        WeightsError: the file is not there.
+        WeightsError: a file is not there.
     """
+    if config.detector_weights:
+        return _with_identified_detector(config)
     if config.weights in ("none", "imagenet"):
         return config
     file = _file_of(config)
     name = config.weights if config.weights == "shapes" else str(file)
-    return dataclasses.replace(config, weights=name, weights_fingerprint=_fingerprint(file))
+    return dataclasses.replace(config, weights=name, weights_fingerprint=fingerprint_of_file(file))
+
+
+def trial_named(detector_weights: str) -> tuple[str, CheckpointName] | None:
+    """The trial, and which of its checkpoints, that `model.detector_weights` names; None if it names something else."""
+    found = _TRIAL.fullmatch(detector_weights)
+    if not found or Path(detector_weights).is_file():
+        return None
+    return found[1], "best" if found[2] else "last"
+
+
+def _with_identified_detector(config: ModelConfig) -> ModelConfig:
+    if config.detector_weights == "coco" or trial_named(config.detector_weights):
+        return config
+    file = Path(config.detector_weights).expanduser().absolute()
+    if not file.is_file():
+        raise WeightsError(
+            f"model.detector_weights: {config.detector_weights!r} is no file; allowed: coco, a file's path, or the id "
+            "of a trial in the storage"
+        )
+    return dataclasses.replace(
+        config, detector_weights=str(file), detector_weights_fingerprint=fingerprint_of_file(file)
+    )
 
 
 def write_backbone_weights(file: Path, arrays: dict[str, NDArray[Any]]) -> str:
@@ -75,7 +104,7 @@ def write_backbone_weights(file: Path, arrays: dict[str, NDArray[Any]]) -> str:
         The fingerprint of the file.
     """
     np.savez_compressed(file, allow_pickle=False, **arrays)
-    return _fingerprint(file)
+    return fingerprint_of_file(file)
 
 
 def short(error: Exception) -> str:
@@ -95,7 +124,8 @@ def _file_of(config: ModelConfig) -> Path:
     return file
 
 
-def _fingerprint(file: Path) -> str:
+def fingerprint_of_file(file: Path) -> str:
+    """Hash of a file's content."""
     return _fingerprint_since(file, file.stat().st_mtime_ns)
 
 
@@ -106,7 +136,8 @@ def _fingerprint_since(file: Path, changed_at: int) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
 
 
-def _read(file: Path) -> "dict[str, Tensor]":
+def read_file(file: Path) -> "dict[str, Any]":
+    """What a file of weights holds: nothing but tensors and plain values is accepted."""
     import torch
 
     if file.suffix != ".npz":

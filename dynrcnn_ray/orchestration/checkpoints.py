@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from dynrcnn_ray.config import CheckpointName
 from dynrcnn_ray.engine.out_of_memory import is_out_of_memory
 from dynrcnn_ray.results.files import StoreError, StoreFiles
 
@@ -72,34 +73,51 @@ class CheckpointFolder:
     ) -> tuple[dict[str, Any], bytes] | None:
         """Like `newest`, with the bytes of its file, from which `decode` makes the same state elsewhere."""
         for step in reversed(self.steps()):
-            relative = f"{self._folder}/{_file_name(step)}"
-            content = self.files.read_bytes(relative)
-            if content is None:  # Another driver has dropped it in the meantime.
-                continue
-            try:
-                _check_is_whole(content)
-                return decode(content, device), content
-            except Exception as error:  # Broken bytes make the unpickler raise nearly anything.
-                if is_out_of_memory(error):
-                    raise
-                on_damaged(f"{self.files.describe_path(relative)} is damaged and passed over ({type(error).__name__})")
+            if found := self._read(_file_name(step), device, on_damaged):
+                return found
         return None
 
-    def require_newest(
-        self, device: torch.device, *, on_damaged: Callable[[str], None] = lambda note: None
-    ) -> dict[str, Any]:
-        """Like `newest`.
+    def require(
+        self, which: CheckpointName, device: torch.device, *, on_damaged: Callable[[str], None] = lambda note: None
+    ) -> tuple[dict[str, Any], bytes]:
+        """The newest training state that can be read, or the best one, on a device, and the bytes of its file.
+
+        Args:
+            which: the best is there where a trial trained with `run.evaluate_checkpoints`.
+            device: where its tensors go.
+            on_damaged: told of each file that is passed over, in a line.
 
         Raises:
             StoreError: there is none that can be read.
         """
-        state = self.newest(device, on_damaged=on_damaged)
-        if state is None:
-            found = f"{len(self.steps())} damaged ones" if self.steps() else "none"
-            raise StoreError(
-                f"{self.described}: has no readable checkpoint ({found}); give a trial that trained in this storage"
-            )
-        return state
+        if which == "best":
+            found = self._read(_BEST, device, on_damaged)
+            remedy = "train with --run.evaluate-checkpoints, or take the last checkpoint"
+        else:
+            found = self.newest_with_content(device, on_damaged=on_damaged)
+            remedy = "give a trial that trained in this storage"
+        if found is None:
+            what = "best checkpoint" if which == "best" else "checkpoint"
+            there = f"{len(self.steps())} damaged ones" if self.steps() and which == "last" else "none"
+            raise StoreError(f"{self.described}: has no readable {what} ({there}); {remedy}")
+        return found
+
+    def _read(
+        self, name: str, device: torch.device, on_damaged: Callable[[str], None]
+    ) -> tuple[dict[str, Any], bytes] | None:
+        """A checkpoint and its bytes; None if it is not there or damaged."""
+        relative = f"{self._folder}/{name}"
+        content = self.files.read_bytes(relative)
+        if content is None:  # Another driver has dropped it in the meantime.
+            return None
+        try:
+            _check_is_whole(content)
+            return decode(content, device), content
+        except Exception as error:  # Broken bytes make the unpickler raise nearly anything.
+            if is_out_of_memory(error):
+                raise
+            on_damaged(f"{self.files.describe_path(relative)} is damaged and passed over ({type(error).__name__})")
+            return None
 
     @property
     def described(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ray import tune
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config import CheckpointName, TrialConfig
 from dynrcnn_ray.config_yaml import from_yaml, to_yaml
 from dynrcnn_ray.orchestration.driver import fit
 from dynrcnn_ray.orchestration.failures import failure_of
@@ -34,6 +34,7 @@ class Evaluation:
         training_id: whose checkpoint it is.
         split: the split to detect on.
         storage: the store's absolute path or URI.
+        checkpoint: which of the trial's.
     """
 
     config: TrialConfig
@@ -41,6 +42,7 @@ class Evaluation:
     training_id: str
     split: str
     storage: str
+    checkpoint: CheckpointName = "last"
 
     @property
     def results_file(self) -> str:
@@ -103,7 +105,7 @@ def _evaluate_worker(described: dict[str, Any]) -> dict[str, Any]:
     worker, report = this_worker(config)
     folder = CheckpointFolder(StoreFiles.open(described["storage"]), described["training_id"])
     dataset = CocoDataset(config.data.root, described["split"])
-    checkpoint = folder.require_newest(worker.device)
+    checkpoint, _ = folder.require(described["checkpoint"], worker.device)
     model = load_trained(config, len(dataset.class_names), worker, checkpoint, described["training_id"])
     detections = detect_all(config, model, dataset, worker, on_tenth=_progress(report, len(dataset)))
     has_metrics = worker.is_first and dataset.has_annotations

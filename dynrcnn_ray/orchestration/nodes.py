@@ -130,14 +130,15 @@ def _look(storage: str, own_marker: str, marker: str, needs: _Needs) -> list[str
     for data, digest in needs.data:
         try:
             if annotations_digest(data) != digest:
-                root = data.source_root or data.root
+                root = data.source_root or data.train_annotations or data.root
                 lacking.append(f"data.root {root}: holds other annotations than the node of the command; {_SHARE_DATA}")
         except DataError as error:
             lacking.append(f"data.root: {error}; {_SHARE_DATA}")
     for model in needs.weights:
         try:
-            if identify_weights(model).weights_fingerprint != model.weights_fingerprint:
-                lacking.append(f"model.weights: {model.weights!r} is another file there; {_SHARE_DATA}")
+            if identify_weights(model) != model:
+                name = "detector_weights" if model.detector_weights else "weights"
+                lacking.append(f"model.{name}: {getattr(model, name)!r} is another file there; {_SHARE_DATA}")
         except WeightsError as error:
             lacking.append(f"{str(error).partition(';')[0]}; {_SHARE_DATA}")
     return lacking
@@ -146,7 +147,8 @@ def _look(storage: str, own_marker: str, marker: str, needs: _Needs) -> list[str
 def _needs(configs: Sequence[TrialConfig]) -> _Needs:
     """Generated images are made again where they are missing, ImageNet's weights are downloaded."""
     data = {config.data: "" for config in configs if not config.data.fingerprint.startswith("shapes-")}
-    weights = {config.model for config in configs if config.model.weights_fingerprint}
+    models = {config.model for config in configs}
+    weights = {model for model in models if model.weights_fingerprint or model.detector_weights_fingerprint}
     return _Needs(tuple((one, annotations_digest(one)) for one in data), tuple(weights))
 
 

@@ -22,6 +22,7 @@ from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder, decode
 from dynrcnn_ray.orchestration.failures import failure_in_worker
 from dynrcnn_ray.orchestration.nodes import require_marker
 from dynrcnn_ray.orchestration.preemption import preempted_nodes
+from dynrcnn_ray.orchestration.starting_weights import starting_weights
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
 
@@ -89,6 +90,7 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
             config,
             worker,
             checkpoint=checkpoint,
+            detector_weights=starting_weights(config.model, store, worker) if checkpoint is None else None,
             on_row=report_row,
             on_checkpoint=write_checkpoint,
             on_note=report_note,

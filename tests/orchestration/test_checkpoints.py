@@ -68,7 +68,7 @@ def test_a_damaged_checkpoint_is_passed_over(folder: CheckpointFolder, damage: s
     file_of(folder, 5).unlink()
     assert folder.newest(CPU) is None
     with pytest.raises(StoreError, match=r"checkpoints/abc: has no readable checkpoint \(1 damaged ones\)"):
-        folder.require_newest(CPU)
+        folder.require("last", CPU)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,205 @@
+"""A trained detector to start from: reading its weights, and taking what fits."""
+
+import io
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model_weights
+
+from dynrcnn_ray.config import ModelConfig
+from dynrcnn_ray.models.weights import WeightsError, fingerprint_of_file, read_file, short
+
+_TORCHVISION = {
+    "faster_rcnn": "fasterrcnn_resnet50_fpn",
+    "cascade_rcnn": "fasterrcnn_resnet50_fpn",
+    "mask_rcnn": "maskrcnn_resnet50_fpn",
+    "cascade_mask_rcnn": "maskrcnn_resnet50_fpn",
+    "retinanet": "retinanet_resnet50_fpn",
+    "fcos": "fcos_resnet50_fpn",
+}
+_ROWS_OF_A_CLASS = {"cls_score": 1, "bbox_pred": 4, "mask_fcn_logits": 1, "cls_logits": 0}
+"""Rows that a class has in the layers that have some for each class; 0: not class by class."""
+_CLASS_AGNOSTIC_ROWS = 4
+_WITH_CLASSES = ("roi_heads.", "head.classification_head.")
+_BACKBONE = "backbone.body."
+_MOST_NAMES = 8
+
+
+class DetectorWeights(NamedTuple):
+    """Weights of a trained detector.
+
+    Attributes:
+        state: its state_dict.
+        class_names: its classes in the order of their labels, the background not among them; None if unknown.
+        origin: where it comes from, for people.
+    """
+
+    state: dict[str, Tensor]
+    class_names: Sequence[str] | None
+    origin: str
+
+
+def read_detector_weights(config: ModelConfig) -> DetectorWeights:
+    """The weights that `model.detector_weights` names as `coco` or by a file.
+
+    A file is a state_dict, or holds one as `model`, as a checkpoint does, perhaps with `class_names` beside it.
+
+    Raises:
+        WeightsError: they cannot be downloaded or read, or are not those of the fingerprint.
+    """
+    if config.detector_weights == "coco":
+        return _of_torchvision(_TORCHVISION[config.name])
+    file = Path(config.detector_weights)
+    found = fingerprint_of_file(file) if file.is_file() else "none"
+    if config.detector_weights_fingerprint not in ("", found):
+        raise WeightsError(
+            f"model.detector_weights: {str(file)!r} has the fingerprint {found} on this machine, but the trial began "
+            f"with {config.detector_weights_fingerprint}; bring the same file to every node"
+        )
+    try:
+        content = read_file(file)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError) as error:
+        raise WeightsError(f"model.detector_weights: {str(file)!r} is no file of weights: {short(error)}") from None
+    return weights_of_content(content, f"file {file}")
+
+
+def weights_of_content(
+    content: dict[str, Any] | bytes, origin: str, class_names: Sequence[str] | None = None
+) -> DetectorWeights:
+    """The weights in what a file holds: a state_dict, or a checkpoint with one.
+
+    Args:
+        content: what was read, or a checkpoint's bytes.
+        origin: where it comes from, for people.
+        class_names: the classes, if they are known and not in the content.
+
+    Raises:
+        WeightsError: it holds no tensors.
+    """
+    if isinstance(content, bytes):
+        content = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state: Any = content.get("model", content) if isinstance(content, dict) else content
+    if isinstance(content, dict) and isinstance(content.get("class_names"), list):
+        class_names = content["class_names"]
+    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"model.detector_weights: {origin} holds no state_dict; give a file of a detector's weights")
+    return DetectorWeights({n: v for n, v in state.items() if isinstance(v, Tensor)}, class_names, origin)
+
+
+def take_weights(model: nn.Module, weights: DetectorWeights, class_names: Sequence[str]) -> str:
+    """Give a model every tensor of another detector that has the same name and shape.
+
+    In the layers that have rows for each class, a class of the same name keeps its rows and a new one starts anew.
+    Where the other's class names are unknown such a layer is taken whole, or not at all.
+
+    Args:
+        model: a detector with initial weights; changed in place.
+        weights: the other detector.
+        class_names: the model's classes, in the order of their labels.
+
+    Returns:
+        What was taken and what was not, in a line.
+
+    Raises:
+        WeightsError: the other's backbone is not this one.
+    """
+    own = model.state_dict()
+    taken: dict[str, Tensor] = {}
+    mixed = []
+    for name, value in own.items():
+        other = weights.state.get(name)
+        if other is None:
+            continue
+        rows = _rows_of_a_class(name, value)
+        if rows is None or weights.class_names is None or list(weights.class_names) == list(class_names):
+            if other.shape == value.shape:
+                taken[name] = other
+        elif rows and (joined := _class_by_class(value, other, rows, weights.class_names, class_names)) is not None:
+            taken[name] = joined
+            mixed.append(name)
+    _require_backbone(own, taken, weights.origin)
+    model.load_state_dict(own | taken)
+    return _what_was_taken(own, taken, weights, class_names, is_mixed=bool(mixed))
+
+
+def _rows_of_a_class(name: str, value: Tensor) -> int | None:
+    """Rows of each class in a layer; None if it has none of its own for each."""
+    if not name.startswith(_WITH_CLASSES):
+        return None
+    layer = name.split(".")[-2]
+    is_class_agnostic = layer == "bbox_pred" and len(value) == _CLASS_AGNOSTIC_ROWS
+    return None if is_class_agnostic else _ROWS_OF_A_CLASS.get(layer)
+
+
+def _class_by_class(
+    own: Tensor, other: Tensor, rows: int, their_names: Sequence[str], own_names: Sequence[str]
+) -> Tensor | None:
+    """The layer with the rows of the background and of the classes that both know; None if the layers differ."""
+    fits = other.shape[1:] == own.shape[1:] and len(other) == rows * (1 + len(their_names))
+    if not fits or len(own) != rows * (1 + len(own_names)):
+        return None
+    position = {name.casefold(): index for index, name in enumerate(their_names, start=1)}
+    pairs = [(0, 0)] + [(at, position.get(name.casefold())) for at, name in enumerate(own_names, start=1)]
+    joined = own.clone().reshape(1 + len(own_names), rows, *own.shape[1:])
+    theirs = other.reshape(1 + len(their_names), rows, *other.shape[1:]).to(joined)
+    for at, found in pairs:
+        if found is not None:
+            joined[at] = theirs[found]
+    return joined.reshape(own.shape)
+
+
+def _require_backbone(own: dict[str, Tensor], taken: dict[str, Tensor], origin: str) -> None:
+    missing = [name for name in own if name.startswith(_BACKBONE) and name not in taken]
+    if missing:
+        raise WeightsError(
+            f"model.detector_weights: {origin} has another backbone ({len(missing)} tensors do not fit, such as "
+            f"{missing[0]}); choose its model.backbone and model.norm"
+        )
+
+
+def _what_was_taken(
+    own: dict[str, Tensor],
+    taken: dict[str, Tensor],
+    weights: DetectorWeights,
+    class_names: Sequence[str],
+    *,
+    is_mixed: bool,
+) -> str:
+    parts = [f"starts from {weights.origin}: {len(taken)} of {len(own)} tensors taken"]
+    left = [name for name in own if name not in taken]
+    if left:
+        parts.append(f"new: {_shortened(left)}")
+    unused = [name for name in weights.state if name not in own]
+    if unused:
+        parts.append(f"not used: {_shortened(unused)}")
+    if is_mixed and weights.class_names is not None:
+        theirs = {name.casefold() for name in weights.class_names}
+        known = [name for name in class_names if name.casefold() in theirs]
+        others = [name for name in class_names if name.casefold() not in theirs]
+        parts.append(f"classes taken by name: {_shortened(known)}; new classes: {_shortened(others)}")
+    elif weights.class_names is None and not left:
+        parts.append("the class layers too, as their class names are unknown and their shapes the same")
+    return "; ".join(parts)
+
+
+def _shortened(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES]) or "none"
+    return f"{shown} and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else shown
+
+
+def _of_torchvision(name: str) -> DetectorWeights:
+    weights = get_model_weights(name)["COCO_V1"]
+    try:
+        state = weights.get_state_dict(progress=False)
+    except OSError as error:
+        file = weights.url.rpartition("/")[2]
+        raise WeightsError(
+            f"model.detector_weights: 'coco' cannot be downloaded ({short(error)}); place torchvision's file {file} in "
+            f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
+        ) from None
+    # The first is the background.
+    return DetectorWeights(dict(state), weights.meta["categories"][1:], f"torchvision's {name}, trained on COCO")

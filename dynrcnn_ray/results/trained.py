@@ -1,0 +1,33 @@
+"""What a store says of a trial that somebody names to use it."""
+
+from typing import Any
+
+from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.store import ResultStore
+
+
+def finished_trial(store: ResultStore, trial_id: str) -> dict[str, Any]:
+    """The row of a finished trial, as in `schemas.TRIALS`.
+
+    Raises:
+        StoreError: the store does not hold it, or it has not finished.
+    """
+    rows = store.trials_so_far([trial_id])
+    if rows.empty:
+        raise StoreError(
+            f"{store.files.describe_path('trials')}: holds no trial {trial_id!r}; look at its trial_id column"
+        )
+    row = {str(name): value for name, value in rows.iloc[0].items()}
+    if row["status"] != "finished":
+        why = "it still runs" if row["status"] == "running" else row["error"]
+        raise StoreError(f"trial {trial_id}: has not finished ({why}); run its command again")
+    return row
+
+
+def category_names(store: ResultStore, fingerprint: str) -> dict[int, str]:
+    """Names of a data set's categories by their ids, from its stored images; nothing where there are none.
+
+    Labels follow the ascending ids, from 1.
+    """
+    images = store.images(fingerprint)
+    return {} if images.empty else dict(images["category_names"].iloc[0])

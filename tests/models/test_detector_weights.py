@@ -1,0 +1,171 @@
+"""A trained detector to start from: what fits is taken, classes by name, and a line says so."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models import get_model_weights
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
+
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError, from_yaml
+from dynrcnn_ray.dynamic_training import DynamicTrainingState
+from dynrcnn_ray.models.detector import Detector, build_model
+from dynrcnn_ray.models.detector_weights import DetectorWeights, read_detector_weights, take_weights
+from dynrcnn_ray.models.weights import WeightsError, identify_weights
+from dynrcnn_ray.scales import base_config
+
+PREDICTOR = "roi_heads.box_predictor"
+
+
+def trial(**fields: Any) -> TrialConfig:
+    base = base_config("smoke")
+    return dataclasses.replace(base, model=dataclasses.replace(base.model, **fields))
+
+
+def detector(config: TrialConfig, num_classes: int, seed: int = 0) -> Detector:
+    torch.manual_seed(seed)
+    return build_model(config, num_classes, DynamicTrainingState(config, device=torch.device("cpu")))
+
+
+def weights_of(model: Detector, names: list[str] | None) -> DetectorWeights:
+    return DetectorWeights({name: value.clone() for name, value in model.state_dict().items()}, names, "elsewhere")
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
+    return {name for name, value in one.items() if name in other and torch.equal(value, other[name])}
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos"])
+def test_the_same_classes_take_everything(name: str):
+    config = trial(name=name)
+    source, model = detector(config, 2, seed=1), detector(config, 2)
+    line = take_weights(model, weights_of(source, ["cat", "dog"]), ["cat", "dog"])
+    count = len(model.state_dict())
+    assert equal(model.state_dict(), source.state_dict()) == model.state_dict().keys()
+    assert line == f"starts from elsewhere: {count} of {count} tensors taken"
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_mask_rcnn", "retinanet", "fcos"])
+def test_other_classes_start_anew_and_known_ones_keep_their_rows(name: str):
+    config = trial(name=name)
+    source, model = detector(config, 3, seed=1), detector(config, 4)
+    initial, theirs = weights_of(model, None).state, source.state_dict()
+    own_names = ["Dog", "emu", "cat", "ox"]
+    line = take_weights(model, weights_of(source, ["cat", "cow", "dog"]), own_names)
+    state = model.state_dict()
+    classes = {name for name in state if state[name].shape != theirs[name].shape}
+    assert equal(state, theirs) == state.keys() - classes
+    for layer in classes:
+        rows = len(state[layer]) // 5
+        if "cls_logits" in layer:
+            assert torch.equal(state[layer], initial[layer]), "not class by class: all new"
+            continue
+        own, old, new = (value.unflatten(0, (-1, rows)) for value in (state[layer], theirs[layer], initial[layer]))
+        for at, found in {0: 0, 1: 3, 3: 1}.items():
+            assert torch.equal(own[at], old[found]), layer
+        for at in (2, 4):
+            assert torch.equal(own[at], new[at]), layer
+    if name in ("retinanet", "fcos"):
+        assert "new: head.classification_head.cls_logits.weight" in line
+    else:
+        assert "classes taken by name: Dog, cat; new classes: emu, ox" in line
+
+
+def test_unknown_class_names_are_taken_where_the_shapes_agree_and_told():
+    config = trial()
+    source = detector(config, 2, seed=1)
+    same = take_weights(detector(config, 2), weights_of(source, None), ["cat", "dog"])
+    assert "the class layers too, as their class names are unknown" in same
+    model = detector(config, 3)
+    other = take_weights(model, weights_of(source, None), ["cat", "dog", "emu"])
+    assert f"new: {PREDICTOR}.cls_score.weight, {PREDICTOR}.cls_score.bias, {PREDICTOR}.bbox_pred.weight" in other
+
+
+def test_the_rest_is_left_and_told():
+    source, model = detector(trial(name="mask_rcnn"), 2, seed=1), detector(trial(), 2)
+    line = take_weights(model, weights_of(source, ["cat", "dog"]), ["cat", "dog"])
+    assert equal(model.state_dict(), source.state_dict()) == model.state_dict().keys()
+    assert "not used: roi_heads.mask_head" in line
+    assert line.endswith("more")
+
+
+def test_another_backbone_is_refused():
+    source = weights_of(detector(trial(backbone="small"), 2), ["cat", "dog"])
+    fewer = {name: value for name, value in source.state.items() if "layer3" not in name}
+    with pytest.raises(WeightsError, match=r"elsewhere has another backbone .* choose its model.backbone"):
+        take_weights(detector(trial(), 2), source._replace(state=fewer), ["cat", "dog"])
+
+
+def test_files_that_hold_weights(tmp_path: Path):
+    source = detector(trial(), 2, seed=1)
+    contents = {
+        "plain.pth": source.state_dict(),
+        "checkpoint.pt": {"model": source.state_dict(), "training_id": "x"},
+        "exported.pth": {"model": source.state_dict(), "class_names": ["dog", "cat"]},
+    }
+    for name, content in contents.items():
+        torch.save(content, tmp_path / name)
+        config = identify_weights(trial(detector_weights=str(tmp_path / name)).model)
+        read = read_detector_weights(config)
+        assert equal(dict(read.state), source.state_dict()) == source.state_dict().keys()
+        assert read.class_names == (["dog", "cat"] if name == "exported.pth" else None)
+    with (tmp_path / "plain.pth").open("ab") as opened:
+        opened.write(b" ")
+    with pytest.raises(WeightsError, match=r"fingerprint .* but the trial began with"):
+        read_detector_weights(dataclasses.replace(config, detector_weights=str(tmp_path / "plain.pth")))
+    torch.save([1], tmp_path / "list.pth")
+    (tmp_path / "text.pth").write_text("no weights")
+    for name, message in (("list.pth", "holds no state_dict"), ("text.pth", "is no file of weights")):
+        with pytest.raises(WeightsError, match=message):
+            read_detector_weights(identify_weights(trial(detector_weights=str(tmp_path / name)).model))
+    with pytest.raises(WeightsError, match=r"'nowhere.pth' is no file; allowed: coco, a file's path, or the id"):
+        identify_weights(trial(detector_weights="nowhere.pth").model)
+
+
+def test_the_weights_count_in_the_id_and_those_of_the_backbone_do_not(tmp_path: Path):
+    def ident(content: int, name: str, **fields: Any) -> str:
+        torch.save({"w": torch.tensor(content)}, tmp_path / name)
+        config = trial(detector_weights=str(tmp_path / name), **fields)
+        return dataclasses.replace(config, model=identify_weights(config.model)).trial_id
+
+    one = ident(1, "a.pth")
+    assert one != trial().trial_id
+    (tmp_path / "elsewhere").mkdir()
+    assert ident(2, "a.pth") != one
+    (tmp_path / "a.pth").rename(tmp_path / "elsewhere" / "a.pth")
+    moved = trial(detector_weights=str(tmp_path / "elsewhere" / "a.pth"))
+    kept = trial(detector_weights=str(tmp_path / "elsewhere" / "a.pth"), weights="shapes")
+    ids = {dataclasses.replace(each, model=identify_weights(each.model)).trial_id for each in (moved, kept)}
+    assert ids == {ident(2, "a.pth")}
+    named = {trial(detector_weights=name).trial_id for name in ("0123456789ab", "0123456789ab:best", "0123456789ac")}
+    assert len(named) == 3
+
+
+def test_torchvisions_detector_on_coco(monkeypatch: pytest.MonkeyPatch):
+    """Its 91 outputs have holes; COCO's 80 classes are found among them by name."""
+    torch.manual_seed(1)
+    source = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+    enum = type(get_model_weights("fasterrcnn_resnet50_fpn")["COCO_V1"])
+    monkeypatch.setattr(enum, "get_state_dict", lambda *_, **__: source)
+    config = from_yaml("{model: {detector_weights: coco}, dynamic: {dla: true}}")
+    weights = read_detector_weights(config.model)
+    assert weights.class_names is not None
+    names = [name for name in weights.class_names if name != "N/A"]
+    assert len(names) == 80
+    model = detector(config, 80)
+    line = take_weights(model, weights, names)
+    state = model.state_dict()
+    assert "new:" not in line
+    assert torch.equal(state[f"{PREDICTOR}.cls_score.weight"][80], source[f"{PREDICTOR}.cls_score.weight"][90])
+    assert torch.equal(state["backbone.body.conv1.weight"], source["backbone.body.conv1.weight"])
+
+
+def test_torchvisions_detector_needs_its_backbone():
+    with pytest.raises(
+        ConfigError, match=r"model.detector_weights: 'coco' has resnet50 with frozen_batch_norm, not resn"
+    ):
+        from_yaml("model: {backbone: resnet101, detector_weights: coco}")
