@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from dynrcnn_ray.evaluation.matching import IGNORED, IOU_THRESHOLDS, SIZES, TRUE_POSITIVE, Matches
 
-_RECALLS = np.linspace(0.0, 1.0, 101)
+RECALLS = np.linspace(0.0, 1.0, 101)
+"""Recalls at which precision is read off."""
 
 
 def average_precision(
@@ -75,6 +76,6 @@ def _mean_precision(
     best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     recall = found / np.where(num_objects > 0, num_objects, 1)
     # A recall belongs to the first hit that reaches it.
-    reached = np.searchsorted(_RECALLS, recall.ravel(), side="right").reshape(recall.shape)
+    reached = np.searchsorted(RECALLS, recall.ravel(), side="right").reshape(recall.shape)
     newly = np.diff(reached, axis=0, prepend=0)
-    return (best * newly).sum(axis=0) / len(_RECALLS)
+    return (best * newly).sum(axis=0) / len(RECALLS)

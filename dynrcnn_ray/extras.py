@@ -1,0 +1,28 @@
+"""Packages that only some commands need: optional extras of this one."""
+
+import importlib
+from typing import Any
+
+
+class MissingExtraError(ValueError):
+    """A package that is not installed. Its text is one line that names the extra."""
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """Import a module of an optional extra.
+
+    Args:
+        module: its name.
+        extra: the extra of this package that brings it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if error.name is None or module.partition(".")[0] != error.name.partition(".")[0]:
+            raise
+        raise MissingExtraError(
+            f"the package {module.partition('.')[0]!r} is not installed; pip install 'dynrcnn-ray[{extra}]'"
+        ) from None
