@@ -1,6 +1,7 @@
-"""COCO evaluation at the size of val2017 against pycocotools, on generated detections."""
+"""COCO evaluation at the size of val2017 against pycocotools and hotcoco, on generated detections."""
 
 import contextlib
+import importlib.util
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ _OBJECTS = 7
 _SIDE = 640
 _SIZES = ("all", "small", "medium", "large")
 
+_Metrics = dict[str, float | None]
+
 
 def measure_evaluation(bench: Workbench, rounds: int, num_images: int = NUM_IMAGES) -> Iterator[Row]:
     """From detections in memory to the metrics; reading annotations and results is timed on neither side."""
@@ -32,33 +35,43 @@ def measure_evaluation(bench: Workbench, rounds: int, num_images: int = NUM_IMAG
     file, boxes, categories = _write_annotations(rng, num_images, bench.scratch)
     detections = _detections(rng, boxes, categories)
     truth = read_ground_truth(file)
-    found: dict[str, dict[str, float | None]] = {}
+    found: dict[str, _Metrics] = {}
 
-    def ours() -> None:
-        found["ours"] = evaluate_against(truth, detections)
+    def kept(name: str, evaluate: Callable[[], _Metrics]) -> Callable[[], float]:
+        return timed(lambda: found.update({name: evaluate()}))
 
-    evaluate = _pycocotools(file, detections)
-
-    def theirs() -> None:
-        found["pycocotools"] = evaluate()
-
-    result = paired(timed(theirs), timed(ours), rounds=rounds, warm_up=0)
-    difference = max(abs((found["ours"][name] or 0) - (found["pycocotools"][name] or 0)) for name in METRICS)
+    ours = kept("ours", lambda: evaluate_against(truth, detections))
     size = f"{num_images} images x {_DETECTIONS} detections x {_CATEGORIES} categories"
     yield compared_row(
         "evaluation.speed",
         f"pycocotools' evaluation of {size}",
         "ours",
-        result,
+        paired(kept("pycocotools", _pycocotools(file, detections)), ours, rounds=rounds, warm_up=0),
         "seconds",
         must=at_least(8),
         note="pycocotools: evaluate, accumulate and summarize; reading the annotations and results is timed on neither "
         "side",
     )
-    yield stated_row(
-        "evaluation.difference",
-        "largest difference of any metric to pycocotools'",
-        difference / 100,
+    yield _difference_row("evaluation.difference", "pycocotools", found)
+    if importlib.util.find_spec("hotcoco"):
+        yield compared_row(
+            "evaluation.hotcoco",
+            f"hotcoco's evaluation of {size}",
+            "ours",
+            paired(kept("hotcoco", _hotcoco(file, detections)), ours, rounds=5 * rounds),
+            "seconds",
+            must=at_least(1),
+            note="hotcoco: evaluate and accumulate, on a thread a core where RAYON_NUM_THREADS does not say otherwise; "
+            "ours on one. Turning the results into its own form is not timed",
+        )
+        yield _difference_row("evaluation.hotcoco_difference", "hotcoco", found)
+
+
+def _difference_row(name: str, peer: str, found: dict[str, _Metrics]) -> Row:
+    return stated_row(
+        name,
+        f"largest difference of any metric to {peer}'s",
+        max(abs((found["ours"][metric] or 0) - (found[peer][metric] or 0)) for metric in METRICS) / 100,
         "of 0 to 1",
         must=at_most(1e-9, "of 0 to 1"),
     )
@@ -110,19 +123,16 @@ def _detections(rng: np.random.Generator, boxes: NDArray[Any], categories: NDArr
     return entries
 
 
-def _pycocotools(file: Path, detections: list[Detections]) -> Callable[[], dict[str, float | None]]:
+def _pycocotools(file: Path, detections: list[Detections]) -> Callable[[], _Metrics]:
     rows: Any = [
-        {"image_id": entry.image_id, "category_id": category, "score": score, "bbox": [x1, y1, x2 - x1, y2 - y1]}
-        for entry in detections
-        for (x1, y1, x2, y2), score, category in zip(
-            entry.boxes.tolist(), entry.scores.tolist(), entry.category_ids.tolist(), strict=True
-        )
+        {"image_id": image, "category_id": category, "score": score, "bbox": box}
+        for image, *box, score, category in _as_array(detections).tolist()
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(file))
         results = truth.loadRes(rows)
 
-    def evaluate() -> dict[str, float | None]:
+    def evaluate() -> _Metrics:
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(truth, results, "bbox")
             evaluation.evaluate()
@@ -133,11 +143,50 @@ def _pycocotools(file: Path, detections: list[Detections]) -> Callable[[], dict[
     return evaluate
 
 
+def _hotcoco(file: Path, detections: list[Detections]) -> Callable[[], _Metrics]:
+    import hotcoco  # A development dependency.
+
+    truth = hotcoco.COCO(str(file))
+    results = truth.loadRes(_as_array(detections))
+
+    def evaluate() -> _Metrics:
+        evaluation = hotcoco.COCOeval(truth, results, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        return {name: _metric(evaluation, name) for name in METRICS}
+
+    return evaluate
+
+
+def _as_array(detections: list[Detections]) -> NDArray[np.float64]:
+    """`[n, 7]`: image, box (x, y, width, height), score and category of each."""
+    return np.concatenate(
+        [
+            np.column_stack(
+                [
+                    np.full(len(entry.scores), entry.image_id),
+                    entry.boxes[:, :2],
+                    entry.boxes[:, 2:] - entry.boxes[:, :2],
+                    entry.scores,
+                    entry.category_ids,
+                ]
+            )
+            for entry in detections
+        ]
+    )
+
+
 def _metric(evaluation: Any, name: str) -> float | None:
-    """A metric from pycocotools' array of precisions `[IoU, recall, category, size, detections]`, in percent."""
+    """A metric in percent, from the arrays that pycocotools and hotcoco both leave.
+
+    Those are the precisions `[IoU, recall, category, size, detections]` and the recalls `[IoU, category, size,
+    detections]`.
+    """
     size = next((index for index, size in enumerate(_SIZES) if name == f"AP_{size[0].upper()}"), 0)
-    precision = evaluation.eval["precision"][..., size, -1]
-    if name[2:].isdecimal():
-        precision = precision[round((int(name[2:]) - 50) / 5)]
-    valid = precision[precision > -1]
+    values = evaluation.eval["precision"][..., size, -1]
+    if name.startswith("AR"):
+        values = evaluation.eval["recall"][..., size, list(evaluation.params.maxDets).index(int(name[2:]))]
+    elif name[2:].isdecimal():
+        values = values[round((int(name[2:]) - 50) / 5)]
+    valid = values[values > -1]
     return 100 * float(valid.mean()) if valid.size else None

@@ -69,7 +69,7 @@ def bootstrap_differences(
     resampled: list[NDArray[np.float64]] = []
     for start, stop in itertools.pairwise([*range(0, samples, _SAMPLES_AT_ONCE), samples]):
         counts = generator.multinomial(num_images, np.full(num_images, 1 / num_images), size=stop - start)
-        weights = np.ascontiguousarray(counts.T, dtype=np.float64)
+        weights = counts.astype(np.float64)
         resampled.append(_percents(second, metrics, weights) - _percents(first, metrics, weights))
         on_progress(stop)
     plain = np.stack([_percents(matches, metrics, None)[:, 0] for matches in (first, second)])

@@ -37,25 +37,21 @@ class ClassNumbers(NamedTuple):
 def class_numbers(matches: Matches) -> list[ClassNumbers]:
     """The numbers of each category, in the order of ascending category ids."""
     precision = average_precision(matches)
-    to_find = matches.to_find[_ALL_SIZES]
-    objects = np.bincount(matches.object_category[to_find], minlength=len(matches.first) - 1)
+    to_find_before = np.r_[0, np.cumsum(matches.to_find[_ALL_SIZES])]
+    objects = np.diff(to_find_before[matches.first_object])
     return [
         ClassNumbers(
             objects=int(count),
-            detections=int((_outcome(matches, category) != IGNORED)[0].sum()),
+            detections=int((outcome != IGNORED)[0].sum()),
             ap=percent(precision[:, category]),
             ap50=percent(precision[iou_rows("AP50"), category]),
             ap75=percent(precision[iou_rows("AP75"), category]),
-            ar=_average_recall(_outcome(matches, category), count),
-            precision=_precision_curve(_outcome(matches, category)[iou_rows("AP50")][0], count),
+            ar=_average_recall(outcome, count),
+            precision=_precision_curve(outcome[iou_rows("AP50")][0], count),
         )
         for category, count in enumerate(objects.tolist())
+        for outcome in [matches.outcome(_ALL_SIZES, category)]
     ]
-
-
-def _outcome(matches: Matches, category: int) -> NDArray[np.int8]:
-    """What became of a category's detections, `[IoU thresholds, n]`, by falling score."""
-    return matches.outcome[_ALL_SIZES, :, matches.first[category] : matches.first[category + 1]]
 
 
 def _average_recall(outcome: NDArray[np.int8], objects: int) -> float | None:

@@ -1,4 +1,4 @@
-"""COCO average precision of a whole split: pycocotools' numbers, many times faster."""
+"""COCO average precision and recall of a whole split: pycocotools' numbers, many times faster."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dynrcnn_ray.evaluation.average_precision import average_precision
+from dynrcnn_ray.evaluation.average_precision import average_precision, recall
 from dynrcnn_ray.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynrcnn_ray.evaluation.matching import IOU_THRESHOLDS, DetectionArrays, match
 
-METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "AP_S", "AP_M", "AP_L")
+METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100")
 
 
 class Detections(NamedTuple):
@@ -35,7 +35,7 @@ class Detections(NamedTuple):
 def evaluate_detections(
     annotation_file: Path, detections: Sequence[Detections], *, kind: Literal["bbox", "segm"] = "bbox"
 ) -> dict[str, float | None]:
-    """Average precision in percent of boxes or masks, for each of `METRICS`.
+    """Average precision and recall in percent of boxes or masks, for each of `METRICS`.
 
     Crowds count as COCO's rules have it. A metric without any ground truth, such as `AP_L` on small objects, is None.
 
@@ -57,9 +57,11 @@ def evaluate_against(
     _check_each_image_once(truth, detections)
     matches = match(truth, _as_arrays(detections, kind))
     of_all = average_precision(matches)
-    metrics = {name: percent(of_all[iou_rows(name)]) for name in METRICS if "_" not in name}
+    metrics = {name: percent(of_all[iou_rows(name)]) for name in METRICS if name.startswith("AP") and "_" not in name}
     for name, size in (("AP_S", "small"), ("AP_M", "medium"), ("AP_L", "large")):
         metrics[name] = percent(average_precision(matches, size=size))
+    for name in ("AR1", "AR10", "AR100"):
+        metrics[name] = percent(recall(matches, int(name[2:])))
     return metrics
 
 

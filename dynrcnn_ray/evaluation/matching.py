@@ -2,7 +2,8 @@
 
 The rules are those of pycocotools' `COCOeval.evaluateImg`, but for one slip: it marks a match by the annotation's id,
 and so takes a match with the id 0 for none. There each image, category, object size and IoU threshold is a turn of a
-loop; here they are axes of arrays, and the loop goes over the rank of a detection in its image.
+loop; here images and categories are axes of arrays, sizes and thresholds are the bits of one integer, and the loop goes
+over the rank of a detection in its image.
 """
 
 import itertools
@@ -25,7 +26,9 @@ FALSE_POSITIVE, TRUE_POSITIVE, IGNORED = 0, 1, 2
 # Smallest and largest area of each size in square pixels, both included.
 _AREA_RANGES = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]])
 _PAIRS_AT_ONCE = 1_000_000
-_NONE = -1
+# All thresholds of the first size; and, times such a value, the same bits of every size.
+_THRESHOLD_BITS = (1 << len(IOU_THRESHOLDS)) - 1
+_EVERY_SIZE = sum(1 << len(IOU_THRESHOLDS) * size for size in range(len(SIZES)))
 
 
 class DetectionArrays(NamedTuple):
@@ -47,36 +50,66 @@ class DetectionArrays(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What became of each detection.
+    """What became of each detection. A set of sizes and IoU thresholds is an int64: see `bit`.
 
     Attributes:
-        outcome: int8 `[sizes, IoU thresholds, n]`: `FALSE_POSITIVE`, `TRUE_POSITIVE` or `IGNORED`. Detections are
-            ordered by category, then by falling score.
-        image: `[n]`, position of the detection's image among the split's ascending image ids.
+        image: `[n]`, position of the detection's image among the split's ascending image ids. Detections are ordered
+            by category, then by falling score.
         first: `[num_categories + 1]`; detections of category k are `first[k]` to `first[k + 1]`.
+        outside: bool `[sizes, n]`: whether the detection is not of the size: if it finds no object it does not count.
+        near: `[m]`, ascending: the detections that reach the lowest IoU with an object. All others find none.
+        near_rank: `[m]`, place of each by falling score in its image and category, from 0.
+        found: `[m]`: at which sizes and thresholds each has found an object that counts.
+        ignored: `[m]`: at which it does not count itself, neither as found nor as false.
         to_find: bool `[sizes, num_objects]`: whether the object counts for recall.
-        object_image: `[num_objects]`.
-        object_category: `[num_objects]`, position among the ascending category ids.
+        object_image: `[num_objects]`. Objects are ordered by category.
+        first_object: `[num_categories + 1]`, as `first`.
         num_images: images of the split.
     """
 
-    outcome: NDArray[np.int8]
     image: NDArray[np.int64]
     first: NDArray[np.int64]
+    outside: NDArray[np.bool_]
+    near: NDArray[np.int64]
+    near_rank: NDArray[np.int64]
+    found: NDArray[np.int64]
+    ignored: NDArray[np.int64]
     to_find: NDArray[np.bool_]
     object_image: NDArray[np.int64]
-    object_category: NDArray[np.int64]
+    first_object: NDArray[np.int64]
     num_images: int
+
+    def outcome(self, size: int, category: int) -> NDArray[np.int8]:
+        """What became of a category's detections at an object size, each by its index.
+
+        Returns:
+            `[IoU thresholds, n]`, by falling score: `FALSE_POSITIVE`, `TRUE_POSITIVE` or `IGNORED`.
+        """
+        start, stop = self.first[category : category + 2]
+        outcome = np.where(self.outside[size, start:stop], IGNORED, FALSE_POSITIVE).astype(np.int8)
+        outcome = np.repeat(outcome[None], len(IOU_THRESHOLDS), axis=0)
+        some = slice(*np.searchsorted(self.near, (start, stop)))
+        for threshold, of_threshold in enumerate(outcome):
+            flag = 1 << bit(size, threshold)
+            matched = np.where(self.ignored[some] & flag, IGNORED, FALSE_POSITIVE)
+            of_threshold[self.near[some] - start] = np.where(self.found[some] & flag, TRUE_POSITIVE, matched)
+        return outcome
 
 
 class _Ranked(NamedTuple):
-    """Detections that count, ordered by pair (as in `GroundTruth`), then by falling score."""
+    """Detections that count, as `DetectionArrays`, with two orders."""
 
+    detections: DetectionArrays
+    by_category: NDArray[np.int64]
+    """`[n]`: the detections by category, then by falling score, then by image."""
+    category_pair: NDArray[np.int64]
+    """`[n]`: the pair of each, as in `GroundTruth`."""
+    by_pair: NDArray[np.int64]
+    """`[n]`: places in `by_category`, by pair, then by falling score."""
     pair: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    boxes: NDArray[np.float64]
-    """`[n, 4]`: x, y, width, height."""
-    masks: list[Any] | None
+    """`[n]`: the pair of each."""
+    rank: NDArray[np.int64]
+    """`[n]`: the place of each in its pair, from 0."""
 
 
 class _Overlaps(NamedTuple):
@@ -86,8 +119,14 @@ class _Overlaps(NamedTuple):
     """
 
     detection: NDArray[np.int64]
+    """A place in `by_pair`."""
     object: NDArray[np.int64]
     iou: NDArray[np.float64]
+
+
+def bit(size: int, threshold: int) -> int:
+    """Which bit of an int64 stands for an object size and an IoU threshold, each by its index."""
+    return size * len(IOU_THRESHOLDS) + threshold
 
 
 def match(truth: GroundTruth, detections: DetectionArrays) -> Matches:
@@ -103,27 +142,25 @@ def match(truth: GroundTruth, detections: DetectionArrays) -> Matches:
     ranked = _rank(truth, detections)
     overlaps = _overlaps(truth, ranked)
     ignored_objects = truth.is_crowd | _outside(truth.areas)
-    overlapping, found = _match_greedily(overlaps, ranked.pair, ignored_objects, truth.is_crowd)
-
-    unmatched = np.where(_outside(_areas(ranked)), IGNORED, FALSE_POSITIVE).astype(np.int8)
-    outcome = np.repeat(unmatched[:, None], len(IOU_THRESHOLDS), axis=1)
-    if len(overlapping):
-        is_ignored = (found != _NONE) & ignored_objects[np.arange(len(SIZES))[:, None, None], found]
-        outcome[..., overlapping] = np.where(
-            is_ignored, IGNORED, np.where(found != _NONE, TRUE_POSITIVE, outcome[..., overlapping])
-        )
+    near, found, ignored = _match_greedily(overlaps, ranked.pair, ignored_objects, truth.is_crowd)
+    place = ranked.by_pair[near]
+    outside = _outside(_areas(detections)[ranked.by_category])
+    ignored |= _every_threshold(outside[:, place]) & ~found
 
     num_images = len(truth.image_ids)
-    by_score = np.argsort(-ranked.scores, kind="stable")
-    by_category = by_score[np.argsort(ranked.pair[by_score] // num_images, kind="stable")]
-    categories = np.arange(len(truth.category_ids) + 1)
+    categories = np.arange(len(truth.category_ids) + 1) * num_images
+    order = np.lexsort(_digits(place))
     return Matches(
-        outcome=outcome[..., by_category],
-        image=ranked.pair[by_category] % num_images,
-        first=np.searchsorted(ranked.pair, categories * num_images),
+        image=ranked.category_pair % num_images,
+        first=np.searchsorted(ranked.pair, categories),
+        outside=outside,
+        near=place[order],
+        near_rank=ranked.rank[near[order]],
+        found=found[order],
+        ignored=ignored[order],
         to_find=~ignored_objects,
         object_image=truth.pair % num_images,
-        object_category=truth.pair // num_images,
+        first_object=np.searchsorted(truth.pair, categories),
         num_images=num_images,
     )
 
@@ -132,40 +169,45 @@ def _rank(truth: GroundTruth, detections: DetectionArrays) -> _Ranked:
     """The best detections of each image and category."""
     image, known_image = positions(detections.image_ids, truth.image_ids)
     category, known_category = positions(detections.category_ids, truth.category_ids)
-    pair = category * len(truth.image_ids) + image
-    scores = detections.scores.astype(np.float64)
-    by_score = np.argsort(-scores, kind="stable")
-    by_score = by_score[(known_image & known_category)[by_score]]
-    order = by_score[np.argsort(pair[by_score], kind="stable")]
-    order = order[_rank_in_group(pair[order]) < MAX_DETECTIONS]
-    boxes = detections.boxes.astype(np.float64)[order]
-    boxes[:, 2:] -= boxes[:, :2]
-    masks = None if detections.masks is None else [detections.masks[index] for index in order.tolist()]
-    return _Ranked(pair[order], scores[order], boxes, masks)
+    by_category = np.lexsort([*_digits(image), *_falling_digits(detections.scores), *_digits(category)])
+    by_category = by_category[(known_image & known_category)[by_category]]
+    category_pair = (category * len(truth.image_ids) + image)[by_category]
+    by_pair = np.lexsort(_digits(category_pair))
+    rank = _rank_in_group(category_pair[by_pair])
+    if (rank >= MAX_DETECTIONS).any():
+        counts = np.zeros(len(rank), dtype=bool)
+        counts[by_pair] = rank < MAX_DETECTIONS
+        by_category, category_pair = by_category[counts], category_pair[counts]
+        by_pair = (np.cumsum(counts) - 1)[by_pair[rank < MAX_DETECTIONS]]
+        rank = rank[rank < MAX_DETECTIONS]
+    return _Ranked(detections, by_category, category_pair, by_pair, category_pair[by_pair], rank)
 
 
 def _overlaps(truth: GroundTruth, ranked: _Ranked) -> _Overlaps:
-    parts = list(_box_overlaps(truth, ranked) if ranked.masks is None else _mask_overlaps(truth, ranked, ranked.masks))
+    box_or_mask_overlaps = _box_overlaps if ranked.detections.masks is None else _mask_overlaps
+    parts = list(box_or_mask_overlaps(truth, ranked))
     detection = np.concatenate([np.empty(0, dtype=np.int64), *(part.detection for part in parts)])
     this = np.concatenate([np.empty(0, dtype=np.int64), *(part.object for part in parts)])
     iou = np.concatenate([np.empty(0), *(part.iou for part in parts)])
     # Of equal IoUs pycocotools takes the later object.
-    order = np.lexsort((-this, -iou, detection))
+    order = np.lexsort([*_digits(len(truth.pair) - this), *_falling_digits(iou), *_digits(detection)])
     return _Overlaps(detection[order], this[order], iou[order])
 
 
 def _box_overlaps(truth: GroundTruth, ranked: _Ranked) -> Iterator[_Overlaps]:
     """The operations and their order are those of pycocotools' `bbIou`: the IoUs are equal to the last bit."""
-    first = np.searchsorted(truth.pair, ranked.pair)
-    counts = np.searchsorted(truth.pair, ranked.pair, side="right") - first
+    boxes_at = ranked.by_category[ranked.by_pair]
+    first = np.searchsorted(ranked.pair, truth.pair)
+    counts = np.searchsorted(ranked.pair, truth.pair, side="right") - first
     total = np.cumsum(counts)
     # Bounded memory, however many objects an image has.
     cuts = np.searchsorted(total, np.arange(0, total[-1] if len(total) else 0, _PAIRS_AT_ONCE), side="right")
     for start, stop in itertools.pairwise([*cuts.tolist(), len(total)]):
         count = counts[start:stop]
-        detection = np.repeat(np.arange(start, stop), count)
-        this = np.repeat(first[start:stop], count) + _rank_in_group(detection)
-        left, top, width, height = ranked.boxes[detection].T
+        this = np.repeat(np.arange(start, stop), count)
+        detection = np.repeat(first[start:stop], count) + _rank_in_group(this)
+        boxes = ranked.detections.boxes[boxes_at[detection]].astype(np.float64).T
+        left, top, width, height = boxes[0], boxes[1], boxes[2] - boxes[0], boxes[3] - boxes[1]
         object_left, object_top, object_width, object_height = truth.boxes[this].T
         across = np.minimum(width + left, object_width + object_left) - np.maximum(left, object_left)
         down = np.minimum(height + top, object_height + object_top) - np.maximum(top, object_top)
@@ -179,7 +221,9 @@ def _box_overlaps(truth: GroundTruth, ranked: _Ranked) -> Iterator[_Overlaps]:
         yield _Overlaps(detection[touching][near], this[touching][near], iou[near])
 
 
-def _mask_overlaps(truth: GroundTruth, ranked: _Ranked, masks: list[Any]) -> Iterator[_Overlaps]:
+def _mask_overlaps(truth: GroundTruth, ranked: _Ranked) -> Iterator[_Overlaps]:
+    assert ranked.detections.masks is not None
+    masks = [ranked.detections.masks[index] for index in ranked.by_category[ranked.by_pair].tolist()]
     object_masks = truth.masks()
     pairs = np.intersect1d(truth.pair, ranked.pair)
     bounds = [np.searchsorted(of, pairs, side=side) for of in (ranked.pair, truth.pair) for side in ("left", "right")]
@@ -192,7 +236,7 @@ def _mask_overlaps(truth: GroundTruth, ranked: _Ranked, masks: list[Any]) -> Ite
 
 def _match_greedily(
     overlaps: _Overlaps, pair: NDArray[np.int64], ignored_objects: NDArray[np.bool_], is_crowd: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Give each detection, the best score of an image first, the object with the highest IoU that is still free.
 
     An object that counts goes before an ignored one; a crowd is always free.
@@ -204,48 +248,72 @@ def _match_greedily(
         is_crowd: bool `[num_objects]`.
 
     Returns:
-        The `[m]` detections that overlap any object, and `[sizes, IoU thresholds, m]`: the object of each, or -1.
+        `[m]` each: the detections that overlap any object, at which sizes and thresholds they have found an object
+        that counts, and at which an ignored one.
     """
-    detections, first, counts = np.unique(overlaps.detection, return_index=True, return_counts=True)
-    reaches = overlaps.iou[:, None] >= IOU_THRESHOLDS
-    ignored = np.ascontiguousarray(ignored_objects.T)
-    free = np.ones((len(is_crowd), len(SIZES), len(IOU_THRESHOLDS)), dtype=bool)
-    found = np.full((len(detections), len(SIZES), len(IOU_THRESHOLDS)), _NONE, dtype=np.int64)
+    first = (np.diff(overlaps.detection, prepend=-1) > 0).nonzero()[0]
+    detections = overlaps.detection[first]
+    num_candidates = np.diff(first, append=len(overlaps.detection))
+    reaches = ((1 << np.searchsorted(IOU_THRESHOLDS, overlaps.iou, side="right")) - 1) * _EVERY_SIZE
+    ignored_at = _every_threshold(ignored_objects)
+    crowd_at = np.where(is_crowd, _THRESHOLD_BITS * _EVERY_SIZE, 0)
+    free = np.full(len(is_crowd), _THRESHOLD_BITS * _EVERY_SIZE)
+    found, ignored = np.zeros((2, len(detections)), dtype=np.int64)
 
     # Detections of one rank are in different images or categories: they cannot compete.
     rank = _rank_in_group(pair[detections])
-    by_rank = np.lexsort((-counts, rank))
-    turns = np.split(by_rank, np.searchsorted(rank[by_rank], np.arange(1, rank.max(initial=0) + 1)))
-    for turn in turns:
-        fallback = np.full((len(turn), *found.shape[1:]), _NONE, dtype=np.int64)
-        choice = fallback.copy()
-        for candidate in range(counts[turn].max(initial=0)):
-            # Those with the most candidates come first.
-            left = int((counts[turn] > candidate).sum())
-            overlap = first[turn[:left]] + candidate
-            this = overlaps.object[overlap]
-            eligible = reaches[overlap][:, None, :] & (free[this] | is_crowd[this][:, None, None])
-            spare = ignored[this][:, :, None]
-            for chosen, fits in ((choice[:left], eligible & ~spare), (fallback[:left], eligible & spare)):
-                np.copyto(chosen, this[:, None, None], where=fits & (chosen == _NONE))
-        found[turn] = np.where(choice == _NONE, fallback, choice)
-        of, size, threshold = (found[turn] != _NONE).nonzero()
-        free[found[turn[of], size, threshold], size, threshold] = False
-    return detections, np.ascontiguousarray(found.transpose(1, 2, 0))
+    by_rank = np.lexsort((-num_candidates, rank))
+    for turn in np.split(by_rank, np.searchsorted(rank[by_rank], np.arange(1, rank.max(initial=0) + 1))):
+        # Those with the most candidates come first.
+        left = [
+            int((num_candidates[turn] > candidate).sum()) for candidate in range(num_candidates[turn].max(initial=0))
+        ]
+        taken = np.zeros(len(turn), dtype=np.int64)
+        for result, eligible_at in ((found, ~ignored_at), (ignored, ignored_at)):
+            before = taken.copy()
+            for candidate, count in enumerate(left):
+                overlap = first[turn[:count]] + candidate
+                this = overlaps.object[overlap]
+                takes = reaches[overlap] & (free[this] | crowd_at[this]) & eligible_at[this] & ~taken[:count]
+                taken[:count] |= takes
+                free[this] &= ~takes
+            result[turn] = taken & ~before
+    return detections, found, ignored
 
 
 def _rank_in_group(group: NDArray[np.int64]) -> NDArray[np.int64]:
     """Position of each element among its equals: 0, 1, 2 ... Equal elements stand together."""
-    starts = np.r_[True, group[1:] != group[:-1]] if len(group) else np.empty(0, dtype=bool)
-    position = np.arange(len(group))
-    return position - np.maximum.accumulate(np.where(starts, position, 0))
+    first = np.r_[0, (group[1:] != group[:-1]).nonzero()[0] + 1][: len(group)]
+    return np.arange(len(group)) - np.repeat(first, np.diff(first, append=len(group)))
 
 
-def _areas(ranked: _Ranked) -> NDArray[np.float64]:
-    if ranked.masks is None:
-        return ranked.boxes[:, 2] * ranked.boxes[:, 3]
+def _digits(values: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+    """Keys for `np.lexsort` in the order of values from 0: numpy sorts 16 bits by radix, many times faster."""
+    kind = np.min_scalar_type(int(values.max(initial=0)))
+    digits = values.astype(kind)[:, None]
+    return list((digits if kind.itemsize <= 2 else digits.view(np.uint16)).T)
+
+
+def _falling_digits(values: NDArray[np.floating]) -> list[NDArray[np.integer]]:
+    """The same of any numbers, the highest first."""
+    # The bits of a float without its sign rise with it. The subtraction makes both zeros one.
+    bits = (0 - values).view(f"i{values.dtype.itemsize}")
+    rising = np.where(bits < 0, ~bits, bits ^ np.iinfo(bits.dtype).min)
+    return list(rising[:, None].view(np.uint16).T)
+
+
+def _every_threshold(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The bits of all thresholds of the sizes whose flag is set: `[k]` from `[sizes, k]`."""
+    bits = [_THRESHOLD_BITS << bit(size, 0) for size in range(len(SIZES))]
+    return np.array(bits) @ flags
+
+
+def _areas(detections: DetectionArrays) -> NDArray[np.float64]:
+    if detections.masks is None:
+        left, top, right, bottom = detections.boxes.astype(np.float64).T
+        return (right - left) * (bottom - top)
     # One by one: pycocotools 2.0.11 refuses a list of more than 255 with numpy 2.
-    return np.array([mask_utils.area(mask) for mask in ranked.masks], dtype=np.float64)
+    return np.array([mask_utils.area(mask) for mask in detections.masks], dtype=np.float64)
 
 
 def _outside(areas: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -24,8 +24,9 @@ def table_notes(table: pd.DataFrame, plan: pd.DataFrame) -> list[str]:
     notes = []
     if table[[f"{metric}_paper" for metric in metrics]].notna().to_numpy().any():
         notes.append(_source_note(table, plan))
-    if set(metrics) & set(METRICS):
-        notes.append("AP in percent.")
+    kinds = dict.fromkeys(metric[:2] for metric in metrics if metric in METRICS)
+    if kinds:
+        notes.append(f"{' and '.join(kinds)} in percent.")
     if max(table["n"]) > 1:
         notes.append("± is the sample standard deviation over the n seeds.")
     if drift_columns(plan):

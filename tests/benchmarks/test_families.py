@@ -1,6 +1,8 @@
 """Each family at a size of seconds: it runs, its lines fit, both sides compute the same. No time is judged."""
 
 import dataclasses
+import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +66,19 @@ def test_batches_of_the_reference_hold_one_aspect_ratio():
 
 
 def test_evaluation_compares_equal_numbers(bench: Workbench):
-    speed, difference = measure_evaluation(bench, 1, num_images=20)
-    assert speed["ratio"] > 0
-    assert difference["median_a"] <= 1e-9
-    assert difference["reached"] is True
+    speed, difference, against_hotcoco, difference_to_hotcoco = measure_evaluation(bench, 1, num_images=20)
+    for line in speed, against_hotcoco:
+        assert line["ratio"] > 0
+    for line in difference, difference_to_hotcoco:
+        assert line["median_a"] <= 1e-9
+        assert line["reached"] is True
+
+
+def test_hotcoco_is_left_out_where_it_is_not_installed(bench: Workbench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    names = [row["name"] for row in measure_evaluation(bench, 1, num_images=4)]
+    assert names == ["evaluation.speed", "evaluation.difference"]
 
 
 @pytest.mark.slow

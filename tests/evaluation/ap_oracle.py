@@ -126,10 +126,12 @@ def by_pycocotools(
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][..., 2]
+    recall = evaluation.eval["recall"][:, :, 0]
 
     def mean(values: np.ndarray) -> float | None:
         return 100 * float(values[values > -1].mean()) if (values > -1).any() else None
 
     metrics = {"AP": mean(precision[..., 0])}
     metrics |= {f"AP{50 + 5 * index}": mean(precision[index, ..., 0]) for index in (0, 2, 4, 5, 6, 8)}
-    return metrics | {name: mean(precision[..., size]) for size, name in enumerate(("AP_S", "AP_M", "AP_L"), start=1)}
+    metrics |= {name: mean(precision[..., size]) for size, name in enumerate(("AP_S", "AP_M", "AP_L"), start=1)}
+    return metrics | {f"AR{most}": mean(recall[..., index]) for index, most in enumerate(evaluation.params.maxDets)}

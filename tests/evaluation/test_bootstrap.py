@@ -48,7 +48,7 @@ def test_whole_weights_are_images_that_are_there_several_times(tmp_path: Path, s
     for sample, count in enumerate(counts):
         expected = by_pycocotools(*duplicated(content, entries, count))
         for size, name in zip(SIZES, ("AP", "AP_S", "AP_M", "AP_L"), strict=True):
-            precision = average_precision(matches, size=size, weights=counts.T.astype(float))
+            precision = average_precision(matches, size=size, weights=counts.astype(float))
             assert percent(precision[..., sample]) == pytest.approx(expected[name], abs=1e-9)
 
 
@@ -60,7 +60,7 @@ def test_weights_of_one_and_of_any_other_equal_value_are_plain(tmp_path: Path):
     plain = average_precision(matches)
     assert percent(plain) == pytest.approx(by_pycocotools(content, entries)["AP"], abs=1e-9)
     for weight in (1.0, 2.0, 0.5):
-        weighted = average_precision(matches, weights=np.full((12, 1), weight))
+        weighted = average_precision(matches, weights=np.full((1, 12), weight))
         np.testing.assert_allclose(weighted, plain, atol=1e-12, rtol=0)
 
 

@@ -150,12 +150,18 @@ def test_writers_of_one_trial_leave_one_whole_file_and_readers_never_see_half(st
     assert not list((tmp_path / "storage/.partial").iterdir())
 
 
-@pytest.mark.parametrize("version", [b"1", b"2"])
-def test_an_older_file_is_read_with_nulls_for_the_fields_it_lacks(store, tmp_path, make_trial, version):
-    store.write_trial(make_trial("old", startup_seconds=3.0, last_good_step=7))
-    store.write_trial(make_trial("new", startup_seconds=4.0, last_good_step=8))
+@pytest.mark.parametrize(
+    ("version", "lacking"),
+    [
+        (b"1", ["startup_seconds", "last_good_step"]),
+        (b"2", ["startup_seconds", "last_good_step"]),
+        (b"5", ["AR1", "segm_AR100"]),
+    ],
+)
+def test_an_older_file_is_read_with_nulls_for_the_fields_it_lacks(store, tmp_path, make_trial, version, lacking):
+    store.write_trial(make_trial("old", **dict.fromkeys(lacking, 3)))
+    store.write_trial(make_trial("new", **dict.fromkeys(lacking, 4)))
     path = tmp_path / "storage/trials/old.parquet"
-    lacking = ["startup_seconds", "last_good_step"]
     older = pq.read_table(path).drop_columns(lacking).replace_schema_metadata({VERSION_KEY: version})
     pq.write_table(older, path)
     assert not set(lacking) & set(pq.read_schema(path).names)
@@ -163,7 +169,7 @@ def test_an_older_file_is_read_with_nulls_for_the_fields_it_lacks(store, tmp_pat
     trials = store.trials().set_index("trial_id")
 
     assert trials.loc["old", lacking].isna().all()
-    assert trials.loc["new", lacking].tolist() == [4.0, 8]
+    assert trials.loc["new", lacking].tolist() == [4, 4]
     assert trials.loc["old", ["AP", "steps", "status"]].tolist() == [50.0, 600, "finished"]
     assert store.finished_trials() == {"old", "new"}
 
