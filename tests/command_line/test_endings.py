@@ -28,9 +28,8 @@ def test_a_signal_ends_a_command_in_one_line(tmp_path: Path, number: signal.Sign
 
 
 _WAITS_IN_COMPILED_CODE = """
-import os, signal, sys
-import experiments.main
-from experiments.endings import run_command
+import signal, sys
+from dynrcnn_ray.command_line.endings import run_command
 
 def main(arguments):
     try:
@@ -39,8 +38,7 @@ def main(arguments):
         pass
     raise KeyboardInterrupt
 
-experiments.main.main = main
-sys.exit(run_command(sys.argv[1:]))
+sys.exit(run_command(main, sys.argv[1:]))
 """
 
 
