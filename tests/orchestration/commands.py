@@ -1,6 +1,7 @@
 """The command line in processes of its own, which may be told to die, and what such processes leave."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ def start_command(
         stdout=stdout,
         stderr=stderr,
         process_group=process_group,
+        # A background job of a shell ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         text=True,
     )
 
