@@ -1,6 +1,7 @@
 """Packages that only some commands need: optional extras of this one."""
 
 import importlib
+import warnings
 from typing import Any
 
 
@@ -19,7 +20,8 @@ def import_extra(module: str, extra: str) -> Any:
         MissingExtraError: it is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings(action="ignore"):  # Such as that yet another package would be faster.
+            return importlib.import_module(module)
     except ImportError as error:
         if error.name is None or module.partition(".")[0] != error.name.partition(".")[0]:
             raise

@@ -22,9 +22,8 @@ from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import StoreOptions, storage_location
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError
-from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
-from dynrcnn_ray.results.trained import finished_trial
+from dynrcnn_ray.results.trained import finished_trial, stored_detections
 from dynrcnn_ray.scales import Scale
 
 if TYPE_CHECKING:
@@ -117,25 +116,10 @@ def _config_of_both(store: ResultStore, row_a: dict[str, Any], row_b: dict[str, 
 
 
 def _stored_matches(store: ResultStore, row: dict[str, Any], truth: "GroundTruth") -> "Matches":
-    from dynrcnn_ray.evaluation.matching import DetectionArrays, match
+    from dynrcnn_ray.evaluation.inspect_trial import as_arrays
+    from dynrcnn_ray.evaluation.matching import match
 
-    trial = row["trial_id"]
-    rows = store.detections([trial])
-    # A trial that detected nothing has an AP of zero, and may be compared.
-    if rows.empty and row["AP"] > 0:
-        raise StoreError(
-            f"{store.files.describe_path(f'detections/{trial}.parquet')}: is missing; trials of older releases stored "
-            f"no detections: delete trials/{trial}.parquet and run the trial's command again"
-        )
-    return match(
-        truth,
-        DetectionArrays(
-            image_ids=rows["image_id"].to_numpy(),
-            category_ids=rows["category_id"].to_numpy(),
-            scores=rows["score"].to_numpy(),
-            boxes=rows[["x1", "y1", "x2", "y2"]].to_numpy(),
-        ),
-    )
+    return match(truth, as_arrays(stored_detections(store, row)))
 
 
 def _progress(samples: int) -> Callable[[int], None]:

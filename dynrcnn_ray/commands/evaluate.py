@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dynrcnn_ray.command_line.command import Call, Command
-from dynrcnn_ray.command_line.options import StoredOptions, storage_location
+from dynrcnn_ray.command_line.options import storage_location
 from dynrcnn_ray.command_line.parsing import parse_first
+from dynrcnn_ray.command_line.trained import TrainedTrial, trained_config
 from dynrcnn_ray.config import CheckpointName, RunConfig, TestConfig, TrialConfig
-from dynrcnn_ray.config_yaml import ConfigError, validate
+from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
-from dynrcnn_ray.results.trained import finished_trial
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,6 @@ class EvaluatedData:
 
     drop_invalid: bool = False
     """Leave out broken annotations and images, where the split would else be refused."""
-
-
-@dataclass(frozen=True)
-class TrainedTrial(StoredOptions):
-    """Which trial is meant."""
-
-    trial: str = ""
-    """Id of a trained trial: a row of `trials` in the storage."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +52,14 @@ def _of_the_trial(arguments: Sequence[str]) -> tuple[EvaluateOptions, Sequence[s
     if {"-h", "--help"} & set(arguments):
         return EvaluateOptions(), arguments
     first, rest = parse_first(TrainedTrial, arguments)
-    config = _trained_config(first)
+    config = trained_config(first)
     return EvaluateOptions(first.storage, first.scale, first.trial, test=config.test, run=config.run), rest
-
-
-def _trained_config(options: TrainedTrial) -> TrialConfig:
-    """The configuration that the trial was trained with."""
-    if not options.trial:
-        raise ConfigError("--trial: '' must be the id of a trained trial, from the column trial_id of `trials`")
-    store = ResultStore.open(storage_location(options.storage, options.scale))
-    return store.config_of(finished_trial(store, options.trial))
 
 
 def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     """Detect on a split with a trial's last checkpoint; print the metrics and where the results file is."""
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    config = _trained_config(options)
+    config = trained_config(options)
     trained_id = config.training_id
     # Tested in another way it is another trial, with an id and results of its own.
     is_same = options.test == config.test

@@ -91,15 +91,10 @@ def detect(
     model.eval()
     detections: list[Detections] = []
     for images, targets in loader:
-        on_device = to_device(images, worker.device)
-        with autocast(config, worker.device):
-            if config.test.multi_scale:
-                assert isinstance(model, FasterRCNN)
-                outputs = detect_multi_scale(model, on_device, config)
-            else:
-                outputs = model(on_device)
+        outputs = outputs_of(config, model, images, worker.device)
         detections += [
-            _to_host(output, dataset, target["image_index"]) for output, target in zip(outputs, targets, strict=True)
+            detections_of(output, dataset.category_ids, dataset.image_ids[target["image_index"]])
+            for output, target in zip(outputs, targets, strict=True)
         ]
         while tenths < 10 * len(detections) // share:
             tenths += 1
@@ -110,16 +105,41 @@ def detect(
     return detections
 
 
-def _to_host(output: dict[str, Tensor], dataset: CocoDataset, image_index: int) -> Detections:
-    category_ids = np.asarray(dataset.category_ids)
+def outputs_of(
+    config: TrialConfig, model: Detector, images: list[Tensor], device: torch.device
+) -> list[dict[str, Tensor]]:
+    """What a model in testing detects by the trial's protocol, on the device.
+
+    Args:
+        config: the trial.
+        model: its detector, in evaluation mode.
+        images: uint8 `[3, H, W]` each, RGB.
+        device: where the model is.
+    """
+    on_device = to_device(images, device)
+    with autocast(config, device):
+        if not config.test.multi_scale:
+            return model(on_device)
+        assert isinstance(model, FasterRCNN)
+        return detect_multi_scale(model, on_device, config)
+
+
+def detections_of(output: dict[str, Tensor], category_ids: Sequence[int], image_id: int) -> Detections:
+    """A model's output on one image, on the host.
+
+    Args:
+        output: of the model.
+        category_ids: id of each class, in the order of the labels.
+        image_id: the image's.
+    """
     masks: Any = None
     if "masks" in output:
         binary = (output["masks"][:, 0] >= _MASK_THRESHOLD).to(torch.uint8).cpu().numpy()
         masks = mask_utils.encode(np.asfortranarray(binary.transpose(1, 2, 0)))
     return Detections(
-        image_id=dataset.image_ids[image_index],
+        image_id=image_id,
         boxes=output["boxes"].float().cpu().numpy(),
         scores=output["scores"].float().cpu().numpy(),
-        category_ids=category_ids[output["labels"].cpu().numpy() - 1],
+        category_ids=np.asarray(category_ids)[output["labels"].cpu().numpy() - 1],
         masks=masks,
     )

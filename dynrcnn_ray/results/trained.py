@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pandas as pd
+
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
 
@@ -22,6 +24,23 @@ def finished_trial(store: ResultStore, trial_id: str) -> dict[str, Any]:
         why = "it still runs" if row["status"] == "running" else row["error"]
         raise StoreError(f"trial {trial_id}: has not finished ({why}); run its command again")
     return row
+
+
+def stored_detections(store: ResultStore, trial: dict[str, Any]) -> pd.DataFrame:
+    """What a finished trial detected on its validation split, columns as in `schemas.DETECTIONS`.
+
+    Raises:
+        StoreError: they are not there.
+    """
+    trial_id = trial["trial_id"]
+    rows = store.detections([trial_id])
+    # A trial that detected nothing has an AP of zero, and none is missing.
+    if rows.empty and trial["AP"] > 0:
+        raise StoreError(
+            f"{store.files.describe_path(f'detections/{trial_id}.parquet')}: is missing; trials of older releases "
+            f"stored no detections: delete trials/{trial_id}.parquet and run the trial's command again"
+        )
+    return rows
 
 
 def category_names(store: ResultStore, fingerprint: str) -> dict[int, str]:

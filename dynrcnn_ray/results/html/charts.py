@@ -65,13 +65,22 @@ class Chart:
         self.texts.append(Text(f"{x:.1f}", f"{y:.1f}", text, anchor, colour))
 
 
-def line_chart(title: str, steps: Sequence[float], series: Mapping[str, Sequence[float]]) -> Chart | None:
-    """Lines over the training steps, from zero up, with a legend in the title's line.
+def line_chart(
+    title: str,
+    steps: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    *,
+    unit: str = "step",
+    top: float | None = None,
+) -> Chart | None:
+    """Lines over the training steps, or something else, from zero up, with a legend in the title's line.
 
     Args:
         title: what is drawn; it leaves room for the names, which stand to its right.
         steps: the horizontal positions.
         series: the values of each line by its short name; those that are not finite are left out.
+        unit: what the horizontal positions are.
+        top: the value at the upper border; None: the highest.
 
     Returns:
         The chart; None if there is nothing to draw.
@@ -79,7 +88,7 @@ def line_chart(title: str, steps: Sequence[float], series: Mapping[str, Sequence
     finite = [value for values in series.values() for value in values if math.isfinite(value)]
     if not finite or not steps:
         return None
-    top, last = max(finite) or 1.0, max(steps)
+    top, last = top or max(finite) or 1.0, max(steps)
     chart = Chart(f"{title}: {', '.join(series)}")
     right = chart.width - _RIGHT
     chart.write(_LEFT - 34, 13, title, "start")
@@ -88,7 +97,7 @@ def line_chart(title: str, steps: Sequence[float], series: Mapping[str, Sequence
         chart.levels.append(Level(str(_LEFT), str(right), f"{y:.1f}"))
         chart.write(_LEFT - 4, y + 4, f"{top * fraction:.3g}", "end")
     chart.write(_LEFT, chart.height - 6, "0", "middle")
-    chart.write(right, chart.height - 6, f"step {last:g}", "end")
+    chart.write(right, chart.height - 6, f"{unit} {last:g}", "end")
     for index, (name, values) in enumerate(series.items()):
         colour = _COLOURS[index % len(_COLOURS)]
         points = [

@@ -8,8 +8,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dynrcnn_ray.results.finding_table import FINDINGS, FINDINGS_FILE, finding_cells
+from dynrcnn_ray.results.html.inspections import curves_of, tables_of
 from dynrcnn_ray.results.html.pictures import MIN_SCORE, pictures_of
 from dynrcnn_ray.results.html.trials import COMPACT, MOST_WITH_DETAILS, compact_trials, trials_in_detail
+from dynrcnn_ray.results.inspection import inspected_trials, read_inspection
 from dynrcnn_ray.results.labels import row_label
 from dynrcnn_ray.results.report import figure_names, is_figure, table_of
 from dynrcnn_ray.results.schemas import SPEED, TRIALS
@@ -64,7 +66,8 @@ def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
     sections = [_experiment(store, name, plan, trials) for name, plan in plans.items()]
     sections += _speeds(store)
     sections.sort(key=lambda section: _order(section["name"]))
-    sections = [*_findings(store), *sections, *_detections(store, plans, trials), _trials(store, plans, trials)]
+    sections = [*_findings(store), *sections, *_detections(store, plans, trials), *_inspections(store, trials)]
+    sections.append(_trials(store, plans, trials))
     page = _templates().get_template("page.html").render(sections=sections, summary=_summary(trials))
     store.files.write_bytes(REPORT_FILE, page.encode())
     return store.files.describe_path(REPORT_FILE)
@@ -181,6 +184,22 @@ def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.D
     pictures = pictures_of(images.head(4), detections)
     title = "Detections on validation images"
     return [_section("detections", "detections.html", title, pictures=pictures, min_score=MIN_SCORE)]
+
+
+def _inspections(store: ResultStore, trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Where the trials fail that somebody has inspected."""
+    settings = dict(zip(trials["trial_id"], trials["setting"], strict=True))
+    shown = [
+        {
+            "trial_id": trial_id,
+            "name": f"Trial {trial_id}: {settings[trial_id]}",
+            "tables": tables_of(found),
+            "curves": curves_of(found),
+        }
+        for trial_id in inspected_trials(store)
+        if trial_id in settings and (found := read_inspection(store, trial_id))
+    ]
+    return [_section("inspections", "inspections.html", "Where trials fail", inspections=shown)] if shown else []
 
 
 def _trials_to_picture(plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> dict[str, str]:

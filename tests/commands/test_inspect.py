@@ -1,0 +1,53 @@
+"""The command `inspect` on a trained trial, and what the page draws of it."""
+
+from pathlib import Path
+
+import pytest
+
+from dynrcnn_ray.commands.inspect import COMMAND
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.data.shapes import CATEGORIES
+from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.html.page import draw_html_report, read_trials
+from dynrcnn_ray.results.inspection import read_inspection
+from dynrcnn_ray.results.store import ResultStore
+from tests.command_line.calls import call
+
+
+@pytest.fixture(autouse=True)
+def _cache(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+
+
+def test_a_trial_is_inspected_and_drawn(trained: tuple[Path, TrialConfig], capsys: pytest.CaptureFixture[str]):
+    folder, config = trained
+    assert call(COMMAND, config.trial_id, "--storage", str(folder), "--min-score", "0.05") == 0
+    printed = capsys.readouterr().out
+    store = ResultStore.open(folder)
+    found = read_inspection(store, config.trial_id)
+    assert found is not None
+    assert [row["name"] for row in found.classes] == [*CATEGORIES.values(), "background"]
+    stored = store.trials([config.trial_id])["AP"].iloc[0]
+    measured = [row["AP"] for row in found.classes if row["AP"] is not None]
+    assert sum(measured) / len(measured) == pytest.approx(stored, abs=1e-9)
+    objects = sum(row["objects"] for row in found.classes)
+    assert sum(sum(row["found_as"]) for row in found.classes[:-1]) == objects, "every object is somewhere"
+    for text in ("| circle ", "| Loc ", "not found", "8 images of val", "score from 0.05"):
+        assert text in printed
+
+    page = Path(draw_html_report(store, read_trials(store))).read_text()
+    assert "Where trials fail" in page
+    assert f"Trial {config.trial_id}: trial" in page
+    assert "circle: precision" in page
+    assert "missed: no detection accounts for the object" in page
+
+
+def test_what_is_wrong_is_said(trained: tuple[Path, TrialConfig]):
+    folder, config = trained
+    with pytest.raises(ConfigError, match="trial: missing"):
+        call(COMMAND)
+    with pytest.raises(ConfigError, match=r"--min-score: 1\.5 must be from 0 to 1"):
+        call(COMMAND, config.trial_id, "--min-score", "1.5")
+    with pytest.raises(StoreError, match="holds no trial '000000000000'"):
+        call(COMMAND, "000000000000", "--storage", str(folder))
