@@ -15,6 +15,7 @@ def report(options: StoredOptions, call: Call) -> int:
     if not experiments:
         print(f"{store.files.describe_path('')} holds no results yet; run an experiment first, such as table3")
         return 0
+    store.fold()
     trials = read_trials(store)
     for name in experiments:
         print_report(store, name, trials)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -20,6 +21,13 @@ _READERS = 8
 
 class StoreError(ValueError):
     """The store cannot be read or written. Its text is one line: the file, what is wrong, what to do."""
+
+
+class FileStamp(NamedTuple):
+    """What changes when a file is written again: its size in bytes, and when that was, in nanoseconds since 1970."""
+
+    size: int
+    written_at: int
 
 
 @dataclass(frozen=True)
@@ -87,10 +95,23 @@ class StoreFiles:
         Raises:
             StoreError: the storage cannot be read.
         """
+        return list(self.stamps(folder, suffix))
+
+    def stamps(self, folder: str, suffix: str) -> dict[str, FileStamp]:
+        """The same names, each with its file's size and time.
+
+        Raises:
+            StoreError: the storage cannot be read.
+        """
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         with self._readable(folder, "check that the storage is there and can be read"):
             files = self.filesystem.get_file_info(selector)
-        return sorted(file.base_name.removesuffix(suffix) for file in files if file.base_name.endswith(suffix))
+        stamps = {
+            file.base_name.removesuffix(suffix): FileStamp(file.size or 0, file.mtime_ns or 0)
+            for file in files
+            if file.base_name.endswith(suffix)
+        }
+        return dict(sorted(stamps.items()))
 
     def delete(self, relative: str) -> None:
         """Delete a file; one that is already gone is fine.

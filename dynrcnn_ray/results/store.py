@@ -8,6 +8,7 @@
 <storage>/statistics/<trial_id>.parquet  every image's I_k and E_k, where they were recorded
 <storage>/detections/<trial_id>.parquet  what a finished trial detected on its validation split
 <storage>/images/<fingerprint>.parquet   a few validation images of a data set, for pictures
+<storage>/folds/<folder>.parquet         many trials' rows once more, see folds.py
 <storage>/plans/<experiment>.parquet     which trials make up which row of a table; train_<trial_id> for a single one
 <storage>/tables/<experiment>.parquet    and .md
 <storage>/figures/<name>.png             and .svg
@@ -26,6 +27,7 @@ import pyarrow as pa
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, from_yaml
 from dynrcnn_ray.results.files import StoreError, StoreFiles, one_line
+from dynrcnn_ray.results.folds import FEW, read_fold, worth_folding, write_fold
 from dynrcnn_ray.results.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, to_parquet_bytes
 from dynrcnn_ray.results.remedies import FOREIGN_REMEDY, folder_and_name, remedy_of
 from dynrcnn_ray.results.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, STATISTICS, TRIALS
@@ -37,6 +39,8 @@ _KEYS = {"plans": "experiment"} | dict.fromkeys(
     ("trials", "running", "dynamics", "proposals", "statistics", "detections"), "trial_id"
 )
 """The field that a file is named after, by its folder."""
+_FOLDED = {"trials": TRIALS, "dynamics": DYNAMICS}
+"""The folders that are folded."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +249,21 @@ class ResultStore:
         """
         return self.files.names("plans", _SUFFIX)
 
+    def fold(self) -> None:
+        """Repeat the rows of very many trials in a few files, from which they are read many times faster.
+
+        What is read stays the same. Several commands may do this at once, and while trials are written.
+
+        Raises:
+            StoreError: a file of the store is damaged, foreign or of another schema version, or cannot be written.
+        """
+        for folder, schema in _FOLDED.items():
+            stamps = self.files.stamps(folder, _SUFFIX)
+            if len(stamps) > FEW:
+                settled = worth_folding(stamps, read_fold(self.files, folder, schema, [_KEYS[folder]]))
+                if settled:
+                    write_fold(self.files, folder, self._read_folder(folder, schema, settled), settled)
+
     def config_of(self, trial: Mapping[str, Any]) -> TrialConfig:
         """The configuration of a trial, from its row as in `TRIALS`.
 
@@ -282,18 +301,25 @@ class ResultStore:
     def _read_folder(
         self, folder: str, schema: pa.Schema, names: Iterable[str] | None, columns: list[str] | None = None
     ) -> pa.Table:
-        present = self.files.names(folder, _SUFFIX)
-        wanted = present if names is None else sorted(set(names).intersection(present))
+        present = self.files.stamps(folder, _SUFFIX)
+        wanted = list(present) if names is None else sorted(set(names).intersection(present))
+        merged = schema.empty_table().select(columns or schema.names)
+        fold = read_fold(self.files, folder, schema, columns) if folder in _FOLDED and len(wanted) > FEW else None
+        if fold is not None:
+            unchanged = {name for name in wanted if fold.stamps.get(name) == present[name]}
+            merged = fold.rows(_KEYS[folder], unchanged)
+            wanted = [name for name in wanted if name not in unchanged]
         paths = [f"{folder}/{name}{_SUFFIX}" for name in wanted]
         contents = self.files.contents(paths)
-        merged = schema.empty_table().select(columns or schema.names)
         tables = []
         for path, content in zip(paths, contents, strict=True):
             tables.append(self._table(path, content, schema, columns))
             if len(tables) == _TABLES_AT_ONCE:
                 merged = pa.concat_tables([merged, *tables]).combine_chunks()
                 tables = []
-        return pa.concat_tables([merged, *tables]).combine_chunks()
+        merged = pa.concat_tables([merged, *tables]).combine_chunks()
+        # Stable: a trial's rows keep their order.
+        return merged.sort_by(_KEYS[folder]) if fold is not None and wanted else merged
 
     def _table(self, relative: str, content: bytes, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
         try:
@@ -319,4 +345,6 @@ def _without(trials: pa.Table, trial_ids: set[str]) -> pa.Table:
 
 
 def _as_frame(table: pa.Table) -> pd.DataFrame:
-    return table.to_pandas(maps_as_pydicts="strict")
+    # Python's own strings: rows are taken apart one by one, which costs more than anything that Arrow's would save.
+    with pd.option_context("mode.string_storage", "python"):
+        return table.to_pandas(maps_as_pydicts="strict")

@@ -73,7 +73,8 @@ def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     Raises:
         KeyError: the plan names a metric that trials do not have.
     """
-    results = {trial["trial_id"]: trial for trial in trials.to_dict("records")}
+    needed = [name for name in trials.columns if name in {*trial_columns(plan), *drift_columns(plan)}]
+    results = {trial["trial_id"]: trial for trial in trials.loc[:, needed].to_dict("records")}
     settings: dict[int, _Setting] = {}
     for line in sorted(plan.to_dict("records"), key=lambda line: line["row"]):
         settings.setdefault(line["row"], []).append(line)
@@ -130,7 +131,7 @@ def _table_row(
     row["n"] = len(finished)
     row["n_planned"] = len(planned)
     for metric in metric_columns(plan):
-        values = _values(lines, results, metric).values()
+        values = _values(lines, finished, metric).values()
         paper = _reported(lines, metric)
         row[metric] = mean(values)
         row[f"{metric}_std"] = sample_deviation(values)
@@ -148,10 +149,10 @@ def _differences(
     lines: _Setting, baseline: _Setting, results: Mapping[str, Mapping[Any, Any]], metrics: list[str]
 ) -> dict[str, Any]:
     """A row's differences to its baseline; an empty `baseline` gives nulls."""
-    shared = _finished(lines, results).keys() & _finished(baseline, results).keys()
-    columns: dict[str, Any] = {"delta_n": len(shared)}
+    of_row, of_baseline = _finished(lines, results), _finished(baseline, results)
+    columns: dict[str, Any] = {"delta_n": len(of_row.keys() & of_baseline.keys())}
     for metric in metrics:
-        difference = paired_difference(_values(lines, results, metric), _values(baseline, results, metric))
+        difference = paired_difference(_values(lines, of_row, metric), _values(baseline, of_baseline, metric))
         columns[f"delta_{metric}"] = difference.mean
         columns[f"delta_{metric}_low"] = difference.low
         columns[f"delta_{metric}_high"] = difference.high
@@ -169,13 +170,13 @@ def _finished(lines: _Setting, results: Mapping[str, Mapping[Any, Any]]) -> dict
     return {int(seed): trial for seed, trial in trials.items() if trial["status"] == "finished"}
 
 
-def _values(lines: _Setting, results: Mapping[str, Mapping[Any, Any]], metric: str) -> dict[int, float]:
+def _values(lines: _Setting, finished: Mapping[int, Mapping[Any, Any]], metric: str) -> dict[int, float]:
     """What the finished trials of a row measured, by seed; of the masks if the row's `metric_prefix` says so."""
     if not lines:
         return {}
     prefix = lines[0]["metric_prefix"]
     name = f"{prefix}{metric}" if isinstance(prefix, str) else metric
-    return {seed: trial[name] for seed, trial in _finished(lines, results).items()}
+    return {seed: trial[name] for seed, trial in finished.items()}
 
 
 def _reported(lines: _Setting, metric: str) -> float:

@@ -52,11 +52,11 @@ def draw_trend(
         linestyle: of the line.
         label: the line's name in a legend.
     """
-    over_seeds = dynamics.dropna(subset=[column]).groupby("step")[column].agg(["mean", "min", "max"])
+    over_seeds = dynamics[["step", column]].dropna().groupby("step")[column].agg(["mean", "min", "max"])
     if over_seeds.empty:
         return
     axes.plot(over_seeds.index, over_seeds["mean"], color=colour, linestyle=linestyle, label=label)
-    if len(set(dynamics["trial_id"])) > 1:
+    if len(dynamics["trial_id"].unique()) > 1:
         axes.fill_between(over_seeds.index, over_seeds["min"], over_seeds["max"], color=colour, alpha=0.12, lw=0)
 
 

@@ -203,7 +203,8 @@ def _inspections(store: ResultStore, trials: pd.DataFrame) -> list[dict[str, Any
 
 
 def _trials_to_picture(plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> dict[str, str]:
-    finished = {row["trial_id"]: row for row in trials.to_dict("records") if row["status"] == "finished"}
+    shown = trials.loc[trials["status"] == "finished", ["trial_id", "AP", "setting"]]
+    finished = {row["trial_id"]: row for row in shown.to_dict("records")}
     for plan in sorted(plans.values(), key=_has_dynamic_components, reverse=True):
         lines = [line for line in plan.to_dict("records") if line["trial_id"] in finished]
         for seed in sorted({line["seed"] for line in lines}):
