@@ -241,7 +241,8 @@ class DetectingActor:
         assert self._painter is not None
         masks = None
         if found.masks is not None and len(found.masks):
-            masks = mask_utils.decode(list(found.masks)).transpose(2, 0, 1).astype(bool)
+            encoded: Any = list(found.masks)
+            masks = mask_utils.decode(encoded).transpose(2, 0, 1).astype(bool)
         picture = self._painter.draw(pixels, found.boxes, found.scores, found.category_ids, masks)
         name = "frame" if "pixels" in row else Path(row["file_name"]).stem
         self._files.write_bytes(f"{row['image_id']:08d}_{name}.jpg", picture)
