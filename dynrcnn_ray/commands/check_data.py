@@ -4,6 +4,7 @@ Command:  dynrcnn check-data --data.root DIR [--data.train-split train] [--data.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,12 +14,17 @@ import numpy as np
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import ScaleOption
 from dynrcnn_ray.command_line.parsing import parse_first
-from dynrcnn_ray.config import DataConfig, TrialConfig
+from dynrcnn_ray.config import DataConfig, DynamicConfig, TrialConfig
 from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.scales import Scale, base_config
 
 if TYPE_CHECKING:
     from dynrcnn_ray.data.check import CheckedSplit
+
+
+_OBJECTS_OF_COCO = 7
+"""Objects of an image of COCO's, for which K_I and K_beta were chosen."""
+_NEARLY_THE_PAPERS = (0.7, 1.4)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ def _at_scale(arguments: Sequence[str]) -> tuple[CheckOptions, Sequence[str]]:
     return CheckOptions(scale=first.scale, data=base_config(first.scale).data), rest
 
 
-def run_check_data(options: CheckOptions, _call: Call) -> int:
+def run_check_data(options: CheckOptions, call: Call) -> int:
     """Print what is wrong with a data set, and what it holds.
 
     Returns:
@@ -60,9 +66,10 @@ def run_check_data(options: CheckOptions, _call: Call) -> int:
         if config.data.drop_invalid and checked.errors:
             print(*describe_dropped(checked)[:1])
         if checked.num_objects():
+            print(f"{split}: {checked.file}")
             print(summary(split, checked))
         if split == config.data.train_split and checked.num_objects():
-            print("".join(advice(checked, config)), end="")
+            print("".join([*advice(checked, config), *starting_values(checked, config, call)]), end="")
     print("A run would take this data set." if usable else "A run would refuse this data set.")
     return 0 if usable else 2
 
@@ -94,6 +101,29 @@ def advice(checked: "CheckedSplit", config: TrialConfig) -> list[str]:
         f"raise --dynamic.{option}\n"
         for symbol, rank, option, consequence in ranks
         if shares[symbol] >= 0.5
+    ]
+
+
+def starting_values(checked: "CheckedSplit", config: TrialConfig, call: Call) -> list[str]:
+    """Lines on K_I and K_beta to start from, in proportion to the objects of an image, and how to try others."""
+    counts = checked.objects_per_image
+    mean = float(counts[counts > 0].mean())
+    paper = DynamicConfig()
+    ratio = mean / _OBJECTS_OF_COCO
+    if _NEARLY_THE_PAPERS[0] <= ratio <= _NEARLY_THE_PAPERS[1] or not config.dynamic.dla:
+        return []
+    iou_top_k = max(10, 10 * round(paper.iou_top_k * ratio / 10))
+    beta_top_k = max(2, round(paper.beta_top_k * ratio))
+    axis = " ".join(map(str, sorted({paper.iou_top_k, iou_top_k, max(10, iou_top_k // 2), 2 * iou_top_k})))
+    own = [argument for argument in call.arguments if argument != "--masks"] if call.command == "check-data" else []
+    own = own or ["--data.root", config.data.root]
+    return [
+        f"  K_I and K_beta to start from: --dynamic.iou-top-k {iou_top_k} --dynamic.beta-top-k {beta_top_k}. "
+        "These are\n"
+        f"  the paper's {paper.iou_top_k} and {paper.beta_top_k}, in proportion: {mean:.1f} objects an image here, "
+        f"{_OBJECTS_OF_COCO} on COCO. Or the paper's with --dynamic.no-count-ground-truths.\n",
+        f"  To try others: dynrcnn grid --name my_k_i --axis dynamic.iou-top-k {axis} --baseline dynamic.dla=false "
+        f"--dynamic.beta-top-k {beta_top_k} --seeds 0 1 2 {shlex.join(own)}\n",
     ]
 
 

@@ -44,13 +44,32 @@ def test_a_sound_set_is_summed_up_and_told_which_rank_to_raise(capsys, root: Pat
     assert "objects per image: median 3, 90 % have at most 3, the most 3; 0 images have none" in out
     assert "100% of the images with objects hold K_beta = 3 of them or more" in out
     assert "raise --dynamic.beta-top-k" in out
-    assert "--dynamic.iou-top-k" not in out
+    assert "raise --dynamic.iou-top-k" not in out
     assert "error" not in out
     # The paper's ranks are those of 512 RoIs.
     assert (
-        "K_beta"
+        "hold K_beta"
         not in check(capsys, root, "--scale", "coco", "--data.train-split", "train", "--data.val-split", "val")[1]
     )
+
+
+def test_starting_values_are_in_proportion_to_the_objects(capsys, root: Path):
+    """Blood cells have 13.6 objects an image: 150, as measured to take the loss away."""
+    _, out = check(capsys, root)
+    assert "start from: --dynamic.iou-top-k 30 --dynamic.beta-top-k 4. " in out
+    assert "proportion: 3.0 objects an image here, 7 on COCO." in out
+    grid = "grid --name my_k_i --axis dynamic.iou-top-k 15 30 60 75 --baseline dynamic.dla=false --dynamic.beta-top-k 4"
+    assert f"{grid} --seeds 0 1 2 --data.root {root}\n" in out
+    for split in ("train", "val"):
+        file = root / "annotations" / f"instances_{split}.json"
+        content = json.loads(file.read_text())
+        content["annotations"] *= 2
+        for number, annotation in enumerate(content["annotations"]):
+            content["annotations"][number] = annotation | {"id": number + 1}
+        file.write_text(json.dumps(content))
+    _, out = check(capsys, root)
+    assert "objects per image: median 6" in out
+    assert "start from" not in out, "the paper's own values fit"
 
 
 def test_every_pixel_is_read_and_problems_give_exit_code_2(capsys, root: Path):
