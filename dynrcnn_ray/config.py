@@ -114,6 +114,10 @@ class ModelConfig:
 
     name: Literal["faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet", "fcos"] = "faster_rcnn"
     """The detector. The cascades train at fixed IoU thresholds; RetinaNet and FCOS have no proposals."""
+    module: str = ""
+    """A Python file whose `build_model(config, num_classes, dynamic)` builds the detector in place of the package's."""
+    module_fingerprint: str = ""
+    """Identity of that file's content. Filled in before a run; leave it empty."""
     backbone: Literal["tiny", "small", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
     """The ResNet below the feature pyramid. `small` is `tiny` with two blocks a stage."""
     norm: Literal["frozen_batch_norm", "group_norm"] = "frozen_batch_norm"
@@ -344,6 +348,8 @@ class TrialConfig:
         of_model = deciding.get("model", {})
         if self.model.weights_fingerprint:
             of_model.pop("weights", None)
+        if self.model.module_fingerprint:
+            of_model.pop("module", None)
         if self.model.detector_weights:
             # A detector brings its backbone along.
             of_model.pop("weights", None)
@@ -385,6 +391,21 @@ class TrialConfig:
 
     def _per_sampled_rois(self, count_of_512: int) -> int:
         return max(1, math.floor(count_of_512 * self.model.rois_per_image / 512 + 0.5))
+
+
+def as_given(config: TrialConfig) -> TrialConfig:
+    """A configuration without what a run has filled in: as one would write it, to start from again."""
+    data, model = config.data, config.model
+    is_generated = data.fingerprint.startswith("shapes-")
+    is_copy = data.source_root or data.train_annotations or data.val_annotations
+    root = "" if is_generated else data.source_root if is_copy else data.root
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(data, root=root, source_root="", fingerprint=""),
+        model=dataclasses.replace(
+            model, weights_fingerprint="", detector_weights_fingerprint="", module_fingerprint=""
+        ),
+    )
 
 
 def _differences(value: Any, default: Any) -> dict[str, Any]:

@@ -1,16 +1,23 @@
 """A configuration checked, and as YAML."""
 
 import dataclasses
+import difflib
+import functools
 from collections import Counter
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, TypeVar, overload
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from dynrcnn_ray.config import PRETRAINING_SEED, DataConfig, ModelConfig, TrialConfig
 
-_ADAPTER = TypeAdapter(TrialConfig)
+_Kind = TypeVar("_Kind")
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 class ConfigError(ValueError):
@@ -157,7 +164,7 @@ def _check_detector_weights(model: ModelConfig) -> None:
 
 def to_yaml(config: TrialConfig) -> str:
     """The whole configuration as YAML, in the order of its fields."""
-    return yaml.safe_dump(_ADAPTER.dump_python(config, mode="json"), sort_keys=False)
+    return yaml.safe_dump(_adapter(TrialConfig).dump_python(config, mode="json"), sort_keys=False)
 
 
 def from_yaml(text: str) -> TrialConfig:
@@ -166,13 +173,67 @@ def from_yaml(text: str) -> TrialConfig:
     Raises:
         ConfigError: not YAML, a field that stands twice or is unknown, a wrong type or a value out of range.
     """
+    return validate(parse_yaml(TrialConfig, text, "the configuration"))
+
+
+def parse_yaml(kind: type[_Kind], text: str, what: str) -> _Kind:
+    """Read a dataclass from YAML; fields left out keep their defaults.
+
+    Args:
+        kind: the dataclass.
+        text: the YAML.
+        what: what it is, for errors.
+
+    Raises:
+        ConfigError: not YAML, a field that stands twice or is unknown, a wrong type or a value out of range.
+    """
     try:
         tree = yaml.load(text, Loader=_SafeLoader)
     except Exception as error:  # PyYAML's parser raises nearly anything: an AttributeError for `!!timestamp x`.
-        raise ConfigError(f"the configuration is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"the configuration must be a mapping of fields, not {type(tree).__name__}")
-    return validate(_parse(tree))
+        raise ConfigError(f"{what} must be a mapping of fields, not {type(tree).__name__}")
+    return _parse(tree, kind)
+
+
+def with_values(config: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
+    """The same configuration with other values of some fields; what fields demand of each other is not checked.
+
+    Args:
+        config: where to start.
+        values: by the field's path, such as `dynamic.iou_top_k`. A text is taken as on the command line.
+
+    Raises:
+        ConfigError: a field is unknown or its value not allowed.
+    """
+    tree = dataclasses.asdict(config)
+    known = list(field_paths(config))
+    for path, value in values.items():
+        if path not in known:
+            similar = difflib.get_close_matches(path, known, n=1)
+            raise ConfigError(f"{path}: unknown field{f'; did you mean {similar[0]}?' if similar else ''}")
+        *sections, name = path.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch[section]
+        branch[name] = _from_text(value) if isinstance(value, str) else value
+    return _parse(tree)
+
+
+def _from_text(text: str) -> Any:
+    """A list that is written as one; pydantic takes all else as it stands."""
+    is_list = text.startswith("[") and text.endswith("]")
+    return [part.strip() for part in text[1:-1].split(",") if part.strip()] if is_list else text
+
+
+def field_paths(config: Any, prefix: str = "") -> Iterator[str]:
+    """The path of every field of a dataclass tree, such as `dynamic.iou_top_k`."""
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from field_paths(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}"
 
 
 class _SafeLoader(yaml.SafeLoader):
@@ -185,9 +246,13 @@ class _SafeLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse(tree: dict[str, Any]) -> TrialConfig:
+@overload
+def _parse(tree: dict[str, Any]) -> TrialConfig: ...
+@overload
+def _parse(tree: dict[str, Any], kind: type[_Kind]) -> _Kind: ...
+def _parse(tree: dict[str, Any], kind: Any = TrialConfig) -> Any:
     try:
-        return _ADAPTER.validate_python(tree)
+        return _adapter(kind).validate_python(tree)
     except ValidationError as error:
         raise ConfigError("; ".join(_one_line(detail) for detail in error.errors())) from None
 

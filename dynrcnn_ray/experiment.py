@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.models.user_module import identify_module
 from dynrcnn_ray.models.weights import identify_weights
 from dynrcnn_ray.results.labels import row_names
 
@@ -49,6 +50,7 @@ class Experiment:
         sets: fields such as `dynamic.dla` that the rows set, so that the user cannot.
         rows: makes the rows from a base configuration.
         paper_split: where the paper measured: COCO minival (val2017) or test-dev.
+        adds_up: rows of an earlier plan of this name stay in the table; see `plans.added_up`.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Experiment:
     sets: tuple[str, ...]
     rows: Callable[[TrialConfig], Sequence[Row]]
     paper_split: Literal["minival", "test-dev"] = "minival"
+    adds_up: bool = False
 
     def identified_rows(self, base: TrialConfig) -> list[Row]:
         """The rows, each with the fingerprint of its own backbone's weights: rows may differ in their backbone.
@@ -117,7 +120,7 @@ def with_fields(config: TrialConfig, section: str, **fields: Any) -> TrialConfig
 
 
 def _identified(config: TrialConfig) -> TrialConfig:
-    return dataclasses.replace(config, model=identify_weights(config.model))
+    return dataclasses.replace(config, model=identify_module(identify_weights(config.model)))
 
 
 def check_not_set(base: TrialConfig, scale_base: TrialConfig, paths: Sequence[str], command: str) -> None:

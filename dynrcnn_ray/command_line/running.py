@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -13,9 +14,11 @@ from dynrcnn_ray.command_line.costs import place_seconds
 from dynrcnn_ray.command_line.options import RunOptions, storage_location
 from dynrcnn_ray.command_line.seeds import print_seeds
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.experiment import SINGLE_TRIAL, Experiment
+from dynrcnn_ray.config_yaml import ConfigError, field_paths, from_yaml, to_yaml
+from dynrcnn_ray.experiment import SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.orchestration.address import ray_address, require_cluster
 from dynrcnn_ray.results.files import StoreError
+from dynrcnn_ray.results.plans import added_up
 from dynrcnn_ray.results.report import draw_findings, draw_report, is_figure
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.scales import base_config
@@ -50,21 +53,52 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         base = _with_data(base)
     shown = call.shown(options.storage, store)
     trials = _distinct_trials(experiments, base, seeds)
-    plans = {_plan_name(experiment, trials): experiment.plan(base, seeds, shown) for experiment in experiments}
-    for name, plan in plans.items():
-        store.write_plan(name, plan)
+    plans = {_plan_name(experiment, trials): experiment for experiment in experiments}
+    for name, experiment in plans.items():
+        _require_same_base(store, experiment, base)
+        _write_plan(store, name, experiment, experiment.plan(base, seeds, shown))
     with _saying_where_it_goes_on(store, trials):
         if trials:
             _train_missing(trials, store, storage, call.command, longest_first=len(experiments) > 1)
-        for name, plan in plans.items():
+        for name, experiment in plans.items():
             # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
-            print_report(store, name, plan=store.write_plan(name, plan))
+            plan = _write_plan(store, name, experiment, experiment.plan(base, seeds, shown))
+            print_report(store, name, plan=plan)
         return _failures(store, list(trials))
 
 
 def _plan_name(experiment: Experiment, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
     # Single trials have nothing to do with each other: each keeps a plan, a table and a figure of its own.
     return f"{experiment.name}_{next(iter(trials))}" if experiment.name == SINGLE_TRIAL else experiment.name
+
+
+def _write_plan(store: ResultStore, name: str, experiment: Experiment, lines: list[dict[str, Any]]) -> pd.DataFrame:
+    return store.write_plan(name, added_up(store.plan(name), lines) if experiment.adds_up else lines)
+
+
+def _require_same_base(store: ResultStore, experiment: Experiment, base: TrialConfig) -> None:
+    """Refuse to add rows to a table whose other rows start from another configuration, which no label would tell.
+
+    Raises:
+        ConfigError: naming a field that differs.
+    """
+    if not experiment.adds_up:
+        return
+    relative = f"grids/{experiment.name}.yaml"
+    content = store.files.read_bytes(relative)
+    if content is None:
+        store.files.write_bytes(relative, to_yaml(base).encode())
+        return
+    earlier = from_yaml(content.decode())
+    if earlier.trial_id == base.trial_id:
+        return
+    differing = [path for path in field_paths(base) if field_value(base, path) != field_value(earlier, path)]
+    deciding = [path for path in differing if path not in experiment.sets and not path.startswith("run.")]
+    path = next(iter(deciding or differing))
+    raise ConfigError(
+        f"{path}: {field_value(base, path)!r} is not what the rows of {experiment.name!r} in "
+        f"{store.files.describe_path('').rstrip('/')} started from, {field_value(earlier, path)!r}; choose another name"
+    )
 
 
 def _with_data(base: TrialConfig) -> TrialConfig:
@@ -102,12 +136,15 @@ def _train_missing(
     if not missing:
         print(f"{command}: nothing to train, all {done} trials are in {place}.")
         return
+    from dynrcnn_ray.models.detector import build_model
+    from dynrcnn_ray.models.user_module import model_builder
     from dynrcnn_ray.models.weights import read_backbone_weights
     from dynrcnn_ray.orchestration.starting_weights import require_starting_weights
 
     for model in {config.model for _, _, config in missing}:
         read_backbone_weights(model)
         require_starting_weights(model, store)
+        model_builder(model, default=build_model)
     from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
 
     if longest_first:

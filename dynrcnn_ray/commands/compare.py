@@ -1,4 +1,4 @@
-"""Compare two finished trials: does the one detect better, or could it be the choice of validation images?
+"""Compare two finished trials, or a trial with another program's detections: is the one better, or is it chance?
 
 Prints AP, AP50, AP75, AP80 and AP90 of the boxes of both, and the 95 % interval of each difference. The interval comes
 from a paired bootstrap: the validation images are drawn anew with replacement, the same ones for both trials, and both
@@ -6,7 +6,11 @@ are evaluated on each such sample. Detections are read from the store; nothing i
 
 The interval holds the two trained models fixed. It does not say what other seeds would give: train several for that.
 
-Command:  dynrcnn compare TRIAL_A TRIAL_B [--samples 1000] [--seed 0]
+The second trial may be in another storage (--storage-b). In its place may stand a COCO results file of any other code
+(--results detections.json), such as MMDetection or YOLO write it, of the trial's validation split.
+
+Command:  dynrcnn compare TRIAL_A TRIAL_B [--storage-b DIR] [--samples 1000] [--seed 0]
+          dynrcnn compare TRIAL_A --results FILE
 """
 
 import math
@@ -14,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
@@ -43,6 +48,10 @@ class CompareOptions(StoreOptions):
     """Id of a finished trial: a row of `trials` in the storage."""
     trial_b: tyro.conf.Positional[str] = ""
     """Id of another; the differences are its numbers minus those of the first."""
+    storage_b: str = ""
+    """Where the second trial is, if not in the same storage."""
+    results: str = ""
+    """A COCO results file to compare with, in place of the second trial."""
     scale: Scale = "mini"
     """The scale whose default storage to read."""
     samples: int = 1000
@@ -61,8 +70,12 @@ def compare_trials(options: CompareOptions, _call: Call) -> int:
     """
     _check(options)
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    row_a, row_b = (finished_trial(store, trial) for trial in (options.trial_a, options.trial_b))
-    config = _config_of_both(store, row_a, row_b)
+    store_b = ResultStore.open(storage_location(options.storage_b, options.scale)) if options.storage_b else store
+    row_a = finished_trial(store, options.trial_a)
+    row_b = None if options.results else finished_trial(store_b, options.trial_b)
+    config = store.config_of(row_a)
+    if row_b:
+        _require_same_images(row_a, config, row_b, store_b.config_of(row_b))
 
     from dynrcnn_ray.data.layout import annotation_path
     from dynrcnn_ray.data.prepare import prepare_data
@@ -70,17 +83,17 @@ def compare_trials(options: CompareOptions, _call: Call) -> int:
     from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
 
     data = prepare_data(config.data, include_masks=config.model.has_masks)
-    truth = read_ground_truth(annotation_path(data.root, data.val_split))
+    annotations = annotation_path(data.root, data.val_split)
+    truth = read_ground_truth(annotations)
     differences = bootstrap_differences(
         _stored_matches(store, row_a, truth),
-        _stored_matches(store, row_b, truth),
+        _stored_matches(store_b, row_b, truth) if row_b else _matches_of_file(options.results, annotations, truth),
         METRICS,
         samples=options.samples,
         seed=options.seed,
         on_progress=_progress(options.samples),
     )
-    for name, row in (("A", row_a), ("B", row_b)):
-        print(f"{name}: {row['trial_id']}  {row['experiment']}, {row['setting']}, seed {row['seed']}")
+    print(f"A: {_described(row_a)}\nB: {_described(row_b) if row_b else options.results}")
     print(f"\n{'':<6}{'A':>7}{'B':>7}{'B - A':>8}   95 % interval")
     for difference in differences:
         print(_line(difference))
@@ -92,19 +105,23 @@ def compare_trials(options: CompareOptions, _call: Call) -> int:
     return 0
 
 
+def _described(row: dict[str, Any]) -> str:
+    return f"{row['trial_id']}  {row['experiment']}, {row['setting']}, seed {row['seed']}"
+
+
 def _check(options: CompareOptions) -> None:
     for name in ("trial_a", "trial_b"):
-        if not getattr(options, name):
+        if not (getattr(options, name) or (name == "trial_b" and options.results)):
             raise ConfigError(f"{name}: missing; give two ids of finished trials, from the column trial_id of `trials`")
+    if options.results and (options.trial_b or options.storage_b):
+        raise ConfigError("--results: stands in place of a second trial; leave that and --storage-b out")
     if options.samples < 1:
         raise ConfigError(f"--samples: {options.samples} must be 1 or greater")
     if options.seed < 0:
         raise ConfigError(f"--seed: {options.seed} must be 0 or greater")
 
 
-def _config_of_both(store: ResultStore, row_a: dict[str, Any], row_b: dict[str, Any]) -> TrialConfig:
-    """The first trial's configuration, once it is clear that both have the same validation images."""
-    config, other = store.config_of(row_a), store.config_of(row_b)
+def _require_same_images(row_a: dict[str, Any], config: TrialConfig, row_b: dict[str, Any], other: TrialConfig) -> None:
     for field in ("fingerprint", "val_split"):
         values = getattr(config.data, field), getattr(other.data, field)
         if values[0] != values[1]:
@@ -112,7 +129,6 @@ def _config_of_both(store: ResultStore, row_a: dict[str, Any], row_b: dict[str, 
                 f"data.{field}: {values[0]!r} of trial {row_a['trial_id']} and {values[1]!r} of {row_b['trial_id']} "
                 "differ; only trials with the same data can be compared"
             )
-    return config
 
 
 def _stored_matches(store: ResultStore, row: dict[str, Any], truth: "GroundTruth") -> "Matches":
@@ -120,6 +136,16 @@ def _stored_matches(store: ResultStore, row: dict[str, Any], truth: "GroundTruth
     from dynrcnn_ray.evaluation.matching import match
 
     return match(truth, as_arrays(stored_detections(store, row)))
+
+
+def _matches_of_file(file: str, annotations: Path, truth: "GroundTruth") -> "Matches":
+    from dynrcnn_ray.evaluation.matching import match
+    from dynrcnn_ray.evaluation.results_file import read_results
+
+    detections, notes = read_results(Path(file), annotations)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return match(truth, detections)
 
 
 def _progress(samples: int) -> Callable[[int], None]:
@@ -146,7 +172,7 @@ def _line(difference: "Difference") -> str:
 
 COMMAND = Command(
     name="compare",
-    title="the difference of two trials, with its interval over the images",
+    title="the difference of two trials, or to another program's detections, with its interval over the images",
     description=__doc__ or "",
     options=CompareOptions,
     run=compare_trials,

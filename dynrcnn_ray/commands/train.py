@@ -1,20 +1,66 @@
-"""The command `train`: one trial."""
+"""The command `train`: one trial, from a scale, a file or a stored trial on."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from dynrcnn_ray.command_line.command import Call, Command
-from dynrcnn_ray.command_line.options import RunOptions, start_from_scale
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.command_line.options import RunOptions, StoredOptions, start_from
+from dynrcnn_ray.command_line.parsing import parse_first
+from dynrcnn_ray.command_line.stored import stored_config
+from dynrcnn_ray.config import TrialConfig, as_given
+from dynrcnn_ray.config_yaml import ConfigError, from_yaml
 from dynrcnn_ray.experiment import SINGLE_TRIAL, Experiment, Row
+from dynrcnn_ray.scales import base_config
+
+
+@dataclass(frozen=True)
+class Start(StoredOptions):
+    """What a trial's configuration starts from."""
+
+    config: str = ""
+    """A YAML file with a configuration, as `show` prints one; fields left out keep their defaults."""
+    start: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """Id of a trial in the storage, whose configuration to start from."""
 
 
 @dataclass(frozen=True)
 class TrainOptions(RunOptions):
     """Options of the command `train`."""
 
+    from_file: Annotated[str, tyro.conf.arg(name="config")] = ""
+    """A YAML file with a configuration, as `show` prints one; other flags change it."""
+    start: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """Id of a trial in the storage, whose configuration to start from; other flags change it."""
     seed: int = 0
     """Seed of the initial weights, the data order, the flips and the RoI sampling."""
+
+
+def _from_the_start(arguments: Sequence[str]) -> tuple[TrainOptions, Sequence[str]]:
+    first, rest = parse_first(Start, arguments)
+    if first.config and first.start:
+        raise ConfigError("--config, --from: give the one or the other")
+    if first.config:
+        config = _read(first.config)
+    elif first.start:
+        config = as_given(stored_config(first, first.start))
+    else:
+        config = base_config(first.scale)
+    options = start_from(TrainOptions, config)
+    own = {"storage": first.storage, "from_file": first.config, "start": first.start, "seed": config.seed}
+    return replace(options, **own), rest
+
+
+def _read(file: str) -> TrialConfig:
+    try:
+        return from_yaml(Path(file).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config: {file!r} cannot be read ({' '.join(str(error).split())})") from None
+    except ConfigError as error:
+        raise ConfigError(f"--config: {file}: {error}") from None
 
 
 def train_one(options: TrainOptions, call: Call) -> int:
@@ -46,9 +92,10 @@ def single_trial(config: TrialConfig) -> Experiment:
 
 COMMAND = Command(
     name="train",
-    title="train one trial",
-    description="Train and evaluate one trial; any field of its configuration can be set.",
+    title="train one trial: any fields, from a file, or from a stored trial on",
+    description="Train and evaluate one trial. Its configuration starts from a scale, from a file (--config) or from a "
+    "trial of the storage (--from); any field can be set.",
     options=TrainOptions,
     run=train_one,
-    defaults=start_from_scale(TrainOptions),
+    defaults=_from_the_start,
 )

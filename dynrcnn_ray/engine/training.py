@@ -25,6 +25,7 @@ from dynrcnn_ray.engine.telemetry import DynamicsRow, Telemetry, loss_names
 from dynrcnn_ray.models.cascade import CascadeRoIHeads
 from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
+from dynrcnn_ray.models.user_module import model_builder
 from dynrcnn_ray.shares import share_of_worker
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -137,11 +138,13 @@ def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) 
 
     Raises:
         WeightsError: the backbone's weights cannot be loaded.
+        ModuleError: the configuration's own module cannot build the model.
     """
     prepare_device(worker.device, share=config.run.gpu or 1.0)
     torch.manual_seed(config.seed)
     dynamic = DynamicTrainingState(config, device=worker.device, rank=worker.rank, world_size=worker.world_size)
-    model = on_device(build_model(config, num_classes, dynamic), worker.device)
+    build = model_builder(config.model, default=build_model)
+    model = on_device(build(config, num_classes, dynamic), worker.device)
     scaler = torch.amp.GradScaler(worker.device.type, enabled=config.train.precision == "float16")
     telemetry = Telemetry(loss_names(config.model), config.train.global_batch, worker)
     return TrainingState(config.training_id, worker, model, build_optimizer(model, config), dynamic, scaler, telemetry)

@@ -5,7 +5,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dynrcnn_ray.evaluation.coco_ap import Detections
+from dynrcnn_ray.evaluation.matching import DetectionArrays
 
 
 class ResultsFileError(ValueError):
@@ -31,18 +34,68 @@ def check_results(file: Path, *, image_ids: Collection[int], category_ids: Colle
     Raises:
         ResultsFileError: naming the first detection that is wrong.
     """
+    rows = _read_list(file)
+    _check_rows(file, rows, set(image_ids), set(category_ids))
+    return len(rows)
+
+
+def read_results(file: Path, annotations: Path) -> tuple[DetectionArrays, list[str]]:
+    """Read the results that any program has written for a split.
+
+    Images may be named by their file, as YOLO does where its name is no number: this loses nothing.
+
+    Args:
+        file: the results, a JSON list of detections as the COCO server takes it.
+        annotations: the split's annotations, as they were prepared for training.
+
+    Returns:
+        The detections, and notes on what was read otherwise.
+
+    Raises:
+        ResultsFileError: naming the first detection that is wrong.
+    """
+    split = json.loads(annotations.read_bytes())
+    rows = _read_list(file)
+    images = {image["id"] for image in split["images"]}
+    by_name = {_stem(image["file_name"]): image["id"] for image in split["images"]}
+    is_unique = len(by_name) == len(images)
+    named = 0
+    for row in rows:
+        name = row.get("image_id") if isinstance(row, dict) else None
+        if isinstance(name, str):
+            known = by_name.get(_stem(name)) if is_unique else None
+            row["image_id"] = int(name) if known is None and name.isdecimal() else known if known is not None else name
+            named += 1
+    _check_rows(file, rows, images, {category["id"] for category in split["categories"]})
+    corners = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    arrays = DetectionArrays(
+        image_ids=np.array([row["image_id"] for row in rows], dtype=np.int64),
+        category_ids=np.array([row["category_id"] for row in rows], dtype=np.int64),
+        scores=np.array([row["score"] for row in rows], dtype=np.float64),
+        boxes=corners,
+    )
+    return arrays, [f"{file}: {named} detections name their image as text; taken by it"] if named else []
+
+
+def _stem(name: str) -> str:
+    return Path(name.replace("\\", "/")).stem
+
+
+def _read_list(file: Path) -> list[Any]:
     try:
         rows = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise ResultsFileError(f"{file}: no readable JSON ({error})") from None
     if not isinstance(rows, list):
         raise ResultsFileError(f"{file}: holds a {type(rows).__name__}; the server takes a list of detections")
-    images, categories = set(image_ids), set(category_ids)
+    return rows
+
+
+def _check_rows(file: Path, rows: Sequence[Any], images: set[int], categories: set[int]) -> None:
     for number, row in enumerate(rows):
-        complaint = _complaint(row, images, categories)
-        if complaint:
+        if complaint := _complaint(row, images, categories):
             raise ResultsFileError(f"{file}: detection {number}: {complaint}")
-    return len(rows)
 
 
 def _rows(entry: Detections) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from dynrcnn_ray.config import DataConfig, ModelConfig, TrialConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.presence import annotations_digest
+from dynrcnn_ray.models.user_module import ModuleError, identify_module
 from dynrcnn_ray.models.weights import WeightsError, identify_weights
 from dynrcnn_ray.orchestration.cluster import may_add_nodes
 from dynrcnn_ray.orchestration.failures import innermost_line
@@ -136,10 +137,12 @@ def _look(storage: str, own_marker: str, marker: str, needs: _Needs) -> list[str
             lacking.append(f"data.root: {error}; {_SHARE_DATA}")
     for model in needs.weights:
         try:
+            if identify_module(model) != model:
+                lacking.append(f"model.module: {model.module!r} is another file there; {_SHARE_DATA}")
             if identify_weights(model) != model:
                 name = "detector_weights" if model.detector_weights else "weights"
                 lacking.append(f"model.{name}: {getattr(model, name)!r} is another file there; {_SHARE_DATA}")
-        except WeightsError as error:
+        except (WeightsError, ModuleError) as error:
             lacking.append(f"{str(error).partition(';')[0]}; {_SHARE_DATA}")
     return lacking
 
@@ -148,8 +151,9 @@ def _needs(configs: Sequence[TrialConfig]) -> _Needs:
     """Generated images are made again where they are missing, ImageNet's weights are downloaded."""
     data = {config.data: "" for config in configs if not config.data.fingerprint.startswith("shapes-")}
     models = {config.model for config in configs}
-    weights = {model for model in models if model.weights_fingerprint or model.detector_weights_fingerprint}
-    return _Needs(tuple((one, annotations_digest(one)) for one in data), tuple(weights))
+    files = {model for model in models if model.weights_fingerprint or model.detector_weights_fingerprint}
+    files |= {model for model in models if model.module_fingerprint}
+    return _Needs(tuple((one, annotations_digest(one)) for one in data), tuple(files))
 
 
 def _refuse(problems: dict[str, list[str]], nodes: dict[str, Any]) -> None:

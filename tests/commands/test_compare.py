@@ -14,6 +14,7 @@ from dynrcnn_ray.commands.compare import COMMAND
 from dynrcnn_ray.config import DataConfig, TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, to_yaml
 from dynrcnn_ray.data.prepare import prepare_data
+from dynrcnn_ray.evaluation.results_file import ResultsFileError
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
 from tests.command_line.calls import call
@@ -97,9 +98,54 @@ def test_a_trial_that_detected_nothing_is_compared(store: ResultStore, data: Dat
     assert "-100.0   [-100.0, -100.0]" in capsys.readouterr().out
 
 
+def test_a_trial_of_another_storage(store: ResultStore, data: DataConfig, tmp_path: Path, capsys):
+    other = ResultStore.open(tmp_path / "other")
+    add_trial(other, "there", data)
+    add_detections(other, "there", 31)
+    assert run(store, "exact", "there", "--storage-b", other.files.root, "--samples", "20") == 0
+    of_two_stores = capsys.readouterr().out
+    assert run(store, "exact", "narrow", "--samples", "20") == 0
+    assert capsys.readouterr().out == of_two_stores.replace("there", "narrow")
+
+
+@pytest.mark.parametrize("image_id", [int, str, lambda image: f"{image}.png"])
+def test_another_programs_results_are_compared_like_a_trial(store: ResultStore, tmp_path: Path, capsys, image_id):
+    """YOLO names an image by its file where that is no number."""
+    file = tmp_path / "detections.json"
+    rows = [
+        {"image_id": image_id(image), "category_id": 1, "bbox": [10, 10, 31, 40], "score": 0.9}
+        for image in range(1, NUM_IMAGES + 1)
+    ]
+    file.write_text(json.dumps(rows))
+    assert run(store, "exact", "--results", str(file), "--samples", "20") == 0
+    of_file = capsys.readouterr()
+    assert ("30 detections name their image as text" in of_file.err) == (image_id is not int)
+    assert run(store, "exact", "narrow", "--samples", "20") == 0
+    of_trial = capsys.readouterr().out
+    assert of_file.out == of_trial.replace("narrow  table3, DLA, seed 0", str(file))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("{", "no readable JSON"),
+        ("{}", "holds a dict; the server takes a list"),
+        ('[{"image_id": 1}]', "detection 0: needs image_id, category_id, bbox and score"),
+        ('[{"image_id": 99, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]', "image_id 99 is not in the split"),
+        ('[{"image_id": "a", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]', "image_id 'a' is not in the"),
+        ('[{"image_id": 1, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1}]', "category_id 0 is no category"),
+    ],
+)
+def test_results_that_do_not_fit_are_refused(store: ResultStore, tmp_path: Path, rows: str, message: str):
+    (tmp_path / "detections.json").write_text(rows)
+    with pytest.raises(ResultsFileError, match=message):
+        run(store, "exact", "--results", str(tmp_path / "detections.json"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
+        (["exact", "narrow", "--results", "a.json"], ConfigError, "--results: stands in place of a second trial"),
         ([], ConfigError, "trial_a: missing"),
         (["exact"], ConfigError, "trial_b: missing"),
         (["exact", "narrow", "--samples", "0"], ConfigError, "--samples: 0 must be 1 or greater"),

@@ -1,0 +1,125 @@
+"""The command `grid`: an experiment of one's own, with all that the paper's tables have.
+
+dynrcnn grid --name my_ki --axis dynamic.iou-top-k 64 100 150 --baseline dynamic.dla=false --seeds 0 1 2
+dynrcnn grid my_grid.yaml
+dynrcnn grid --module my_table.py
+
+Each --axis is a field and its values; every combination is a row. A later grid of the same name adds its rows to the
+table. A file says the same in YAML: title, base, axes (or rows by name), zip, baseline, metrics, seeds. A module holds
+an `EXPERIMENT`, and, if it likes, a `build_model` for its rows.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from dynrcnn_ray.command_line.command import Call, Command
+from dynrcnn_ray.command_line.options import RunOptions, ScaleOption, checked_seeds, start_from
+from dynrcnn_ray.command_line.parsing import parse_first
+from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, with_fields
+from dynrcnn_ray.grid import Grid, grid_of_flags, read_grid
+from dynrcnn_ray.models.user_module import load_module
+from dynrcnn_ray.scales import base_config
+
+
+@dataclass(frozen=True)
+class GridOptions(RunOptions):
+    """Options of the command `grid`."""
+
+    file: tyro.conf.Positional[str] = ""
+    """A YAML file in place of the flags below. It comes first."""
+    name: str = ""
+    """The grid's name: that of its plan, table and figures in the store."""
+    title: str = ""
+    """What the table shows."""
+    axis: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
+    """A field and its values, such as: dynamic.iou-top-k 64 100 150."""
+    zip: bool = False
+    """Take the axes' values side by side, in place of every combination."""
+    baseline: tuple[str, ...] = ()
+    """What the differences refer to: FIELD=VALUE, such as dynamic.dla=false."""
+    module: str = ""
+    """A Python file with an EXPERIMENT, and perhaps a build_model."""
+    metrics: tuple[str, ...] = METRICS_BY_IOU
+    """The columns of numbers."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds; every row runs once with each."""
+
+
+def _of_the_file(arguments: Sequence[str]) -> tuple[GridOptions, Sequence[str]]:
+    """Options that start from a scale, and from the file if one comes first."""
+    first, rest = parse_first(ScaleOption, arguments)
+    base = base_config(first.scale)
+    if not rest or rest[0].startswith("-"):
+        return start_from(GridOptions, base), rest
+    file, *rest = rest
+    grid = _read(file)
+    options = start_from(GridOptions, grid.based_on(base))
+    return dataclasses.replace(options, file=file, metrics=grid.metrics, seeds=grid.seeds), rest
+
+
+def run_grid(options: GridOptions, call: Call) -> int:
+    """Run the grid's missing trials, then print its table and where it is."""
+    if sum(map(bool, (options.file, options.module, options.axis))) != 1:
+        raise ConfigError("grid: give a YAML file, or --module, or --axis with its values")
+    if options.module:
+        experiment, options = _of_module(options)
+    else:
+        experiment = _grid(options).experiment()
+    from dynrcnn_ray.command_line.running import run_experiments
+
+    return run_experiments([experiment], options, checked_seeds(options.seeds), call)
+
+
+def _grid(options: GridOptions) -> Grid:
+    if options.axis:
+        return grid_of_flags(
+            options.axis,
+            options.baseline,
+            name=options.name,
+            title=options.title,
+            zip=options.zip,
+            metrics=options.metrics,
+        )
+    if options.baseline or options.zip:
+        raise ConfigError(f"--baseline, --zip: {options.file} says them; leave them out")
+    grid = _read(options.file)
+    changed = {name: value for name in ("name", "title") if (value := getattr(options, name))}
+    return dataclasses.replace(grid, metrics=options.metrics, **changed)
+
+
+def _read(file: str) -> Grid:
+    try:
+        text = Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({' '.join(str(error).split())})") from None
+    try:
+        return read_grid(text, Path(file).stem)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def _of_module(options: GridOptions) -> tuple[Experiment, GridOptions]:
+    module = load_module(options.module, "--module")
+    experiment = getattr(module, "EXPERIMENT", None)
+    if not isinstance(experiment, Experiment):
+        raise ConfigError(f"--module: {options.module!r} holds no EXPERIMENT, a dynrcnn_ray.experiment.Experiment")
+    experiment.check_base(options.unchecked_config(), base_config(options.scale))
+    if hasattr(module, "build_model"):
+        with_module = with_fields(options.config(), "model", module=str(Path(options.module).absolute()))
+        options = dataclasses.replace(options, model=with_module.model)
+    return experiment, options
+
+
+COMMAND = Command(
+    name="grid",
+    title="an experiment of your own: axes over any fields, a YAML file or a module",
+    description=__doc__ or "",
+    options=GridOptions,
+    run=run_grid,
+    defaults=_of_the_file,
+)

@@ -1,0 +1,36 @@
+"""The command `show`: the configuration of a stored trial, as a file to start from again."""
+
+from dataclasses import dataclass
+
+import tyro
+
+from dynrcnn_ray.command_line.command import Call, Command
+from dynrcnn_ray.command_line.options import StoredOptions
+from dynrcnn_ray.command_line.stored import stored_config
+from dynrcnn_ray.config import as_given
+from dynrcnn_ray.config_yaml import ConfigError, to_yaml
+
+
+@dataclass(frozen=True)
+class ShowOptions(StoredOptions):
+    """Options of the command `show`."""
+
+    trial: tyro.conf.Positional[str] = ""
+    """Id of a trial: a row of `trials` in the storage."""
+
+
+def show(options: ShowOptions, _call: Call) -> int:
+    """Print the configuration as YAML."""
+    if not options.trial:
+        raise ConfigError("trial: missing; give the id of a trial, from the column trial_id of `trials`")
+    print(to_yaml(as_given(stored_config(options, options.trial))), end="")
+    return 0
+
+
+COMMAND = Command(
+    name="show",
+    title="a stored trial's configuration, as a file for `train --config`",
+    description="Print a stored trial's configuration as YAML. `train --config FILE` starts from it.",
+    options=ShowOptions,
+    run=show,
+)

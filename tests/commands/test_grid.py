@@ -1,0 +1,150 @@
+"""The command `grid`: from flags, a file and a module, with rows that an earlier one has run. Nothing is trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynrcnn_ray.__main__ import main
+from dynrcnn_ray.config_yaml import from_yaml, to_yaml
+from dynrcnn_ray.orchestration import grid
+from dynrcnn_ray.results.store import ResultStore
+from tests.results.conftest import dynamics_rows, trial_row
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def trained(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[grid.PlannedTrial]:
+    """What the commands would train: each trial measures its K_I."""
+    seen: list[grid.PlannedTrial] = []
+
+    def run_trials(trials: Sequence[grid.PlannedTrial], *, storage: str, **_: Any) -> None:
+        store = ResultStore.open(storage)
+        for trial in trials:
+            seen.append(trial)
+            config = trial.config
+            store.write_dynamics(config.trial_id, dynamics_rows(0, config.seed))
+            row = {"seed": config.seed, "scale": "smoke", "config": to_yaml(config)}
+            store.write_trial(trial_row(config.trial_id, **row, AP=float(config.dynamic.iou_top_k)))
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(grid, "run_trials", run_trials)
+    return seen
+
+
+def test_successive_grids_of_one_name_add_up(trained: list[grid.PlannedTrial], tmp_path: Path, capsys):
+    flags = ["--scale", "smoke", "--storage", str(tmp_path), "--name", "ki", "--baseline", "dynamic.dla=false"]
+    assert main(["grid", *flags, "--axis", "dynamic.iou-top-k", "64", "100"]) == 0
+    assert len(trained) == 3
+    capsys.readouterr()
+    assert main(["grid", *flags, "--axis", "dynamic.iou-top-k", "100", "150", "--seeds", "0", "1"]) == 0
+    assert len(trained) == 3 + 1 + 3, "K_I = 150, and a second seed of three rows"
+    out = capsys.readouterr().out
+    plan = ResultStore.open(tmp_path).plan("ki")
+    assert plan is not None
+    assert plan.groupby("row").size().tolist() == [2, 1, 2, 2]
+    for measured in ("75.0", "64.0", "100.0", "150.0"):
+        assert measured in out
+    assert (tmp_path / "tables" / "ki.tex").is_file()
+    assert main(["grid", *flags, "--axis", "dynamic.iou-top-k", "250", "--train.steps", "7"]) == 2
+    err = capsys.readouterr().err
+    assert "train.steps: 7 is not what the rows of 'ki' in" in err
+    assert err.endswith("started from, 10; choose another name\n")
+    assert len(trained) == 7
+
+
+def test_a_file_says_the_same_and_flags_change_its_base(trained: list[grid.PlannedTrial], tmp_path: Path):
+    file = REPOSITORY / "experiments" / "table4_wide.yaml"
+    arguments = [str(file), "--scale", "smoke", "--storage", str(tmp_path), "--train.steps", "6"]
+    assert main(["grid", *arguments]) == 0
+    assert [trial.setting for trial in trained] == [
+        "Baseline",
+        *(f"K_I = {value}" for value in (64, 75, 100, 150, 250)),
+    ]
+    assert {trial.config.train.steps for trial in trained} == {6}
+    assert {trial.config.dynamic.dsl for trial in trained} == {False}
+
+
+MODULE = """
+from dynrcnn_ray.experiment import Experiment, Row, with_fields
+
+def rows(base):
+    return [Row({"C": str(c)}, with_fields(base, "dynamic", update_interval=c), {}) for c in (3, 5)]
+
+EXPERIMENT = Experiment("mine", "Mine", "C", ("AP",), ("dynamic.update_interval",), rows)
+
+def build_model(config, num_classes, dynamic):
+    from dynrcnn_ray.models.detector import build_model
+    return build_model(config, num_classes, dynamic)
+"""
+
+
+def test_a_module_hands_over_its_experiment_and_its_model(trained: list[grid.PlannedTrial], tmp_path: Path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(MODULE)
+    arguments = ["grid", "--module", str(file), "--scale", "smoke", "--storage", str(tmp_path / "store")]
+    assert main(arguments) == 0
+    assert [trial.config.dynamic.update_interval for trial in trained] == [3, 5]
+    assert {trial.config.model.module for trial in trained} == {str(file)}
+    first = [trial.config.trial_id for trial in trained]
+    file.write_text(MODULE + "\n# changed\n")
+    assert main(arguments) == 0
+    assert not {trial.config.trial_id for trial in trained[2:]} & set(first), "another model is another trial"
+    assert main([*arguments, "--dynamic.update-interval", "9"]) == 2
+    assert "mine sets this field itself" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds no EXPERIMENT"),
+        ("import nothing_of_this_name", "ends with ModuleNotFoundError: No module named"),
+    ],
+)
+def test_a_module_that_is_none_is_refused(tmp_path: Path, capsys, content: str, message: str):
+    (tmp_path / "mine.py").write_text(content)
+    assert main(["grid", "--module", str(tmp_path / "mine.py")]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "grid: give a YAML file, or --module, or --axis"),
+        (["/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
+        (["--axis", "dynamic.dla", "true"], "name: '' must be letters"),
+        (["--module", "/nowhere.py"], "--module: '/nowhere.py' is no file"),
+        (["--module", "a.py", "--axis", "dynamic.dla", "true"], "grid: give a YAML file, or"),
+    ],
+)
+def test_mistakes_are_refused_in_one_line(capsys, arguments: list[str], message: str):
+    assert main(["grid", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_stored_trials_configuration_is_a_file_to_start_from(
+    trained: list[grid.PlannedTrial], tmp_path: Path, capsys
+):
+    storage = ["--storage", str(tmp_path / "store")]
+    assert main(["train", "--scale", "smoke", "--dynamic.iou-top-k", "64", *storage]) == 0
+    (first,) = trained
+    capsys.readouterr()
+    assert main(["show", first.config.trial_id, *storage]) == 0
+    shown = capsys.readouterr().out
+    assert (from_yaml(shown).dynamic.iou_top_k, from_yaml(shown).data.root) == (64, "")
+    file = tmp_path / "trial.yaml"
+    file.write_text(shown)
+    assert main(["train", "--config", str(file), "--dry-run", *storage]) == 0
+    assert first.config.trial_id in capsys.readouterr().out
+    assert main(["train", "--from", first.config.trial_id, "--seed", "7", "--train.steps", "6", *storage]) == 0
+    again = trained[-1].config
+    assert (again.seed, again.train.steps, again.dynamic.iou_top_k, again.scale) == (7, 6, 64, "smoke")
+    assert main(["train", "--from", "nobody", *storage]) == 2
+    assert "holds no trial 'nobody'" in capsys.readouterr().err
+    assert main(["train", "--from", "a", "--config", "b", *storage]) == 2
+    assert main(["show", *storage]) == 2
