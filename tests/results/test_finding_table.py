@@ -7,10 +7,11 @@ import re
 import pyarrow.parquet as pq
 import pytest
 
-from dynrcnn_ray.results.finding_table import FINDINGS, finding_cells, findings_parquet, headline
+from dynrcnn_ray.results.finding_table import FINDINGS, FINDINGS_FILE, finding_cells, findings_parquet, headline
 from dynrcnn_ray.results.findings import RATIO, Contrast, Finding, Term, judge
-from dynrcnn_ray.results.html.tables import table_html
+from dynrcnn_ray.results.html.page import draw_html_report, read_trials
 from dynrcnn_ray.results.parquet import from_parquet_bytes
+from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_latex import cells_to_latex
 from dynrcnn_ray.results.table_text import cells_to_markdown, cells_to_text
 from dynrcnn_ray.results.trial_numbers import NumbersOfRow, SpeedOfModel
@@ -40,7 +41,7 @@ CLAIMS = [
 
 
 @pytest.fixture
-def rows():
+def content() -> bytes:
     def row(metric, *values):
         return NumbersOfRow(trials={seed: {metric: value} for seed, value in enumerate(values)}, scale="mini")
 
@@ -51,7 +52,11 @@ def rows():
             index: NumbersOfRow({}, {"inference": SpeedOfModel(20 / (index + 1), 9, 11, 40)}) for index in (0, 1)
         },
     }
-    content = findings_parquet(judge(CLAIMS, numbers), "python main.py findings")
+    return findings_parquet(judge(CLAIMS, numbers), "python main.py findings")
+
+
+@pytest.fixture
+def rows(content):
     return from_parquet_bytes(content, FINDINGS).to_pylist()
 
 
@@ -133,8 +138,11 @@ def test_latex_has_what_pdflatex_takes(rows):
     assert re.findall(r"\\begin{tabular}{(p{[^}]*})", latex) == [r"p{0.34\textwidth}"] * 3
 
 
-def test_html_marks_verdicts_for_colour(rows):
-    html = table_html(finding_cells(rows))
+def test_html_marks_verdicts_for_colour(content, tmp_path):
+    store = ResultStore.open(tmp_path)
+    store.files.write_bytes(FINDINGS_FILE, content)
+    draw_html_report(store, read_trials(store))
+    html = (tmp_path / "report.html").read_text()
 
     for verdict in ("confirmed", "contradicted", "not-measured"):
         assert f'class="text {verdict}">{verdict.replace("-", " ")}' in html
