@@ -1,6 +1,7 @@
 """How long a plan takes: an estimate from a throughput that is written down here, before anything has run.
 
-Scale `mini`: measured on two CPU cores with two trials at once, one core each (`experiments/reference_mini`).
+Scale `mini`: measured on two CPU cores that did nothing else, one trial of two workers at a time
+(`experiments/reference_mini`).
 Scale `coco`: assumed, not measured by this project: what ResNet-50-FPN at 800 pixels does on one GPU of the V100's
 class. Factors for other models are rough.
 """
@@ -10,10 +11,10 @@ from collections.abc import Iterable
 from dynrcnn_ray.config import TrialConfig
 
 # Images per second in training: of one worker with one core, or with one GPU.
-IMAGES_PER_SECOND = {"smoke": 60.0, "mini": 36.0, "coco": 10.0}
+IMAGES_PER_SECOND = {"smoke": 60.0, "mini": 25.0, "coco": 10.0}
 PLACES = {"smoke": 2, "mini": 2, "coco": 8}
 """Cores or GPUs that the wall time is stated for."""
-STARTUP_SECONDS = {"smoke": 5.0, "mini": 5.0, "coco": 120.0}
+STARTUP_SECONDS = {"smoke": 5.0, "mini": 12.0, "coco": 120.0}
 _BACKBONE = {"small": 1.3, "resnet101": 1.5}
 _MODEL = {"mask_rcnn": 1.4, "cascade_rcnn": 1.6, "cascade_mask_rcnn": 2.0}
 _DEFORMABLE = 1.4
