@@ -1,4 +1,4 @@
-"""Every detector on every backbone, through the engine: trains, evaluates, and resumes to the same weights."""
+"""Every detector and every backbone, through the engine: trains, evaluates, and resumes to the same weights."""
 
 import dataclasses
 from pathlib import Path
@@ -75,13 +75,14 @@ def test_every_detector(smoke: TrialConfig, tmp_path: Path, name: str, deformabl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", ["mask_rcnn", "fcos"])
 @pytest.mark.parametrize("backbone", BACKBONES[1:])
-def test_every_detector_on_every_backbone(smoke: TrialConfig, tmp_path: Path, name: str, backbone: str):
+def test_every_backbone_in_both_kinds_of_detector(smoke: TrialConfig, tmp_path: Path, name: str, backbone: str):
+    """A detector sees nothing of a backbone but the pyramid's maps."""
     trains_evaluates_and_resumes(of_model(smoke, name, backbone, deformable=False), tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DETECTORS)
-def test_every_detector_on_a_deformable_resnet50(smoke: TrialConfig, tmp_path: Path, name: str):
+@pytest.mark.parametrize("name", ["faster_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet"])
+def test_the_other_detectors_on_a_deformable_resnet50(smoke: TrialConfig, tmp_path: Path, name: str):
     trains_evaluates_and_resumes(of_model(smoke, name, "resnet50", deformable=True), tmp_path)
