@@ -79,7 +79,8 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
         trained_root = data.root if is_there else prepare_data(data, include_masks=masks).root
         trained_on = CocoDataset(trained_root, data.val_split)
         as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))
-        root = options.data_root or own_folder(data)
+        # Where one split is divided, its own folder has no more than the whole.
+        root = options.data_root or (trained_root if data.val_fraction else own_folder(data))
         root = str(prepare_split(as_asked, root, split, include_masks=masks, classes=trained_on.category_ids))
         dataset = CocoDataset(root, split)
     else:

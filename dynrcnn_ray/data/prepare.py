@@ -178,6 +178,8 @@ def own_folder(data: DataConfig) -> Path:
     """The folder of the whole data set, invalid parts included."""
     if data.source_root or data.root:
         return Path(data.source_root or data.root).expanduser().absolute()
+    if data.is_given:
+        return Path(data.train_annotations).expanduser().absolute().parent
     return cache_folder() / _recipe_fingerprint(data.shapes)
 
 

@@ -106,6 +106,8 @@ def test_files_that_are_named_need_no_layout(root: Path, monkeypatch: pytest.Mon
     prepared = prepare_data(data)
     assert prepared.fingerprint == expected.fingerprint == fingerprint(data)
     assert len(CocoDataset(prepared.root, "val")[Sample(2, flip=False)][1]["boxes"]) == 2
+    with pytest.raises(DataError, match=rf"^{root}/labels: its annotations and images have the fingerprint"):
+        prepare_data(dataclasses.replace(data, fingerprint="0123"))
     # Where the copy is not, as on another node, it is made again.
     shutil.rmtree(prepared.root)
     assert prepare_data(prepared) == prepared

@@ -13,7 +13,7 @@ from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import CheckpointError, TrainingState, build_training_state
 from dynrcnn_ray.engine.trial import run_trial
-from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
+from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder, decode
 from dynrcnn_ray.results.files import StoreError, StoreFiles
 from tests.engine.test_trial import change, without_clock
 
@@ -47,6 +47,19 @@ def test_the_best_outlives_the_newest(folder: CheckpointFolder):
     save(folder, 10, 15, 20)
     assert torch.load(file_of(folder, 5).with_name("best.pt"), weights_only=True)["step"] == 5
     assert folder.steps() == [15, 20]
+
+
+def test_the_best_is_there_on_request(folder: CheckpointFolder):
+    save(folder, 5)
+    with pytest.raises(
+        StoreError, match=r"abc: has no readable best checkpoint \(none\); train with --run\.evaluate-check"
+    ):
+        folder.require("best", CPU)
+    save(folder, 10, is_best=True)
+    save(folder, 15)
+    for which, step in (("best", 10), ("last", 15)):
+        state, content = folder.require(which, CPU)
+        assert (state["step"], decode(content, CPU)["step"]) == (step, step)
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text", "pickle"])
@@ -129,7 +142,7 @@ def test_a_checkpoint_cannot_run_code(folder: CheckpointFolder):
 
 FULL_DISK = """
 import resource, signal, sys
-from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
+from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder, decode
 from dynrcnn_ray.results.files import StoreError, StoreFiles
 import torch
 folder = CheckpointFolder(StoreFiles.open(sys.argv[1]), "abc")
