@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from dynrcnn_ray.results.schemas import SPEED, TRIALS
+from dynrcnn_ray.results.schemas import DYNAMICS, SPEED, TRIALS
 from dynrcnn_ray.results.speed_table import SPEED_FILE
 from dynrcnn_ray.results.statistics import mean
 from dynrcnn_ray.results.store import ResultStore
@@ -95,13 +96,16 @@ def read_numbers(
 
 
 def course_numbers(dynamics: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Early and late values of every trial, by its id. A trial with one logged step has none.
+    """Early and late values of every trial, by its id, of the fields with one number a row.
+
+    A trial with one logged step has none.
 
     Args:
         dynamics: rows as in `schemas.DYNAMICS`.
     """
     numbers: dict[str, dict[str, float]] = {}
-    columns = [name for name in dynamics.columns if name not in ("trial_id", "step")]
+    lists = {field.name for field in DYNAMICS if pa.types.is_list(field.type)}
+    columns = [name for name in dynamics.columns if name not in ("trial_id", "step", *lists)]
     for trial_id, course in dynamics.sort_values("step").groupby("trial_id"):
         part = math.ceil(len(course) / _PART)
         if len(course) < 2:

@@ -62,7 +62,7 @@ def table3_plan() -> list[dict[str, Any]]:
 
 
 def dynamics_rows(row: int, seed: int) -> list[dict[str, Any]]:
-    """Curves as training draws them: T_now rises, beta_now falls, both in steps of 20."""
+    """Curves as a training of two workers draws them: T_now rises, beta_now falls, both in steps of 20."""
     rng = np.random.default_rng(10 * row + seed)
     dla, dsl = (SETTINGS[row][0][name] == "✓" for name in ("DLA", "DSL"))
     rows = []
@@ -82,6 +82,8 @@ def dynamics_rows(row: int, seed: int) -> list[dict[str, Any]]:
                 "loss": 2.5 - 1.5 * progress,
                 "positives_iou50": proposals,
                 "positives": min(32.0, proposals * (1.1 - threshold)),
+                "worker_T_now": [t_now, t_now],
+                "worker_beta_now": [beta_now, beta_now],
             }
         )
     return rows
