@@ -2,9 +2,11 @@
 
 Each line names what it compares with; both sides run in turn, and the ratio is the median over the rounds. Lines are
 written as soon as they are measured, so that a run that is stopped leaves them. A later run with `--only` replaces the
-lines of those benchmarks and keeps the others. Measure on a machine that does nothing else.
+lines of those benchmarks and keeps the others. Measure on a machine that does nothing else. With `--against`, training
+and detection are measured against another library's detector, which must be installed.
 
-Command:  dynrcnn benchmark [--only NAME ...] [--rounds N] [--device cuda] [--data-root DIR] [--storage DIR]
+Command:  dynrcnn benchmark [--only NAME ...] [--against detectron2 mmdetection] [--rounds N] [--device cuda]
+          [--data-root DIR] [--storage DIR]
 """
 
 import json
@@ -40,6 +42,9 @@ NAMES = (
     "startup",
     "grid",
 )
+PEERS = ("detectron2", "mmdetection")
+"""What `--against` knows; the lines of one are a benchmark of its own, `against_` and its name."""
+_ORDER = (*NAMES, *(f"against_{peer}" for peer in PEERS))
 ON_THE_GPU = ("training_step", "inference", "memory")
 """The benchmarks that are measured on a GPU; the others are those of the host."""
 PARQUET_FILE = "tables/benchmarks.parquet"
@@ -54,6 +59,8 @@ class BenchmarkOptions(StoreOptions):
     only: tuple[str, ...] = ()
     """Measure these alone: training_step, reference_loop, loader, inference, evaluation, memory, collective, store,
     ray, startup, grid."""
+    against: tuple[Literal["detectron2", "mmdetection"], ...] = ()
+    """Measure a training step and inference against these libraries, and of the others only what `--only` names."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to train and detect. With `cuda`, only what uses the GPU is measured: training_step, inference, memory."""
     rounds: int = 0
@@ -110,11 +117,18 @@ def benchmarks() -> dict[str, Benchmark]:
     return dict(zip(NAMES, in_order, strict=True))
 
 
+def _against(peers: Sequence[str]) -> dict[str, Benchmark]:
+    from dynrcnn_ray.benchmarks.peers import BUILDERS, measure_against
+
+    return {f"against_{peer}": Benchmark(measure_against(peer, BUILDERS[peer]), rounds=20, minutes=4) for peer in peers}
+
+
 def run_benchmark(options: BenchmarkOptions, _call: Call) -> int:
     """Measure, print and write the table."""
     _check(options)
-    names = options.only or (ON_THE_GPU if options.device == "cuda" else NAMES)
-    chosen = {name: each for name, each in benchmarks().items() if name in names}
+    by_default = () if options.against else ON_THE_GPU if options.device == "cuda" else NAMES
+    names = options.only or by_default
+    chosen = {name: each for name, each in benchmarks().items() if name in names} | _against(options.against)
     print(f"About {sum(each.minutes for each in chosen.values()):.0f} minutes on two quiet cores.", flush=True)
     if options.dry_run:
         for name, each in chosen.items():
@@ -155,6 +169,13 @@ def _check(options: BenchmarkOptions) -> None:
     on_host = [name for name in options.only if name not in ON_THE_GPU]
     if options.device == "cuda" and on_host:
         raise ConfigError(f"--only: {on_host[0]!r} has no part on a GPU; with --device cuda: {', '.join(ON_THE_GPU)}")
+    if options.against and options.device == "cuda":
+        raise ConfigError("--against: other libraries are measured on the CPU alone; leave out --device cuda")
+    if options.against:
+        from dynrcnn_ray.benchmarks.peers import require_peer
+
+        for peer in options.against:
+            require_peer(peer)
     if options.rounds < 0:
         raise ConfigError(f"--rounds: {options.rounds} must be 0 or greater")
 
@@ -180,7 +201,7 @@ def write_rows(store: ResultStore, benchmark: str, measured: Sequence[Mapping[st
     from dynrcnn_ray.benchmarks.schema import BENCHMARKS
 
     rows = [row for row in _earlier_rows(store) if _benchmark_of(row) != benchmark] + [dict(row) for row in measured]
-    rows.sort(key=lambda row: NAMES.index(_benchmark_of(row)))
+    rows.sort(key=lambda row: _ORDER.index(_benchmark_of(row)))
     table = pa.Table.from_pylist(rows, schema=BENCHMARKS)
     store.files.write_bytes(PARQUET_FILE, to_parquet_bytes(table))
     store.files.write_bytes(MARKDOWN_FILE, benchmarks_markdown(table.to_pylist()).encode())

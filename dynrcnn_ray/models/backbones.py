@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -25,8 +27,13 @@ class SameTypeFrozenBatchNorm2d(FrozenBatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `[batch, channels, height, width]`, in float32, and round the result once."""
-        return super().forward(x).to(x.dtype)
+        """Normalise `[batch, channels, height, width]`, in float32, and round the result once.
+
+        Where nothing is trained this is one operation instead of two. Trained through, it would keep its input.
+        """
+        if torch.is_grad_enabled():
+            return super().forward(x).to(x.dtype)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class TinyResNet(nn.Module):

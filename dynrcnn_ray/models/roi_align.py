@@ -15,7 +15,7 @@ from torchvision.ops.poolers import _setup_scales
 
 
 class FastCpuRoIAlign(MultiScaleRoIAlign):
-    """torchvision's `MultiScaleRoIAlign`; in training on a CPU it computes the same by weighted sums."""
+    """torchvision's `MultiScaleRoIAlign`; on a CPU it computes the same by weighted sums, within rounding."""
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Pool each RoI from its level.
@@ -29,7 +29,8 @@ class FastCpuRoIAlign(MultiScaleRoIAlign):
             `[all_rois, channels, size, size]`.
         """
         features = [x[name] for name in self.featmap_names]
-        if not self.training or features[0].device.type != "cpu":
+        # A graph that is exported is to hold the operator.
+        if features[0].device.type != "cpu" or torch.jit.is_tracing():
             return super().forward(x, boxes, image_shapes)
         if self.scales is None or self.map_levels is None:
             self.scales, self.map_levels = _setup_scales(

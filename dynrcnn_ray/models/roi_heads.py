@@ -1,4 +1,4 @@
-"""RoI heads that train dynamically. At test time they are torchvision's own, to the line."""
+"""RoI heads that train dynamically. At test time they are torchvision's own."""
 
 from typing import Any
 

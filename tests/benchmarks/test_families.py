@@ -51,10 +51,12 @@ def test_the_stock_detector_takes_our_weights_and_detects_the_same(smoke: TrialC
     for part in (stock.roi_heads, stock.roi_heads.box_roi_pool, stock.rpn.head):
         assert type(part).__module__.startswith("torchvision")
     stock.load_state_dict(ours.state_dict(), strict=True)
-    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
-    (a,), (b,) = ours([image]), stock([image])
+    # RoIs are pooled by other sums: in float64 no rounding chooses another box.
+    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    (a,), (b,) = ours.double()([image]), stock.double()([image])
     assert len(a["scores"])
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    for name, value in b.items():
+        torch.testing.assert_close(a[name], value)
 
 
 def test_batches_of_the_reference_hold_one_aspect_ratio():

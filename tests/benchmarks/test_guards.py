@@ -42,9 +42,9 @@ def test_training_is_faster_than_the_reference_loop(bench: Workbench):
     assert rows["reference_loop.mini"]["ratio"] >= 1.3
 
 
-def test_inference_is_as_fast_as_torchvisions(bench: Workbench):
+def test_inference_is_no_slower_than_torchvisions(bench: Workbench):
     rows = lines(measure_inference(bench, 60), 1)
-    assert rows["inference.mini"]["ratio"] == pytest.approx(1.0, abs=0.05)
+    assert rows["inference.mini"]["ratio"] >= 0.97
 
 
 def test_evaluation_is_many_times_faster(bench: Workbench):

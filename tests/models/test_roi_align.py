@@ -43,7 +43,7 @@ def test_no_roi_at_all_has_no_gradient():
     assert not any(level.grad.any() for level in features.values())
 
 
-def test_testing_takes_torchvisions_own_code():
+def test_testing_pools_by_weighted_sums_too():
     pool = FastCpuRoIAlign(featmap_names=["0"], output_size=7, sampling_ratio=2)
     features = torch.rand(1, 2, 8, 8, requires_grad=True)
 
@@ -52,7 +52,20 @@ def test_testing_takes_torchvisions_own_code():
 
     assert "WeightedSums" in backward_of_pooling()
     pool.eval()
-    assert "WeightedSums" not in backward_of_pooling()
+    assert "WeightedSums" in backward_of_pooling()
+
+
+def test_a_traced_graph_holds_torchvisions_operator():
+    class Pooling(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool = FastCpuRoIAlign(featmap_names=["0"], output_size=7, sampling_ratio=2)
+
+        def forward(self, features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+            return self.pool({"0": features}, [boxes], [(32, 32)])
+
+    traced = torch.jit.trace(Pooling().eval(), (torch.rand(1, 2, 8, 8), torch.tensor([[0.0, 0.0, 20.0, 20.0]])))
+    assert "roi_align" in str(traced.inlined_graph)
 
 
 @pytest.mark.slow

@@ -1,0 +1,60 @@
+"""What is measured against another library, by a stand-in: neither Detectron2 nor MMDetection is a dependency."""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from dynrcnn_ray.benchmarks import peers
+from dynrcnn_ray.benchmarks.peers import BUILDERS, Peer, measure_against
+from dynrcnn_ray.benchmarks.reference_loop import stock_detector
+from dynrcnn_ray.benchmarks.schema import BENCHMARKS
+from dynrcnn_ray.benchmarks.workbench import Workbench
+from dynrcnn_ray.commands.benchmark import COMMAND, PEERS
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError
+from tests.command_line.calls import call
+
+
+def torchvision_peer(config: TrialConfig, num_classes: int) -> Peer:
+    model = stock_detector(config, num_classes).train()
+    return Peer(
+        model,
+        losses=lambda batch: list(model(list(batch[0]), list(batch[1])).values()),
+        detect=lambda images: model(images),
+        unequal="nothing",
+    )
+
+
+@pytest.mark.slow
+def test_a_peer_trains_and_detects_beside_ours(smoke: TrialConfig, tmp_path: Path):
+    threads = torch.get_num_threads()
+    rows = list(measure_against("torchvision", torchvision_peer)(Workbench(smoke, smoke, tmp_path), 2))
+    torch.set_num_threads(threads)
+    names = [row["name"] for row in rows]
+    assert names == [f"against_torchvision.{what}" for what in ("training_1", "training_2", "inference")]
+    for row in rows:
+        assert set(row) <= set(BENCHMARKS.names)
+        assert row["ratio"] > 0
+        assert "not equal: nothing" in row["note"]
+
+
+def test_the_command_knows_every_peer():
+    assert set(PEERS) == set(peers.PEERS) == set(BUILDERS)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_peer_that_is_not_installed_is_said_at_once(peer: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, peers.PEERS[peer], None)
+    with pytest.raises(ConfigError, match=f"--against: {peer} cannot be imported"):
+        call(COMMAND, "--against", peer, "--dry-run")
+
+
+def test_against_alone_measures_nothing_else(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setitem(sys.modules, "detectron2", types.ModuleType("detectron2"))
+    assert call(COMMAND, "--against", "detectron2", "--dry-run") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["against_detectron2"]
+    with pytest.raises(ConfigError, match="on the CPU alone"):
+        call(COMMAND, "--against", "detectron2", "--device", "cuda")
