@@ -304,6 +304,12 @@ class RunConfig:
     evaluate_checkpoints: bool = False
     """Evaluate at every checkpoint, and keep the one with the best AP as well."""
 
+    tensorboard: bool = False
+    """Write each trial's course and AP as TensorBoard events to tensorboard/<trial_id> below the storage."""
+    mlflow: str = ""
+    """Tracking URI of MLflow (http://..., or a folder as file:///...) to log configuration, course, metrics and the
+    report to."""
+
     @property
     def is_local(self) -> bool:
         """Whether a trial trains in the process of its driver: one worker, and always one."""

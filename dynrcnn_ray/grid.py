@@ -113,10 +113,18 @@ def grid_of_flags(axes: Sequence[Sequence[str]], baseline: Sequence[str], **othe
         if (path := field_path(axis[0])) in values:
             raise ConfigError(f"--axis: {axis[0]} stands twice; give all of its values at once")
         values[path] = list(axis[1:])
-    fields: dict[str, Any] = {each.partition("=")[0]: each.partition("=")[2] for each in baseline}
+    return Grid(axes=values, baseline=fields_of_flags(baseline) or "", **others)
+
+
+def fields_of_flags(baseline: Sequence[str]) -> dict[str, Any]:
+    """Values by their field's path, from `--baseline FIELD=VALUE ...`.
+
+    Raises:
+        ConfigError: one is no FIELD=VALUE.
+    """
     if wrong := [each for each in baseline if "=" not in each]:
         raise ConfigError(f"--baseline: {wrong[0]!r} must be FIELD=VALUE, such as dynamic.dla=false")
-    return Grid(axes=values, baseline=fields or "", **others)
+    return {field_path(name): value for name, _, value in (each.partition("=") for each in baseline)}
 
 
 def flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -133,16 +141,25 @@ def field_path(text: str) -> str:
     return text.strip().removeprefix("--").replace("-", "_")
 
 
-def _check(grid: Grid) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", grid.name):
-        raise ConfigError(f"name: {grid.name!r} must be letters, digits, '_', '-' and '.'; it names files")
-    if _OF_OTHERS.fullmatch(grid.name):
-        raise ConfigError(f"name: {grid.name!r} is that of another table; choose one of your own")
-    if bool(grid.axes) == bool(grid.rows):
-        raise ConfigError("axes, rows: give the one or the other: fields with their values, or named rows")
-    paths = [*map(field_path, grid.axes), *(path for fields in grid.rows.values() for path in flat(fields))]
+def check_name(name: str) -> None:
+    """Refuse a name that is none of a table of one's own, with a `ConfigError`."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise ConfigError(f"name: {name!r} must be letters, digits, '_', '-' and '.'; it names files")
+    if _OF_OTHERS.fullmatch(name):
+        raise ConfigError(f"name: {name!r} is that of another table; choose one of your own")
+
+
+def check_paths(paths: Sequence[str]) -> None:
+    """Refuse fields that all trials of a grid or a search share, with a `ConfigError`."""
     if shared := [path for path in paths if _FOR_ALL_ROWS.fullmatch(path)]:
         raise ConfigError(f"{shared[0]}: all rows share it; set it once, or run a grid for each (seeds: --seeds)")
+
+
+def _check(grid: Grid) -> None:
+    check_name(grid.name)
+    if bool(grid.axes) == bool(grid.rows):
+        raise ConfigError("axes, rows: give the one or the other: fields with their values, or named rows")
+    check_paths([*map(field_path, grid.axes), *(path for fields in grid.rows.values() for path in flat(fields))])
     if empty := [path for path, values in grid.axes.items() if not values]:
         raise ConfigError(f"axes.{empty[0]}: has no value; give one or more")
     if grid.zip and len({len(values) for values in grid.axes.values()}) > 1:

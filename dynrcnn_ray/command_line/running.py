@@ -40,7 +40,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         ValueError: one of the project's own, for whatever cannot be run.
     """
     sets_workers = any("run.num_workers" in experiment.sets for experiment in experiments)
-    base = options.config() if sets_workers else _for_this_machine(options)
+    base = options.config() if sets_workers else base_for_this_machine(options)
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
     if options.dry_run:
@@ -50,7 +50,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         return 0
     if any(experiment.rows(base) for experiment in experiments):
         require_cluster()
-        base = _with_data(base)
+        base = with_data(base)
     shown = call.shown(options.storage, store)
     trials = _distinct_trials(experiments, base, seeds)
     plans = {_plan_name(experiment, trials): experiment for experiment in experiments}
@@ -64,7 +64,21 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
             # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
             plan = _write_plan(store, name, experiment, experiment.plan(base, seeds, shown))
             print_report(store, name, plan=plan)
+        if base.run.mlflow and trials:
+            _log_report(store, base.run.mlflow, list(plans))
         return _failures(store, list(trials))
+
+
+def _log_report(store: ResultStore, uri: str, names: Sequence[str]) -> None:
+    """Draw the store's page, and log it to MLflow beside the trials."""
+    from dynrcnn_ray.orchestration.watching import log_report
+    from dynrcnn_ray.results.html.page import REPORT_FILE, draw_html_report, read_trials
+
+    draw_html_report(store, read_trials(store))
+    content = store.files.read_bytes(REPORT_FILE)
+    assert content is not None
+    for name in names:
+        log_report(uri, name, content.decode())
 
 
 def _plan_name(experiment: Experiment, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
@@ -101,7 +115,7 @@ def _require_same_base(store: ResultStore, experiment: Experiment, base: TrialCo
     )
 
 
-def _with_data(base: TrialConfig) -> TrialConfig:
+def with_data(base: TrialConfig) -> TrialConfig:
     """The same with its data generated, checked and known by their fingerprint."""
     # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
     from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
@@ -185,7 +199,7 @@ def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, T
     )
 
 
-def _for_this_machine(options: RunOptions) -> TrialConfig:
+def base_for_this_machine(options: RunOptions) -> TrialConfig:
     """The trial that the options describe; with one worker where its scale asks for more than this machine can run."""
     config = options.config()
     is_asked_for = options.num_workers is not None or config.run != base_config(options.scale).run

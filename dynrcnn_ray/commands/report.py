@@ -1,10 +1,30 @@
-"""The command `report`: every table and figure of a store again, and its page."""
+"""The command `report`: every table and figure of a store again, and its page; with --watch, until a grid has ended."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import StoredOptions, storage_location
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def report(options: StoredOptions, call: Call) -> int:
+    from dynrcnn_ray.results.store import ResultStore
+
+
+@dataclass(frozen=True)
+class ReportOptions(StoredOptions):
+    """Options of the command `report`."""
+
+    watch: bool = False
+    """Draw again and again while a grid runs, until all of its trials have ended; the open page renews itself."""
+    every: float = 20.0
+    """Seconds between two drawings with --watch."""
+
+
+def report(options: ReportOptions, call: Call) -> int:
     """Draw them from the store alone."""
     from dynrcnn_ray.command_line.running import print_findings, print_report
     from dynrcnn_ray.results.html.page import draw_html_report, read_trials
@@ -16,6 +36,8 @@ def report(options: StoredOptions, call: Call) -> int:
         print(f"{store.files.describe_path('')} holds no results yet; run an experiment first, such as table3")
         return 0
     store.fold()
+    if options.watch:
+        _watch(store, options.every)
     trials = read_trials(store)
     for name in experiments:
         print_report(store, name, trials)
@@ -26,10 +48,36 @@ def report(options: StoredOptions, call: Call) -> int:
     return 0
 
 
+def _watch(store: "ResultStore", every: float) -> None:
+    """Draw tables, figures and the page until every planned trial has ended; a line for each drawing."""
+    from dynrcnn_ray.results.html.page import draw_html_report, read_trials
+    from dynrcnn_ray.results.report import draw_report
+
+    while True:
+        trials = read_trials(store)
+        if not _is_open(store, trials):
+            return
+        for name in store.experiments():
+            draw_report(store, name, trials)
+        page = draw_html_report(store, trials, renew_seconds=every)
+        counts = trials["status"].value_counts()
+        told = ", ".join(f"{counts.get(status, 0)} {status}" for status in ("finished", "running", "failed"))
+        print(f"{datetime.now():%H:%M:%S}  {told}: {page}", flush=True)
+        time.sleep(every)
+
+
+def _is_open(store: "ResultStore", trials: "pd.DataFrame") -> bool:
+    """Whether a planned trial has not ended yet."""
+    ended = set(trials.loc[trials["status"] != "running", "trial_id"])
+    plans = [plan for name in store.experiments() if (plan := store.plan(name)) is not None]
+    return any(set(plan["trial_id"].dropna()) - ended for plan in plans)
+
+
 COMMAND = Command(
     name="report",
     title="draw tables and figures again, from the store alone, and report.html",
-    description="Draw every table and figure of a store again, and report.html: one page that needs no other file.",
-    options=StoredOptions,
+    description="Draw every table and figure of a store again, and report.html: one page that needs no other file. "
+    "With --watch, again and again while a grid runs.",
+    options=ReportOptions,
     run=report,
 )

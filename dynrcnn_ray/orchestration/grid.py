@@ -18,6 +18,7 @@ from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
 from dynrcnn_ray.orchestration.nodes import storage_seen_by_all
 from dynrcnn_ray.orchestration.progress import ProgressLines
+from dynrcnn_ray.orchestration.watching import watchers_of
 
 Drive = Callable[[dict[str, Any]], None]
 """What the driver of a trial does with the trial's description."""
@@ -47,7 +48,7 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
         git_commit: the code's commit, for the rows.
 
     Raises:
-        ConfigError: the cluster is too small for one trial.
+        ConfigError: the cluster is too small for one trial, or what the run asks for besides cannot be had.
         DeviceError: the trials ask for GPUs, and this machine, where they would run, has none that can be used.
         NodesError: a node lacks the storage, the data or the weights.
     """
@@ -56,6 +57,7 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     progress = ProgressLines(len(trials))
     # Tune's own files are of no use afterwards: the store is what counts.
+    callbacks = [progress, *watchers_of(trials[0].config.run, storage)]
     with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
         waves = _waves(trials)
         # What does not fit is refused before anything is trained.
@@ -64,7 +66,7 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
         with storage_seen_by_all([trial.config for trial in trials], storage) as marker:
             for wave in waves:
                 described = {trial.config.trial_id: _describe(trial, storage, marker, git_commit) for trial in wave}
-                tuner = _tuner(drive_trial, list(described.values()), wave[0].config.run, scratch, progress)
+                tuner = _tuner(drive_trial, list(described.values()), wave[0].config.run, scratch, callbacks)
                 for result in tuner.fit():
                     if result.error:
                         # Tune knows no configuration of a trial that has reported nothing, but its folder has its name.
@@ -107,7 +109,7 @@ def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str
     _require_what_is_asked_for([run])
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
-        (result,) = _tuner(drive, [described], run, scratch, ProgressLines(1)).fit()
+        (result,) = _tuner(drive, [described], run, scratch, [ProgressLines(1)]).fit()
         return dict(result.metrics or {})
 
 
@@ -130,7 +132,7 @@ def _describe(trial: PlannedTrial, storage: str, marker: str, git_commit: str) -
 
 
 def _tuner(
-    drive: Drive, described: Sequence[dict[str, Any]], run: RunConfig, scratch: str, progress: ProgressLines
+    drive: Drive, described: Sequence[dict[str, Any]], run: RunConfig, scratch: str, callbacks: list[tune.Callback]
 ) -> tune.Tuner:
     def trainable(parameters: dict[str, Any]) -> None:
         drive(parameters["trial"])
@@ -142,18 +144,19 @@ def _tuner(
             max_concurrent_trials=trials_at_once(run),
             # The process of a driver goes on to the next trial, unless its trial failed.
             reuse_actors=True,
-            trial_name_creator=_trial_id,
-            trial_dirname_creator=_trial_id,
+            trial_name_creator=trial_name,
+            trial_dirname_creator=trial_name,
         ),
         run_config=tune.RunConfig(
             name="grid",
             storage_path=scratch,
             failure_config=tune.FailureConfig(max_failures=run.max_failures),
-            callbacks=[progress],
+            callbacks=callbacks,
             verbose=0,
         ),
     )
 
 
-def _trial_id(trial: Trial) -> str:
+def trial_name(trial: Trial) -> str:
+    """A trial's id as Tune's name of it."""
     return from_yaml(trial.config["trial"]["config"]).trial_id

@@ -74,6 +74,9 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
             store.write_dynamics(config.trial_id, history)
             row = payload["row"]
             store.write_running(row | {"last_good_step": state.step, "finished_at": datetime.now(UTC)})
+        if config.run.evaluate_checkpoints:
+            # Every worker reports, as Ray Train demands; the first one's counts.
+            report({"checkpoint_AP": state.history[-1].get("AP") or 0.0, "step": state.step})
 
     def wants_checkpoint() -> bool:
         """Once for each node that is about to be taken back."""

@@ -47,7 +47,7 @@ def read_trials(store: ResultStore) -> pd.DataFrame:
     return store.trials_so_far(columns=[name for name in TRIALS.names if name in shown])
 
 
-def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
+def draw_html_report(store: ResultStore, trials: pd.DataFrame, renew_seconds: float = 0) -> str:
     """Write `report.html`: one page that needs no other file, from the store alone.
 
     The tables' and figures' own files must have been drawn before.
@@ -55,6 +55,7 @@ def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
     Args:
         store: where to read and write.
         trials: all its trials, from `read_trials`.
+        renew_seconds: an open page loads itself anew after so many seconds; 0: never.
 
     Returns:
         Its absolute path or URI.
@@ -68,7 +69,11 @@ def draw_html_report(store: ResultStore, trials: pd.DataFrame) -> str:
     sections.sort(key=lambda section: _order(section["name"]))
     sections = [*_findings(store), *sections, *_detections(store, plans, trials), *_inspections(store, trials)]
     sections.append(_trials(store, plans, trials))
-    page = _templates().get_template("page.html").render(sections=sections, summary=_summary(trials))
+    page = (
+        _templates()
+        .get_template("page.html")
+        .render(sections=sections, summary=_summary(trials), renew_seconds=renew_seconds)
+    )
     store.files.write_bytes(REPORT_FILE, page.encode())
     return store.files.describe_path(REPORT_FILE)
 

@@ -1,0 +1,186 @@
+"""The command `search`: the best values of some fields, found on a part of the training split that is kept out.
+
+dynrcnn search --name ki --range dynamic.iou-top-k 32 256 --range train.learning-rate 0.002 0.05
+               --log train.learning-rate --trials 20 --baseline dynamic.dla=false --seeds 0 1 2
+
+Optuna's TPE, under Ray Tune, suggests trials. Each trains on the training split without the part --holdout, and its AP
+on that part judges it: the validation split is never searched on. At the end the winner and the baseline train on the
+whole training split, over --seeds, and a table compares them on the validation split. The same command again goes on
+where a search has stopped; with more --trials it goes further.
+
+--asha stops trials that do badly at their checkpoints. The learning rate falls in steps, late in a training: a trial
+that leads before need not lead after, so early AP is a poor judge. Leave it out where the trials are affordable.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+
+from dynrcnn_ray.command_line.command import Call, Command
+from dynrcnn_ray.command_line.options import RunOptions, checked_seeds, start_from_scale, storage_location
+from dynrcnn_ray.config import TrialConfig, as_given
+from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, Row, field_value
+from dynrcnn_ray.grid import check_name, fields_of_flags
+from dynrcnn_ray.search_space import Space, config_at, labels_of, space_of_flags
+
+_HELD_OUT = "held_out"
+
+
+@dataclass(frozen=True)
+class SearchOptions(RunOptions):
+    """Options of the command `search`."""
+
+    name: str = ""
+    """The search's name: its table in the store has it, its trials are those of NAME_search."""
+    range: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
+    """A field and its range: FIELD LOW HIGH."""
+    log: tuple[str, ...] = ()
+    """Fields whose range is searched by its logarithm."""
+    choice: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
+    """A field and the values to choose from: FIELD VALUE VALUE ..."""
+    trials: int = 20
+    """How many trials the search has in all."""
+    holdout: float = 0.2
+    """The share of the training split that is kept out of the search's trainings, to judge them."""
+    baseline: tuple[str, ...] = ()
+    """What the winner is compared with: FIELD=VALUE on top of the base. Default: the base itself."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the winner and the baseline at the end; the search's own trials have the first."""
+    search_seed: int = 0
+    """Seed of the suggestions."""
+    asha: bool = False
+    """Stop trials early that do badly at their checkpoints (see above)."""
+
+
+def run(options: SearchOptions, call: Call) -> int:
+    """Search, then compare the winner with the baseline."""
+    seeds, base = checked_seeds(options.seeds), options.config()
+    check_name(options.name)
+    space = space_of_flags(options.range, options.log, options.choice, base)
+    config_at(base, fields_of_flags(options.baseline))
+    if options.trials < 1:
+        raise ConfigError(f"--trials: {options.trials} must be 1 or greater")
+    if not 0 < options.holdout < 1:
+        raise ConfigError(f"--holdout: {options.holdout} must be between 0 and 1")
+    if options.dry_run:
+        judged = f"judged on {options.holdout:.0%} of the training split"
+        print(f"{options.name}: {options.trials} trials over {', '.join(space)}, {judged}")
+        print(f"then the winner and the baseline with {len(seeds)} seeds each, on the validation split")
+        return 0
+    from dynrcnn_ray.command_line.running import run_experiments
+
+    winner = _search(options, space, seeds[0], call)
+    if winner is None:
+        print("No trial of the search has finished; the same command goes on.")
+        return 1
+    values = {path: field_value(winner, path) for path in space}
+    print(f"\nThe winner: {', '.join(f'{path} = {cell}' for path, cell in labels_of(winner, space).items())}")
+    experiment = _final_table(options.name, values, fields_of_flags(options.baseline), space)
+    return run_experiments([experiment], options, seeds, call)
+
+
+def _search(options: SearchOptions, space: Space, seed: int, call: Call) -> TrialConfig | None:
+    """Run what is left of the search.
+
+    Returns:
+        The finished trial with the highest AP on the part that was kept out; None if none has finished.
+    """
+    from dynrcnn_ray.command_line.commit import git_commit
+    from dynrcnn_ray.command_line.running import base_for_this_machine, with_data
+    from dynrcnn_ray.orchestration.address import require_cluster
+    from dynrcnn_ray.orchestration.search import PlannedSearch, run_search
+    from dynrcnn_ray.results.plans import added_up
+    from dynrcnn_ray.results.store import ResultStore
+
+    storage = storage_location(options.storage, options.scale)
+    store = ResultStore.open(storage)
+    require_cluster()
+    base = _with_part_kept_out(with_data(base_for_this_machine(options)), options.holdout)
+    base = dataclasses.replace(base, seed=seed, run=dataclasses.replace(base.run, evaluate_checkpoints=options.asha))
+    name, shown = f"{options.name}_search", call.shown(options.storage, store)
+    known = _finished(store, name, base, space)
+
+    def add_to_plan(config: TrialConfig) -> None:
+        row = Row(labels_of(config, space), dataclasses.replace(config, seed=0), {})
+        one = Experiment(name, "Search", f"Trials of the search {options.name}", ("AP",), (), lambda _: [row])
+        store.write_plan(name, added_up(store.plan(name), one.plan(base, [seed], shown)))
+
+    if len(known) < options.trials:
+        print(f"search: {options.trials - len(known)} trials to run, {len(known)} already there.", flush=True)
+        search = PlannedSearch(name, base, space, options.trials, options.search_seed, options.asha)
+        run_search(search, known, storage=storage, git_commit=git_commit(), on_trial=add_to_plan)
+        known = _finished(store, name, base, space)
+    if not known:
+        return None
+    best = max(known, key=lambda trial: known[trial])
+    row = store.trials([best], ["trial_id", "config"]).to_dict("records")[0]
+    print(f"search: {len(known)} trials have finished; the best AP on the part kept out is {known[best]:.1f}.")
+    return store.config_of(row)
+
+
+def _with_part_kept_out(base: TrialConfig, share: float) -> TrialConfig:
+    """The same, with a part of the training split as its validation split."""
+    from dynrcnn_ray.data.layout import canonical_files
+    from dynrcnn_ray.data.prepare import prepare_data
+
+    files = canonical_files(base.data.root, base.data.train_split)
+    data = dataclasses.replace(
+        as_given(base).data,
+        root="",
+        train_annotations=str(files.annotations),
+        train_images=str(files.images),
+        val_annotations="",
+        val_images="",
+        val_split=_HELD_OUT,
+        val_fraction=share,
+    )
+    return dataclasses.replace(base, data=prepare_data(data, include_masks=base.model.has_masks))
+
+
+def _finished(store: Any, name: str, base: TrialConfig, space: Space) -> dict[str, float]:
+    """AP of the search's finished trials, by their id: those of this base, whose other fields are the same."""
+    plan = store.plan(name)
+    if plan is None:
+        return {}
+    rows = store.trials(plan["trial_id"].dropna(), ["trial_id", "status", "AP", "config"]).to_dict("records")
+    known = {}
+    for row in rows:
+        config = store.config_of(row)
+        values = {path: field_value(config, path) for path in space}
+        if row["status"] == "finished" and config_at(base, values).trial_id == row["trial_id"]:
+            known[row["trial_id"]] = float(row["AP"] or 0.0)
+    return known
+
+
+def _final_table(name: str, values: Mapping[str, Any], of_baseline: Mapping[str, Any], space: Space) -> Experiment:
+    """The winner against the baseline, on the validation split."""
+
+    def rows(base: TrialConfig) -> list[Row]:
+        fixed, winner = config_at(base, of_baseline), config_at(base, values)
+        first = Row({"Setting": "baseline", **labels_of(fixed, space)}, fixed, {}, baseline=0)
+        if winner.trial_id == fixed.trial_id:
+            return [first]
+        return [first, Row({"Setting": "winner", **labels_of(winner, space)}, winner, {}, baseline=0)]
+
+    return Experiment(
+        name=name,
+        anchor="Own search",
+        title=f"The winner of the search {name} against the baseline, on the validation split",
+        metrics=METRICS_BY_IOU,
+        sets=(),
+        rows=rows,
+    )
+
+
+COMMAND = Command(
+    name="search",
+    title="find the best values of some fields, on a part of the training split (Optuna's TPE)",
+    description=__doc__ or "",
+    options=SearchOptions,
+    run=run,
+    defaults=start_from_scale(SearchOptions),
+)

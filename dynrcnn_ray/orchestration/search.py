@@ -1,0 +1,257 @@
+"""A search under Ray Tune: Optuna's TPE suggests trials, and each is driven and stored as a grid's trials are."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.search import Searcher
+
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import ConfigError, from_yaml, to_yaml
+from dynrcnn_ray.experiment import field_value
+from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
+from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
+from dynrcnn_ray.orchestration.failures import TrialFailure
+from dynrcnn_ray.orchestration.grid import trial_name
+from dynrcnn_ray.orchestration.nodes import storage_seen_by_all
+from dynrcnn_ray.orchestration.progress import ProgressLines
+from dynrcnn_ray.orchestration.watching import watchers_of
+from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.search_space import Range, Space, config_at, labels_of
+
+CHECKPOINT_METRIC = "checkpoint_AP"
+"""What a worker reports at a checkpoint that it evaluates."""
+_ASKS_AT_MOST = 50
+"""Suggestions in a row that are trials which the store already holds, before a search ends."""
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """A search.
+
+    Attributes:
+        name: of its trials' experiment.
+        base: the configuration, whose validation split is the part that was kept out of training.
+        space: what is varied.
+        trials: how many the search has in all, with those that the store already holds.
+        seed: of the suggestions.
+        stops_early: ASHA ends trials that do badly at their checkpoints.
+    """
+
+    name: str
+    base: TrialConfig
+    space: Space
+    trials: int
+    seed: int
+    stops_early: bool
+
+
+def run_search(
+    search: PlannedSearch,
+    known: Mapping[str, float],
+    *,
+    storage: str,
+    git_commit: str,
+    on_trial: Callable[[TrialConfig], None],
+) -> None:
+    """Run what is left of a search; each trial leaves its row in the store.
+
+    Args:
+        search: what to run.
+        known: AP of the trials that an earlier call has finished, by their id.
+        storage: the store's absolute path or URI.
+        git_commit: the code's commit, for the rows.
+        on_trial: told of each trial before it runs.
+
+    Raises:
+        ConfigError: a package is not installed, the cluster is too small, or trials of several workers with ASHA.
+    """
+    run = search.base.run
+    if search.stops_early and not run.is_local:
+        # Ray frees the workers of a trial that is stopped through its dashboard, which does not run.
+        raise ConfigError("--asha: stops trials of one worker alone; add --num-workers 1")
+    # Only trials at a checkpoint report what ASHA judges by.
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    left = search.trials - len(known)
+    store = ResultStore.open(storage)
+    with (
+        ray_cluster(),
+        tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch,
+        storage_seen_by_all([search.base], storage) as marker,
+    ):
+
+        def describe(config: TrialConfig) -> dict[str, str]:
+            on_trial(config)
+            setting = ", ".join(f"{path} = {cell}" for path, cell in labels_of(config, search.space).items())
+            return {
+                "config": to_yaml(config),
+                "experiment": search.name,
+                "setting": setting,
+                "storage": storage,
+                "marker": marker,
+                "git_commit": git_commit,
+            }
+
+        tune.Tuner(
+            tune.with_resources(_drive, driver_resources(run)),
+            tune_config=tune.TuneConfig(
+                search_alg=_Suggestions(search, known, store, describe),
+                scheduler=_asha(search.base) if search.stops_early else None,
+                num_samples=left,
+                max_concurrent_trials=trials_at_once(run),
+                reuse_actors=True,
+                trial_name_creator=trial_name,
+                trial_dirname_creator=trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="search",
+                storage_path=scratch,
+                failure_config=tune.FailureConfig(max_failures=run.max_failures),
+                callbacks=[ProgressLines(left), *watchers_of(run, storage)],
+                verbose=0,
+            ),
+        ).fit()
+
+
+def _drive(parameters: dict[str, Any]) -> None:
+    drive_trial(parameters["trial"])
+
+
+def _asha(base: TrialConfig) -> AsyncHyperBandScheduler:
+    return AsyncHyperBandScheduler(
+        time_attr="step",
+        metric=CHECKPOINT_METRIC,
+        mode="max",
+        max_t=base.total_steps,
+        grace_period=min(base.run.checkpoint_every, base.total_steps),
+        reduction_factor=3,
+    )
+
+
+class _Suggestions(Searcher):
+    """Optuna's suggestions as trials of this project, judged by the AP of their rows in the store."""
+
+    def __init__(
+        self,
+        search: PlannedSearch,
+        known: Mapping[str, float],
+        store: ResultStore,
+        describe: Callable[[TrialConfig], dict[str, str]],
+    ) -> None:
+        super().__init__()
+        self._search, self._store, self._describe = search, store, describe
+        self._optuna = optuna_search(search, self._points(known))
+        self._trials: dict[str, dict[str, str]] = {}
+        self._ids: dict[str, str] = {}
+        self._seen = set(known)
+        self._so_far: dict[str, float] = {}
+
+    def _points(self, known: Mapping[str, float]) -> list[tuple[dict[str, Any], float]]:
+        rows = self._store.trials(known, ["trial_id", "config"]).to_dict("records")
+        configs = {row["trial_id"]: self._store.config_of(row) for row in rows}
+        return [
+            ({path: _comparable(field_value(config, path)) for path in self._search.space}, known[trial_id])
+            for trial_id, config in configs.items()
+        ]
+
+    def set_search_properties(self, *given: Any, **spec: Any) -> bool:
+        """The space is set already."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial that the store does not hold."""
+        for attempt in range(_ASKS_AT_MOST):
+            asked = f"{trial_id}_{attempt}"
+            values = self._optuna.suggest(asked)
+            if not isinstance(values, dict):
+                return values
+            try:
+                config = config_at(self._search.base, values)
+            except ConfigError:
+                self._optuna.on_trial_complete(asked, error=True)
+                continue
+            if config.trial_id in self._seen:
+                self._optuna.on_trial_complete(asked, error=True)
+                continue
+            self._seen.add(config.trial_id)
+            self._ids[trial_id] = asked
+            self._trials[trial_id] = self._describe(config)
+            return {"trial": self._trials[trial_id]}
+        return Searcher.FINISHED
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep the AP of the newest checkpoint."""
+        if CHECKPOINT_METRIC in result:
+            self._so_far[trial_id] = result[CHECKPOINT_METRIC]
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell Optuna the AP; a trial that was stopped early is judged by its last checkpoint."""
+        described, asked = self._trials[trial_id], self._ids[trial_id]
+        row = self._row(described)
+        if row and row["status"] == "finished":
+            self._optuna.on_trial_complete(asked, {"AP": row["AP"] or 0.0})
+            return
+        if not row:
+            stopped = trial_id in self._so_far and not error
+            reason = "stopped early by ASHA" if stopped else "its driver ended without a row"
+            record_lost_driver(described, TrialFailure(reason, ""))
+        if trial_id in self._so_far:
+            self._optuna.on_trial_complete(asked, {"AP": self._so_far[trial_id]})
+        else:
+            self._optuna.on_trial_complete(asked, error=True)
+
+    def _row(self, described: dict[str, str]) -> dict[str, Any] | None:
+        trial = from_yaml(described["config"]).trial_id
+        rows = self._store.trials([trial], ["trial_id", "status", "AP"]).to_dict("records")
+        return {str(name): value for name, value in rows[0].items()} if rows else None
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store is what a search goes on from."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, likewise."""
+
+
+def optuna_search(search: PlannedSearch, points: list[tuple[dict[str, Any], float]]) -> Searcher:
+    """Optuna's TPE over the space, told of points that were measured before.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    try:
+        import optuna
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    except ImportError:
+        raise ConfigError("search: needs the package optuna: pip install 'dynrcnn-ray[search]'") from None
+    from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space: dict[str, Any] = {}
+    for path, values in search.space.items():
+        if not isinstance(values, Range):
+            space[path] = CategoricalDistribution([_comparable(value) for value in values])
+        elif values.is_whole:
+            space[path] = IntDistribution(int(values.low), int(values.high), log=values.log)
+        else:
+            space[path] = FloatDistribution(values.low, values.high, log=values.log)
+    return OptunaSearch(
+        space,
+        metric="AP",
+        mode="max",
+        sampler=optuna.samplers.TPESampler(seed=search.seed + len(points)),
+        points_to_evaluate=[point for point, _ in points] or None,
+        evaluated_rewards=[reward for _, reward in points] or None,
+    )
+
+
+def _comparable(value: Any) -> Any:
+    """A choice as Optuna takes it: lists are written as text, which `with_values` reads."""
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else value
