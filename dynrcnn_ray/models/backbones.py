@@ -26,6 +26,11 @@ class SameTypeFrozenBatchNorm2d(FrozenBatchNorm2d):
     the ResNet twice: in float32 for the ReLU, in bfloat16 for the next convolution.
     """
 
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `[batch, channels, height, width]`, in float32, and round the result once.
 

@@ -30,7 +30,7 @@ class FastCpuRoIAlign(MultiScaleRoIAlign):
         """
         features = [x[name] for name in self.featmap_names]
         # A graph that is exported is to hold the operator.
-        if features[0].device.type != "cpu" or torch.jit.is_tracing():
+        if features[0].device.type != "cpu" or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
             return super().forward(x, boxes, image_shapes)
         if self.scales is None or self.map_levels is None:
             self.scales, self.map_levels = _setup_scales(
