@@ -165,7 +165,8 @@ class _Suggestions(Searcher):
         """The space is set already."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    # The type of the base class leaves FINISHED out.
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The next trial that the store does not hold."""
         for attempt in range(_ASKS_AT_MOST):
             asked = f"{trial_id}_{attempt}"
