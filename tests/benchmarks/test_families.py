@@ -98,7 +98,7 @@ def test_growth_is_the_slope_after_warm_up():
 
 def test_a_store_is_filled_and_drawn(bench: Workbench):
     rows = list(measure_store(bench, 1, many=40))
-    assert [row["name"] for row in rows][:2] == ["store.write", "store.listing"]
+    assert [row["name"] for row in rows][:3] == ["store.write", "store.fold", "store.listing"]
     assert (bench.scratch / "store_40" / "tables" / "table3.md").is_file()
     assert len(list((bench.scratch / "store_4" / "trials").iterdir())) == 4
 
