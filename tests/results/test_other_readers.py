@@ -1,4 +1,4 @@
-"""The store is plain Parquet: pandas, pyarrow.dataset and DuckDB read it with no code of ours, as the README shows."""
+"""The store is plain Parquet: pandas, pyarrow.dataset and DuckDB read it with no code of ours (docs/storage.md)."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 
 from dynrcnn_ray.results import schemas
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "storage.md"
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def test_three_readers_agree(folder: Path):
     assert with_pandas.to_dict() == pytest.approx(with_duckdb.to_dict())
 
 
-def test_the_lines_of_the_readme_run(folder: Path, capsys):
-    (code,) = re.findall(r"```python\n(import duckdb.*?)```", README.read_text(), flags=re.DOTALL)
+def test_the_lines_of_the_guide_run(folder: Path, capsys):
+    (code,) = re.findall(r"```python\n(import duckdb.*?)```", GUIDE.read_text(), flags=re.DOTALL)
     exec(code.replace("/home/me/dynrcnn_ray/mini", str(folder)), {})
     assert "AP90" in capsys.readouterr().out
     assert len(code.strip().splitlines()) == 5
