@@ -108,7 +108,9 @@ def test_a_notice_makes_a_checkpoint_at_once_and_the_trial_goes_on_from_it_with_
     ours = command(head, folder, tmp_path / "store")
     process = ours.start(*TWO_WORKERS, *trial)
     lines = read_until(process, "  loss ")
-    environment = {**os.environ, **head.environment}
+    # A test before this one may have started a Ray in this process, with a token of its own.
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = outer | head.environment
     subprocess.run([sys.executable, "-c", TAKE_BACK, head.address], env=environment, check=True)
     lines += read_until(process, "a node is about to be taken back: a checkpoint is made at once")
     lines += read_until(process, "goes on from the checkpoint of step ")
