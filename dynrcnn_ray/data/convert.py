@@ -56,32 +56,24 @@ def convert_to_coco(folder: Path, out: Path) -> dict[str, int]:
         raise DataError(f"{out}: holds something already; give a new folder")
     supervision = import_extra("supervision", "predict")
     if parts := _parts_of_yolo(folder):
-        names_file = _class_names_of_yolo(folder)
-        read = {
-            split: _read(
-                folder,
-                supervision.DetectionDataset.from_yolo,
-                images_directory_path=str(part.images),
-                annotations_directory_path=str(part.labels),
-                data_yaml_path=str(names_file),
-            )
-            for split, part in parts.items()
-        }
+        load, names = supervision.DetectionDataset.from_yolo, {"data_yaml_path": str(_class_names_of_yolo(folder))}
     elif parts := _parts_of_voc(folder):
-        read = {
-            split: _read(
-                folder,
-                supervision.DetectionDataset.from_pascal_voc,
-                images_directory_path=str(part.images),
-                annotations_directory_path=str(part.labels),
-            )
-            for split, part in parts.items()
-        }
+        load, names = supervision.DetectionDataset.from_pascal_voc, {}
     else:
         raise DataError(
             f"{folder}: is neither a YOLO nor a VOC data set; give the folder that holds images/ and labels/, or "
             "JPEGImages/ and Annotations/, or train/ with both"
         )
+    read = {
+        split: _read(
+            folder,
+            load,
+            images_directory_path=str(part.images),
+            annotations_directory_path=str(part.labels),
+            **names,
+        )
+        for split, part in parts.items()
+    }
     # VOC's classes are those that a split's files name.
     classes = list(dict.fromkeys(name for dataset in read.values() for name in dataset.classes))
     return {split: _write(out, split, parts[split], dataset, classes) for split, dataset in read.items()}

@@ -1,7 +1,6 @@
 """A trained detector to start from: reading its weights, and taking what fits."""
 
 import io
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,14 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from dynrcnn_ray.config import ModelConfig
-from dynrcnn_ray.models.weights import WeightsError, fingerprint_of_file, read_file, short
+from dynrcnn_ray.models.weights import (
+    UNREADABLE,
+    WeightsError,
+    fingerprint_of_file,
+    read_file,
+    require_fingerprint,
+    short,
+)
 
 _TORCHVISION = {
     "faster_rcnn": "fasterrcnn_resnet50_fpn",
@@ -55,14 +61,10 @@ def read_detector_weights(config: ModelConfig) -> DetectorWeights:
         return _of_torchvision(_TORCHVISION[config.name])
     file = Path(config.detector_weights)
     found = fingerprint_of_file(file) if file.is_file() else "none"
-    if config.detector_weights_fingerprint not in ("", found):
-        raise WeightsError(
-            f"model.detector_weights: {str(file)!r} has the fingerprint {found} on this machine, but the trial began "
-            f"with {config.detector_weights_fingerprint}; bring the same file to every node"
-        )
+    require_fingerprint("detector_weights", str(file), found, config.detector_weights_fingerprint)
     try:
         content = read_file(file)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise WeightsError(f"model.detector_weights: {str(file)!r} is no file of weights: {short(error)}") from None
     return weights_of_content(content, f"file {file}")
 

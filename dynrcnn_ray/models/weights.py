@@ -26,8 +26,31 @@ PACKAGED = Path(__file__).parent / "pretrained"
 _TRIAL = re.compile(r"([0-9a-f]{12})(:best)?")
 
 
+UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, zipfile.BadZipFile)
+"""What `read_file` raises of a file that somebody changed: an archive of arrays fails in as many ways as there are."""
+
+
 class WeightsError(ValueError):
     """Pretrained weights that cannot be had. Its text is one line: the field, the value, the remedy."""
+
+
+def require_fingerprint(field: str, value: str, found: str, began_with: str) -> None:
+    """Refuse weights that are not those with which a trial began.
+
+    Args:
+        field: of `ModelConfig`.
+        value: what stands there.
+        found: the fingerprint on this machine.
+        began_with: that of the trial; empty before it is known.
+
+    Raises:
+        WeightsError: they differ.
+    """
+    if began_with not in ("", found):
+        raise WeightsError(
+            f"model.{field}: {value!r} has the fingerprint {found} on this machine, but the trial began "
+            f"with {began_with}; bring the same file to every node"
+        )
 
 
 def read_backbone_weights(config: ModelConfig) -> "dict[str, Tensor]":
@@ -46,16 +69,10 @@ def read_backbone_weights(config: ModelConfig) -> "dict[str, Tensor]":
         state = _imagenet_weights(config.backbone)
     else:
         file = _file_of(config)
-        found = fingerprint_of_file(file)
-        if config.weights_fingerprint not in ("", found):
-            raise WeightsError(
-                f"model.weights: {config.weights!r} has the fingerprint {found} on this machine, but the trial began "
-                f"with {config.weights_fingerprint}; bring the same file to every node"
-            )
+        require_fingerprint("weights", config.weights, fingerprint_of_file(file), config.weights_fingerprint)
         try:
             state = read_file(file)
-        # An archive of arrays that somebody changed fails in as many ways as there are.
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise WeightsError(f"model.weights: {str(file)!r} is no file of weights: {short(error)}") from None
     return {name: value for name, value in state.items() if not name.startswith("fc.")}
 

@@ -65,7 +65,7 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
             trials_at_once(wave[0].config.run)
         with storage_seen_by_all([trial.config for trial in trials], storage) as marker:
             for wave in waves:
-                described = {trial.config.trial_id: _describe(trial, storage, marker, git_commit) for trial in wave}
+                described = {trial.config.trial_id: describe(trial, storage, marker, git_commit) for trial in wave}
                 tuner = _tuner(drive_trial, list(described.values()), wave[0].config.run, scratch, callbacks)
                 for result in tuner.fit():
                     if result.error:
@@ -119,8 +119,8 @@ def _require_what_is_asked_for(runs: Iterable[RunConfig]) -> None:
         require_gpu()
 
 
-def _describe(trial: PlannedTrial, storage: str, marker: str, git_commit: str) -> dict[str, str]:
-    """What a driver is given."""
+def describe(trial: PlannedTrial, storage: str, marker: str, git_commit: str) -> dict[str, str]:
+    """What a driver is given: see `drive_trial`."""
     return {
         "config": to_yaml(trial.config),
         "experiment": trial.experiment,

@@ -13,12 +13,12 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_yaml import ConfigError, from_yaml, to_yaml
+from dynrcnn_ray.config_yaml import ConfigError, from_yaml
 from dynrcnn_ray.experiment import field_value
 from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
 from dynrcnn_ray.orchestration.failures import TrialFailure
-from dynrcnn_ray.orchestration.grid import trial_name
+from dynrcnn_ray.orchestration.grid import PlannedTrial, describe, trial_name
 from dynrcnn_ray.orchestration.nodes import storage_seen_by_all
 from dynrcnn_ray.orchestration.progress import ProgressLines
 from dynrcnn_ray.orchestration.watching import watchers_of
@@ -87,22 +87,15 @@ def run_search(
         storage_seen_by_all([search.base], storage) as marker,
     ):
 
-        def describe(config: TrialConfig) -> dict[str, str]:
+        def describe_next(config: TrialConfig) -> dict[str, str]:
             on_trial(config)
             setting = ", ".join(f"{path} = {cell}" for path, cell in labels_of(config, search.space).items())
-            return {
-                "config": to_yaml(config),
-                "experiment": search.name,
-                "setting": setting,
-                "storage": storage,
-                "marker": marker,
-                "git_commit": git_commit,
-            }
+            return describe(PlannedTrial(config, search.name, setting), storage, marker, git_commit)
 
         tune.Tuner(
             tune.with_resources(_drive, driver_resources(run)),
             tune_config=tune.TuneConfig(
-                search_alg=_Suggestions(search, known, store, describe),
+                search_alg=_Suggestions(search, known, store, describe_next),
                 scheduler=_asha(search.base) if search.stops_early else None,
                 num_samples=left,
                 max_concurrent_trials=trials_at_once(run),
