@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dynrcnn_ray.command_line.command import Call, Command
-from dynrcnn_ray.command_line.options import RunOptions, start_from_scale, storage_location
+from dynrcnn_ray.command_line.options import RunOptions, start_from_base, storage_location
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.experiment import check_not_set
@@ -170,6 +170,6 @@ COMMAND = Command(
     description=__doc__ or "",
     options=SpeedOptions,
     run=run_table7,
-    defaults=start_from_scale(SpeedOptions),
+    defaults=start_from_base(SpeedOptions),
     of_paper=True,
 )

@@ -10,7 +10,7 @@ import tyro
 
 from dynrcnn_ray.command_line.parsing import parse_first
 from dynrcnn_ray.config import DataConfig, DynamicConfig, ModelConfig, RunConfig, TestConfig, TrainConfig, TrialConfig
-from dynrcnn_ray.config_yaml import ConfigError, validate
+from dynrcnn_ray.config_yaml import ConfigError, from_yaml, validate
 from dynrcnn_ray.scales import Scale, base_config
 
 _SECTIONS = ("data", "model", "dynamic", "train", "test", "run")
@@ -22,6 +22,13 @@ class ScaleOption:
 
     scale: Scale = "mini"
     """The size of data, model and schedule."""
+
+
+@dataclass(frozen=True)
+class BaseOptions(ScaleOption):
+    """What a command's configuration starts from: a scale or a file. Parsed before the other options."""
+
+    config: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,13 @@ class StoredOptions(StoreOptions):
 
 @dataclass(frozen=True)
 class RunOptions(StoreOptions):
-    """What every command that trains takes: the scale, and any field of the trial's configuration."""
+    """What every command that trains takes: the scale or a file, and any field of the trial's configuration."""
 
     scale: Scale = "mini"
     """The size of data, model and schedule."""
+    from_file: Annotated[str, tyro.conf.arg(name="config")] = ""
+    """A YAML file with a configuration, as `show` prints one, in place of a scale. Fields left out keep their defaults;
+    other flags change it."""
     num_workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Training workers of each trial. Short for --run.num-workers."""
     dry_run: bool = False
@@ -76,18 +86,36 @@ class RunOptions(StoreOptions):
 _RunOptions = TypeVar("_RunOptions", bound=RunOptions)
 
 
-def start_from(options: type[_RunOptions], config: TrialConfig) -> _RunOptions:
-    """Options whose defaults are the values of a configuration."""
+def starting_config(first: BaseOptions, arguments: Sequence[str]) -> TrialConfig:
+    """The configuration of the file, or else of the scale, that the arguments name.
+
+    Raises:
+        ConfigError: both are given, or the file cannot be used.
+    """
+    if not first.config:
+        return base_config(first.scale)
+    if any(each.partition("=")[0] == "--scale" for each in arguments):
+        raise ConfigError(f"--scale: {first.config} says the scale; leave one of --scale and --config out")
+    try:
+        return from_yaml(Path(first.config).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config: {first.config!r} cannot be read ({' '.join(str(error).split())})") from None
+    except ConfigError as error:
+        raise ConfigError(f"--config: {first.config}: {error}") from None
+
+
+def start_from(options: type[_RunOptions], config: TrialConfig, file: str = "") -> _RunOptions:
+    """Options whose defaults are the values of a configuration, and the file that it was read from."""
     sections = {name: getattr(config, name) for name in _SECTIONS}
-    return options(scale=config.scale, **sections)  # pyright: ignore[reportArgumentType]
+    return options(scale=config.scale, from_file=file, **sections)  # pyright: ignore[reportArgumentType]
 
 
-def start_from_scale(options: type[_RunOptions]) -> Callable[[Sequence[str]], tuple[_RunOptions, Sequence[str]]]:
-    """Defaults of a command: those of `--scale`, which is parsed before the others."""
+def start_from_base(options: type[_RunOptions]) -> Callable[[Sequence[str]], tuple[_RunOptions, Sequence[str]]]:
+    """Defaults of a command: those of `--scale` or `--config`, which are parsed before the others."""
 
     def defaults(arguments: Sequence[str]) -> tuple[_RunOptions, Sequence[str]]:
-        first, rest = parse_first(ScaleOption, arguments)
-        return start_from(options, base_config(first.scale)), rest
+        first, rest = parse_first(BaseOptions, arguments)
+        return start_from(options, starting_config(first, arguments), first.config), rest
 
     return defaults
 

@@ -1,7 +1,7 @@
 """The command of a table or figure."""
 
 from dynrcnn_ray.command_line.command import Call, Command
-from dynrcnn_ray.command_line.options import ExperimentOptions, checked_seeds, start_from_scale
+from dynrcnn_ray.command_line.options import ExperimentOptions, checked_seeds, start_from_base
 from dynrcnn_ray.experiment import Experiment
 from dynrcnn_ray.scales import base_config
 
@@ -26,6 +26,6 @@ def table_command(experiment: Experiment, description: str) -> Command[Experimen
         description=description,
         options=ExperimentOptions,
         run=run,
-        defaults=start_from_scale(ExperimentOptions),
+        defaults=start_from_base(ExperimentOptions),
         of_paper=True,
     )

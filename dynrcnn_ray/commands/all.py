@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.costs import PLACES, place_seconds, wall_seconds
-from dynrcnn_ray.command_line.options import ExperimentOptions, checked_seeds, start_from_scale, storage_location
+from dynrcnn_ray.command_line.options import ExperimentOptions, checked_seeds, start_from_base, storage_location
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.experiment import Experiment
 from dynrcnn_ray.scales import SCALES, Scale, base_config
@@ -82,6 +82,6 @@ COMMAND = Command(
     "the plan and how long it takes.",
     options=ExperimentOptions,
     run=run_all,
-    defaults=start_from_scale(ExperimentOptions),
+    defaults=start_from_base(ExperimentOptions),
     of_paper=True,
 )

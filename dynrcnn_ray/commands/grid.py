@@ -17,7 +17,7 @@ from pathlib import Path
 import tyro
 
 from dynrcnn_ray.command_line.command import Call, Command
-from dynrcnn_ray.command_line.options import RunOptions, ScaleOption, checked_seeds, start_from
+from dynrcnn_ray.command_line.options import BaseOptions, RunOptions, checked_seeds, start_from, starting_config
 from dynrcnn_ray.command_line.parsing import parse_first
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, with_fields
@@ -51,14 +51,14 @@ class GridOptions(RunOptions):
 
 
 def _of_the_file(arguments: Sequence[str]) -> tuple[GridOptions, Sequence[str]]:
-    """Options that start from a scale, and from the file if one comes first."""
-    first, rest = parse_first(ScaleOption, arguments)
-    base = base_config(first.scale)
+    """Options that start from a scale or --config, and from the grid's file if one comes first."""
+    first, rest = parse_first(BaseOptions, arguments)
+    base = starting_config(first, arguments)
     if not rest or rest[0].startswith("-"):
-        return start_from(GridOptions, base), rest
+        return start_from(GridOptions, base, first.config), rest
     file, *rest = rest
     grid = _read(file)
-    options = start_from(GridOptions, grid.based_on(base))
+    options = start_from(GridOptions, grid.based_on(base), first.config)
     return dataclasses.replace(options, file=file, metrics=grid.metrics, seeds=grid.seeds), rest
 
 

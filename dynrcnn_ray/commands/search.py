@@ -20,7 +20,7 @@ from typing import Any
 import tyro
 
 from dynrcnn_ray.command_line.command import Call, Command
-from dynrcnn_ray.command_line.options import RunOptions, checked_seeds, start_from_scale, storage_location
+from dynrcnn_ray.command_line.options import RunOptions, checked_seeds, start_from_base, storage_location
 from dynrcnn_ray.config import TrialConfig, as_given
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, Row, field_value
@@ -182,5 +182,5 @@ COMMAND = Command(
     description=__doc__ or "",
     options=SearchOptions,
     run=run,
-    defaults=start_from_scale(SearchOptions),
+    defaults=start_from_base(SearchOptions),
 )

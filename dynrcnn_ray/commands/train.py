@@ -2,37 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from dynrcnn_ray.command_line.command import Call, Command
-from dynrcnn_ray.command_line.options import RunOptions, StoredOptions, start_from
+from dynrcnn_ray.command_line.options import BaseOptions, RunOptions, StoredOptions, start_from, starting_config
 from dynrcnn_ray.command_line.parsing import parse_first
 from dynrcnn_ray.command_line.stored import stored_config
 from dynrcnn_ray.config import TrialConfig, as_given
-from dynrcnn_ray.config_yaml import ConfigError, from_yaml
+from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.experiment import SINGLE_TRIAL, Experiment, Row
-from dynrcnn_ray.scales import base_config
 
 
 @dataclass(frozen=True)
-class Start(StoredOptions):
+class Start(BaseOptions):
     """What a trial's configuration starts from."""
 
-    config: str = ""
-    """A YAML file with a configuration, as `show` prints one; fields left out keep their defaults."""
+    storage: str = ""
     start: Annotated[str, tyro.conf.arg(name="from")] = ""
-    """Id of a trial in the storage, whose configuration to start from."""
 
 
 @dataclass(frozen=True)
 class TrainOptions(RunOptions):
     """Options of the command `train`."""
 
-    from_file: Annotated[str, tyro.conf.arg(name="config")] = ""
-    """A YAML file with a configuration, as `show` prints one; other flags change it."""
     start: Annotated[str, tyro.conf.arg(name="from")] = ""
     """Id of a trial in the storage, whose configuration to start from; other flags change it."""
     seed: int = 0
@@ -43,24 +37,13 @@ def _from_the_start(arguments: Sequence[str]) -> tuple[TrainOptions, Sequence[st
     first, rest = parse_first(Start, arguments)
     if first.config and first.start:
         raise ConfigError("--config, --from: give the one or the other")
-    if first.config:
-        config = _read(first.config)
-    elif first.start:
-        config = as_given(stored_config(first, first.start))
+    if first.start:
+        store = StoredOptions(first.storage, first.scale)
+        config = as_given(stored_config(store, first.start))
     else:
-        config = base_config(first.scale)
-    options = start_from(TrainOptions, config)
-    own = {"storage": first.storage, "from_file": first.config, "start": first.start, "seed": config.seed}
-    return replace(options, **own), rest
-
-
-def _read(file: str) -> TrialConfig:
-    try:
-        return from_yaml(Path(file).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config: {file!r} cannot be read ({' '.join(str(error).split())})") from None
-    except ConfigError as error:
-        raise ConfigError(f"--config: {file}: {error}") from None
+        config = starting_config(first, arguments)
+    options = start_from(TrainOptions, config, first.config)
+    return replace(options, storage=first.storage, start=first.start, seed=config.seed), rest
 
 
 def train_one(options: TrainOptions, call: Call) -> int:

@@ -141,6 +141,11 @@ def test_a_stored_trials_configuration_is_a_file_to_start_from(
     file.write_text(shown)
     assert main(["train", "--config", str(file), "--dry-run", *storage]) == 0
     assert first.config.trial_id in capsys.readouterr().out
+    axis = ["--name", "k", "--axis", "dynamic.iou-top-k", "64", "75"]
+    assert main(["grid", *axis, "--config", str(file), "--dry-run", *storage]) == 0
+    assert first.config.trial_id in capsys.readouterr().out
+    assert main(["train", "--config", str(file), "--scale=mini", *storage]) == 2
+    assert "leave one of --scale and --config out" in capsys.readouterr().err
     assert main(["train", "--from", first.config.trial_id, "--seed", "7", "--train.steps", "6", *storage]) == 0
     again = trained[-1].config
     assert (again.seed, again.train.steps, again.dynamic.iou_top_k, again.scale) == (7, 6, 64, "smoke")
