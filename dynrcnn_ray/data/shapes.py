@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from pycocotools import mask as mask_utils
 
 from dynrcnn_ray.config import ShapesConfig
-from dynrcnn_ray.data.coco import DataError
+from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.layout import canonical_files
 
 GENERATOR_VERSION = 1

@@ -6,17 +6,20 @@
 ```
 """
 
+from __future__ import annotations
+
 import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from dynrcnn_ray.config import CheckpointName
 from dynrcnn_ray.engine.out_of_memory import is_out_of_memory
 from dynrcnn_ray.results.files import StoreError, StoreFiles
+
+if TYPE_CHECKING:
+    import torch
 
 _BEST = "best.pt"
 
@@ -34,6 +37,8 @@ class CheckpointFolder:
         Raises:
             StoreError: the storage cannot be written, for example because it is full. What was there stays.
         """
+        import torch  # Imported late: it takes seconds, and who only lists checkpoints has no need of it.
+
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
@@ -131,6 +136,8 @@ class CheckpointFolder:
 
 def decode(content: bytes, device: torch.device) -> dict[str, Any]:
     """The training state of a whole checkpoint file's content."""
+    import torch
+
     return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
 
 

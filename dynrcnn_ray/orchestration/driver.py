@@ -9,11 +9,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import train, tune
 from ray.exceptions import RayActorError, RayTaskError
-from ray.train.torch import TorchTrainer
 
 from dynrcnn_ray.config import RunConfig, TrialConfig
 from dynrcnn_ray.config_yaml import from_yaml
@@ -23,6 +22,9 @@ from dynrcnn_ray.orchestration.cluster import DRIVER_RESOURCES
 from dynrcnn_ray.orchestration.failures import TrialFailure, failure_of
 from dynrcnn_ray.orchestration.nodes import require_marker
 from dynrcnn_ray.results.store import ResultStore
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
 
 _FROM_OUTCOME = (
     "train_seconds",
@@ -118,7 +120,10 @@ def _train_worker(payload: dict[str, Any]) -> dict[str, Any]:
 
 def _trainer(
     config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: dict[str, Any], scratch: str
-) -> TorchTrainer:
+) -> "TorchTrainer":
+    # Imported late: it imports PyTorch, and the grid's own process, which hands this module to the drivers, need not.
+    from ray.train.torch import TorchTrainer
+
     run = config.run
     resources: dict[str, float] = {"CPU": run.cpus_per_worker}
     num_workers = 0 if run.is_local else (run.min_workers, run.num_workers) if run.min_workers else run.num_workers

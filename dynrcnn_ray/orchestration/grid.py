@@ -12,7 +12,6 @@ from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config import RunConfig, TrialConfig
 from dynrcnn_ray.config_yaml import from_yaml, to_yaml
-from dynrcnn_ray.engine.environment import require_gpu
 from dynrcnn_ray.orchestration.address import ray_address
 from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
@@ -116,6 +115,9 @@ def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str
 def _require_what_is_asked_for(runs: Iterable[RunConfig]) -> None:
     """Refuse a run on GPUs where it would start on this machine and find none; a cluster's workers look for theirs."""
     if not ray_address() and any(run.gpu for run in runs):
+        # Imported late: PyTorch takes seconds, and all else that the grid's own process does has no need of it.
+        from dynrcnn_ray.engine.environment import require_gpu
+
         require_gpu()
 
 
