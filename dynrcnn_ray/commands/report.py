@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import StoredOptions, storage_location
+from dynrcnn_ray.config_yaml import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,23 +22,25 @@ class ReportOptions(StoredOptions):
     watch: bool = False
     """Draw again and again while a grid runs, until all of its trials have ended; the open page renews itself."""
     every: float = 20.0
-    """Seconds between two drawings with --watch."""
+    """Seconds between two drawings with --watch, from 1."""
 
 
 def report(options: ReportOptions, call: Call) -> int:
     """Draw them from the store alone."""
+    if options.every < 1:
+        raise ConfigError(f"--every: {options.every:g} must be 1 or greater")
     from dynrcnn_ray.command_line.running import print_findings, print_report
     from dynrcnn_ray.results.html.page import draw_html_report, read_trials
     from dynrcnn_ray.results.store import ResultStore
 
     store = ResultStore.open(storage_location(options.storage, options.scale))
+    if options.watch:
+        _watch(store, options.every)
     experiments = store.experiments()
     if not experiments:
         print(f"{store.files.describe_path('')} holds no results yet; run an experiment first, such as table3")
         return 0
     store.fold()
-    if options.watch:
-        _watch(store, options.every)
     trials = read_trials(store)
     for name in experiments:
         print_report(store, name, trials)
@@ -49,21 +52,49 @@ def report(options: ReportOptions, call: Call) -> int:
 
 
 def _watch(store: "ResultStore", every: float) -> None:
-    """Draw tables, figures and the page until every planned trial has ended; a line for each drawing."""
+    """Draw tables, figures and the page until every planned trial has ended; a line for each look at the store.
+
+    A look that fails is told, and the next one may succeed: a file can go between the moment when it is listed and the
+    one when it is read.
+    """
+    from dynrcnn_ray.results.files import one_line
+
+    # Once something has run, two looks in a row find it ended: a search plans its next trial when one has ended.
+    looks_at_an_end = 1
+    while True:
+        try:
+            is_open, told = _look(store, every)
+        except Exception as error:  # Whatever drawing raises, the grid goes on.
+            is_open, told = True, f"not drawn: {one_line(error) or type(error).__name__}"
+        looks_at_an_end = 0 if is_open else looks_at_an_end + 1
+        if looks_at_an_end == 2:
+            return
+        print(f"{datetime.now():%H:%M:%S}  {told}", flush=True)
+        time.sleep(every)
+
+
+def _look(store: "ResultStore", every: float) -> tuple[bool, str]:
+    """Draw what the store holds while trials are still to come.
+
+    Returns:
+        Whether there is more to come, and what there is in words.
+    """
     from dynrcnn_ray.results.html.page import draw_html_report, read_trials
     from dynrcnn_ray.results.report import draw_report
 
-    while True:
-        trials = read_trials(store)
-        if not _is_open(store, trials):
-            return
-        for name in store.experiments():
-            draw_report(store, name, trials)
-        page = draw_html_report(store, trials, renew_seconds=every)
-        counts = trials["status"].value_counts()
-        told = ", ".join(f"{counts.get(status, 0)} {status}" for status in ("finished", "running", "failed"))
-        print(f"{datetime.now():%H:%M:%S}  {told}: {page}", flush=True)
-        time.sleep(every)
+    experiments = store.experiments()
+    if not experiments:
+        return True, f"{store.files.describe_path('')} holds no results yet"
+    store.fold()
+    trials = read_trials(store)
+    if not _is_open(store, trials):
+        return False, "every planned trial has ended"
+    for name in experiments:
+        draw_report(store, name, trials)
+    page = draw_html_report(store, trials, renew_seconds=every)
+    counts = trials["status"].value_counts()
+    told = ", ".join(f"{counts.get(status, 0)} {status}" for status in ("finished", "running", "failed"))
+    return True, f"{told}: {page}"
 
 
 def _is_open(store: "ResultStore", trials: "pd.DataFrame") -> bool:
