@@ -19,6 +19,9 @@ CheckpointName = Literal["last", "best"]
 """A checkpoint of a trial: the newest, or the one with the best AP, where checkpoints were evaluated."""
 OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 Positive = Annotated[int, Ge(1)]
+SAMPLED_ROIS = 512
+"""The RoIs an image for which K_I and K_beta are stated, the paper's."""
+_RankOfRoIs = Annotated[int, Interval(ge=1, le=SAMPLED_ROIS)]
 PRETRAINING_SEED = 4242
 """Seed of the images on which the weights `shapes` were made, and of their training: no trial may train on them."""
 _ID_VERSION = 2
@@ -222,9 +225,9 @@ class DynamicConfig:
     """Every worker follows the records of all workers. Off: each follows its own, as in other implementations."""
     count_ground_truths: bool = True
     """The ground truths that training appends to the proposals count in I_k and E_k, as in other implementations."""
-    iou_top_k: Positive = 75
+    iou_top_k: _RankOfRoIs = 75
     """K_I, per image of 512 sampled RoIs. A model that samples fewer RoIs scales it in proportion."""
-    beta_top_k: Positive = 10
+    beta_top_k: _RankOfRoIs = 10
     """K_beta, per image of 512 sampled RoIs. Scaled in the same way."""
     update_interval: Positive = 100
     """C: steps between two updates of T_now and beta_now."""
@@ -396,7 +399,7 @@ class TrialConfig:
         return self._per_sampled_rois(self.dynamic.beta_top_k)
 
     def _per_sampled_rois(self, count_of_512: int) -> int:
-        return max(1, math.floor(count_of_512 * self.model.rois_per_image / 512 + 0.5))
+        return max(1, math.floor(count_of_512 * self.model.rois_per_image / SAMPLED_ROIS + 0.5))
 
 
 def as_given(config: TrialConfig) -> TrialConfig:

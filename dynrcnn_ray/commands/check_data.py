@@ -14,7 +14,7 @@ import numpy as np
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import ScaleOption
 from dynrcnn_ray.command_line.parsing import parse_first
-from dynrcnn_ray.config import DataConfig, DynamicConfig, TrialConfig
+from dynrcnn_ray.config import SAMPLED_ROIS, DataConfig, DynamicConfig, TrialConfig
 from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.scales import Scale, base_config
 
@@ -112,9 +112,10 @@ def starting_values(checked: "CheckedSplit", config: TrialConfig, call: Call) ->
     ratio = mean / _OBJECTS_OF_COCO
     if _NEARLY_THE_PAPERS[0] <= ratio <= _NEARLY_THE_PAPERS[1] or not config.dynamic.dla:
         return []
-    iou_top_k = max(10, 10 * round(paper.iou_top_k * ratio / 10))
-    beta_top_k = max(2, round(paper.beta_top_k * ratio))
-    axis = " ".join(map(str, sorted({paper.iou_top_k, iou_top_k, max(10, iou_top_k // 2), 2 * iou_top_k})))
+    iou_top_k = min(max(10, 10 * round(paper.iou_top_k * ratio / 10)), SAMPLED_ROIS)
+    beta_top_k = min(max(2, round(paper.beta_top_k * ratio)), SAMPLED_ROIS)
+    around = {paper.iou_top_k, iou_top_k, max(10, iou_top_k // 2), min(2 * iou_top_k, SAMPLED_ROIS)}
+    axis = " ".join(map(str, sorted(around)))
     own = [argument for argument in call.arguments if argument != "--masks"] if call.command == "check-data" else []
     own = own or ["--data.root", config.data.root]
     return [

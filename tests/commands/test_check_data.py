@@ -60,16 +60,25 @@ def test_starting_values_are_in_proportion_to_the_objects(capsys, root: Path):
     assert "proportion: 3.0 objects an image here, 7 on COCO." in out
     grid = "grid --name my_k_i --axis dynamic.iou-top-k 15 30 60 75 --baseline dynamic.dla=false --dynamic.beta-top-k 4"
     assert f"{grid} --seeds 0 1 2 --data.root {root}\n" in out
-    for split in ("train", "val"):
-        file = root / "annotations" / f"instances_{split}.json"
-        content = json.loads(file.read_text())
-        content["annotations"] *= 2
-        for number, annotation in enumerate(content["annotations"]):
-            content["annotations"][number] = annotation | {"id": number + 1}
-        file.write_text(json.dumps(content))
+    with_copies(root, 2)
     _, out = check(capsys, root)
     assert "objects per image: median 6" in out
     assert "start from" not in out, "the paper's own values fit"
+    # No image has a RoI of a rank beyond 512.
+    with_copies(root, 10)
+    _, out = check(capsys, root)
+    assert "start from: --dynamic.iou-top-k 512 --dynamic.beta-top-k 86. " in out
+    assert "--axis dynamic.iou-top-k 75 256 512 --baseline" in out
+
+
+def with_copies(root: Path, times: int) -> None:
+    """Every object so many times."""
+    for split in ("train", "val"):
+        file = root / "annotations" / f"instances_{split}.json"
+        content = json.loads(file.read_text())
+        copies = enumerate(content["annotations"] * times)
+        content["annotations"] = [annotation | {"id": number + 1} for number, annotation in copies]
+        file.write_text(json.dumps(content))
 
 
 def test_every_pixel_is_read_and_problems_give_exit_code_2(capsys, root: Path):
