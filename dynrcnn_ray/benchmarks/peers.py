@@ -35,12 +35,14 @@ class Peer(NamedTuple):
         model: in training mode, on the CPU.
         losses: of a batch, its images with values of 0 to 1; to be summed.
         detect: on `[3, height, width]` images with values of 0 to 1.
+        release: the library and its version.
         unequal: what is not the same as in our model.
     """
 
     model: nn.Module
     losses: Callable[[Batch], list[Tensor]]
     detect: Callable[[list[Tensor]], object]
+    release: str
     unequal: str
 
 
@@ -81,7 +83,7 @@ def measure_against(name: str, build: Callable[[TrialConfig, int], Peer]) -> Cal
                 "ours, dynamic training on",
                 paired(_in_turn(_peer_step(peer), of_peer), _in_turn(ours, batches), rounds=rounds, warm_up=1),
                 "CPU seconds" if threads == 1 else "seconds",
-                note=f"{config.train.global_batch} images a step, read before; not equal: {peer.unequal}",
+                note=f"{peer.release}; {config.train.global_batch} images a step; not equal: {peer.unequal}",
             )
         torch.set_num_threads(1)
         images = [[image] for batch in of_peer for image in batch[0]]
@@ -95,7 +97,7 @@ def measure_against(name: str, build: Callable[[TrialConfig, int], Peer]) -> Cal
             "ours",
             result,
             "CPU seconds",
-            note=f"untrained models; not equal: {peer.unequal}",
+            note=f"{peer.release}; untrained models; not equal: {peer.unequal}",
         )
 
     return measure
@@ -134,6 +136,7 @@ def build_detectron2(config: TrialConfig, num_classes: int) -> Peer:
     zoo = importlib.import_module("detectron2.model_zoo")
     modeling = importlib.import_module("detectron2.modeling")
     structures = importlib.import_module("detectron2.structures")
+    events = importlib.import_module("detectron2.utils.events")
     settings = zoo.get_config("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml")
     settings.MODEL.DEVICE, settings.MODEL.WEIGHTS = "cpu", ""
     settings.MODEL.RESNETS.NORM = "GN" if config.model.norm == "group_norm" else "FrozenBN"
@@ -153,10 +156,16 @@ def build_detectron2(config: TrialConfig, num_classes: int) -> Peer:
             found.append({"image": image * _BYTE, "height": size[0], "width": size[1], "instances": instances})
         return found
 
+    def losses(batch: Batch) -> list[Tensor]:
+        # In training its model writes down what it assigned, and wants a place for it.
+        with events.EventStorage():
+            return list(model(inputs(batch)).values())
+
     return Peer(
         model,
-        losses=lambda batch: list(model(inputs(batch)).values()),
+        losses=losses,
         detect=lambda images: model([{"image": image * _BYTE} for image in images]),
+        release=f"Detectron2 {importlib.import_module('detectron2').__version__}",
         unequal="its own assignment, sampling and losses; nothing is recorded",
     )
 
@@ -199,6 +208,7 @@ def build_mmdetection(config: TrialConfig, num_classes: int) -> Peer:
         model,
         losses=losses,
         detect=lambda images: model(**inputs(images), mode="predict"),
+        release=f"MMDetection {importlib.import_module('mmdet').__version__}",
         unequal="its own assignment, sampling and losses; its own Dynamic R-CNN, each worker for itself",
     )
 

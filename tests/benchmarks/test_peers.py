@@ -24,6 +24,7 @@ def torchvision_peer(config: TrialConfig, num_classes: int) -> Peer:
         model,
         losses=lambda batch: list(model(list(batch[0]), list(batch[1])).values()),
         detect=lambda images: model(images),
+        release="torchvision 0",
         unequal="nothing",
     )
 
@@ -38,7 +39,8 @@ def test_a_peer_trains_and_detects_beside_ours(smoke: TrialConfig, tmp_path: Pat
     for row in rows:
         assert set(row) <= set(BENCHMARKS.names)
         assert row["ratio"] > 0
-        assert "not equal: nothing" in row["note"]
+        assert row["note"].startswith("torchvision 0; ")
+        assert row["note"].endswith("not equal: nothing")
 
 
 def test_the_command_knows_every_peer():
