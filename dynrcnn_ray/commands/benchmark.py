@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "training_step",
+    "step_parts",
     "reference_loop",
     "loader",
     "inference",
@@ -57,8 +58,8 @@ class BenchmarkOptions(StoreOptions):
     """Options of the command `benchmark`."""
 
     only: tuple[str, ...] = ()
-    """Measure these alone: training_step, reference_loop, loader, inference, evaluation, memory, collective, store,
-    ray, startup, grid."""
+    """Measure these alone: training_step, step_parts, reference_loop, loader, inference, evaluation, memory,
+    collective, store, ray, startup, grid."""
     against: tuple[Literal["detectron2", "mmdetection"], ...] = ()
     """Measure a training step and inference against these libraries, and of the others only what `--only` names."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -98,11 +99,13 @@ def benchmarks() -> dict[str, Benchmark]:
     from dynrcnn_ray.benchmarks.ray_overhead import measure_ray_overhead
     from dynrcnn_ray.benchmarks.reference_loop import measure_reference_loop
     from dynrcnn_ray.benchmarks.startup import measure_startup
+    from dynrcnn_ray.benchmarks.step_parts import measure_step_parts
     from dynrcnn_ray.benchmarks.store import measure_store
     from dynrcnn_ray.benchmarks.training_step import measure_training_step
 
     in_order = (
         Benchmark(measure_training_step, rounds=300, minutes=10),
+        Benchmark(measure_step_parts, rounds=60, minutes=1),
         Benchmark(measure_reference_loop, rounds=6, minutes=2.5),
         Benchmark(measure_loader, rounds=3, minutes=1.5),
         Benchmark(measure_inference, rounds=300, minutes=2),

@@ -1,6 +1,7 @@
 """What a process sets for the device that it trains on. On a CPU each setting of a GPU stays as it was."""
 
 import os
+import warnings
 
 import torch
 from torch import nn
@@ -45,10 +46,14 @@ def on_device(model: Detector, device: torch.device) -> Detector:
 def distributed(model: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel:
     """The model with its gradients averaged over the workers."""
     is_gpu = device.type == "cuda"
-    return nn.parallel.DistributedDataParallel(
-        model,
-        device_ids=[device.index] if is_gpu else None,
-        broadcast_buffers=False,
-        # The gradients live in the buffers that are sent: one copy of them less in the GPU's memory, and in its time.
-        gradient_as_bucket_view=is_gpu,
-    )
+    with warnings.catch_warnings():
+        # Newer releases of PyTorch have another name for `broadcast_buffers`, which the older ones do not know.
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.parallel.DistributedDataParallel(
+            model,
+            device_ids=[device.index] if is_gpu else None,
+            broadcast_buffers=False,
+            # The gradients live in the buffers that are sent: one copy of them less in the GPU's memory, and in its
+            # time.
+            gradient_as_bucket_view=is_gpu,
+        )

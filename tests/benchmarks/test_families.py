@@ -16,6 +16,7 @@ from dynrcnn_ray.benchmarks.loader import measure_loader
 from dynrcnn_ray.benchmarks.memory import growth, measure_memory
 from dynrcnn_ray.benchmarks.reference_loop import GroupedBatchSampler, measure_reference_loop, stock_detector
 from dynrcnn_ray.benchmarks.schema import BENCHMARKS
+from dynrcnn_ray.benchmarks.step_parts import measure_step_parts
 from dynrcnn_ray.benchmarks.store import measure_store
 from dynrcnn_ray.benchmarks.training_step import measure_training_step
 from dynrcnn_ray.benchmarks.workbench import Workbench, preload, train_split
@@ -31,7 +32,9 @@ def bench(smoke: TrialConfig, tmp_path: Path) -> Workbench:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("measure", [measure_training_step, measure_reference_loop, measure_loader, measure_inference])
+@pytest.mark.parametrize(
+    "measure", [measure_training_step, measure_step_parts, measure_reference_loop, measure_loader, measure_inference]
+)
 def test_a_family_yields_lines_of_the_schema(bench: Workbench, measure):
     rows = list(measure(bench, 2))
     assert rows
