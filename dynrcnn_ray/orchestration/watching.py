@@ -1,7 +1,10 @@
 """Where else a grid's course goes while it runs: TensorBoard events, and an MLflow server."""
 
 import math
+import os
 import sys
+import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 TENSORBOARD_FOLDER = "tensorboard"
 _LONGEST_VALUE = 500
 """Characters of a parameter that MLflow keeps."""
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""Of MLflow's client, unless the environment says otherwise. By default it asks a server that is away for minutes."""
+_SECONDS_BETWEEN_TRIES = 60.0
 
 
 def watchers_of(run: RunConfig, storage: str) -> list[Callback]:
@@ -76,18 +82,34 @@ class MLflow(Callback):
         self._store = store
         self._client = client
         self._runs: dict[str, str] = {}
-        self._has_failed = False
+        self._to_log: deque[tuple[dict[str, Any], dict[str, Any]]] = deque()
+        self._asks_again_at: float | None = None
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Log a row, or the metrics. A server that is away ends no training: it is told once."""
+        """Log a row, or the metrics. A server that is away ends no training: it is told once, and later gets all."""
+        self._to_log.append((trial.config["trial"], result))
+        # The grid waits for each request that fails.
+        if self._asks_again_at is None or time.monotonic() >= self._asks_again_at:
+            self._log_all()
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Try once more to log what the server has not taken."""
+        self._log_all()
+        if self._to_log:
+            print(f"note: MLflow lacks the last {len(self._to_log)} reports; the store has the rows", file=sys.stderr)
+
+    def _log_all(self) -> None:
         try:
-            self._log(trial.config["trial"], result)
+            while self._to_log:
+                self._log(*self._to_log[0])
+                self._to_log.popleft()
+            self._asks_again_at = None
         except Exception as error:  # Whatever a client of HTTP and files raises.
-            if not self._has_failed:
+            if self._asks_again_at is None:
                 print(f"note: MLflow does not take what is logged: {_line(error)}", file=sys.stderr, flush=True)
-            self._has_failed = True
+            self._asks_again_at = time.monotonic() + _SECONDS_BETWEEN_TRIES
 
     def _log(self, described: dict[str, Any], result: dict[str, Any]) -> None:
         config = from_yaml(described["config"])
@@ -120,6 +142,8 @@ def mlflow_client(uri: str) -> "MlflowClient":
         from mlflow import MlflowClient
     except ImportError:
         raise ConfigError("run.mlflow: needs the package mlflow-skinny: pip install 'dynrcnn-ray[mlflow]'") from None
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     try:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
