@@ -1,8 +1,9 @@
 """What several test files need: a smoke-sized trial on generated data."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,6 +48,33 @@ def smoke(cache_home: Path) -> TrialConfig:
 
 @pytest.fixture(scope="session")
 def trained(smoke: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrialConfig]:
-    """A store's folder, and the one trial of scale smoke that is trained in it."""
+    """A store's folder, and the one trial of scale smoke that is trained in it and has its checkpoints evaluated."""
     folder = tmp_path_factory.mktemp("trained")
-    return folder, train_into(folder, smoke)
+    config = dataclasses.replace(smoke, run=dataclasses.replace(smoke.run, evaluate_checkpoints=True))
+    train_into(folder, config)
+    return folder, config
+
+
+@pytest.fixture
+def reports_of_drivers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What drivers report; they and their one worker are in this process, without Ray."""
+    # Imported late: most tests have no need of Ray.
+    import ray.train.torch
+    import ray.tune
+
+    from dynrcnn_ray.orchestration import driver, evaluation
+
+    reports: list[dict[str, Any]] = []
+
+    def run_one(drive: Callable[[dict], None], run: Any, described: dict) -> dict:
+        drive(described)
+        return reports[-1]
+
+    monkeypatch.setattr(evaluation, "run_one", run_one)
+    for module in (driver, evaluation):
+        monkeypatch.setattr(module, "fit", lambda config, work, payload: work(payload))
+    for module in (ray.tune, ray.train):
+        monkeypatch.setattr(module, "report", reports.append)
+    # Ray Train tells a process its device in a training alone.
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    return reports

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from dynrcnn_ray.config import RunConfig, TrialConfig
 from dynrcnn_ray.dynamic_training import AllReduceSum, DynamicTrainingState
+from dynrcnn_ray.engine.collectives import Worker
 from tests.dynamic_cases import (
     EVERY_CONVENTION,
     KINDS,
@@ -24,6 +24,7 @@ from tests.dynamic_cases import (
     split,
 )
 from tests.dynamic_oracle import CONVENTIONS, Image
+from tests.processes import run_workers
 
 # 2. Checkpoints.
 
@@ -187,21 +188,19 @@ def trace(all_reduce: AllReduceSum, rank: int, world_size: int) -> Tensor:
     return torch.stack(rows)
 
 
-def gloo_process(rank: int, folder: Path) -> None:
-    """One of four processes: the first one, the first two and all four train in turn."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=4)
+def one_of_four(worker: Worker, folder: Path) -> None:
+    """The first process, the first two and all four train in turn."""
+    rank = worker.rank
     for world_size in (1, 2, 4):
         group = dist.new_group(list(range(world_size)))
         if rank < world_size:
             values = trace(lambda tensor: dist.all_reduce(tensor, group=group), rank, world_size)  # noqa: B023
             torch.save(values, folder / f"{world_size}-{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_the_split_over_processes_does_not_matter(tmp_path: Path) -> None:
-    mp.spawn(gloo_process, (tmp_path,), nprocs=4)
+    run_workers(one_of_four, 4, tmp_path, tmp_path)
 
     alone = trace(lambda _: None, 0, 1)
     assert len(alone.unique(dim=0)) == 5, "four updates change T_now and beta_now"

@@ -1,6 +1,5 @@
-"""A store that holds one trained smoke trial, as a command leaves it, without Ray."""
+"""A store that holds one trained trial, as a command leaves it, without Ray."""
 
-import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,21 +12,29 @@ from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.results.store import ResultStore
 
 
-def train_into(folder: Path, config: TrialConfig) -> TrialConfig:
-    """Train a trial, evaluating its checkpoints, and write all that later commands read.
+def train_into(folder: Path, config: TrialConfig) -> None:
+    """Train a trial in this process and write all that later commands read."""
+    train_as(Worker(), folder, config)
 
-    Returns:
-        The trial as it is in the store.
-    """
-    config = dataclasses.replace(config, run=dataclasses.replace(config.run, evaluate_checkpoints=True))
+
+def train_as(worker: Worker, folder: Path, config: TrialConfig) -> None:
+    """The same as one of its workers."""
     store = ResultStore.open(folder)
     checkpoints = CheckpointFolder(store.files, config.training_id)
 
     def save(state: TrainingState, is_best: bool) -> None:
-        checkpoints.save(state.state_dict(), state.step, is_best=is_best, keep=2)
+        contents = state.state_dict()
+        if worker.is_first:
+            checkpoints.save(contents, state.step, is_best=is_best, keep=2)
 
-    outcome = run_trial(config, Worker(), on_checkpoint=save)
+    outcome = run_trial(config, worker, on_checkpoint=save)
+    if not worker.is_first:
+        return
     store.write_dynamics(config.trial_id, outcome.history)
+    if outcome.proposals:
+        store.write_proposals(config.trial_id, outcome.proposals)
+    if outcome.statistics:
+        store.write_statistics(config.trial_id, outcome.statistics)
     store.write_detections(config.trial_id, outcome.detections)
     store.write_images(config.data.fingerprint, outcome.example_images)
     store.write_trial(
@@ -39,10 +46,11 @@ def train_into(folder: Path, config: TrialConfig) -> TrialConfig:
             "scale": config.scale,
             "status": "finished",
             **outcome.metrics,
+            "final_T_now": outcome.history[-1]["T_now"],
+            "final_beta_now": outcome.history[-1]["beta_now"],
             "steps": config.total_steps,
-            "num_workers": 1,
+            "num_workers": worker.world_size,
             "config": to_yaml(config),
             "finished_at": datetime.now(UTC),
         }
     )
-    return config

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray.train.torch
 import torch
 from PIL import Image
 
@@ -87,26 +86,9 @@ def test_it_evaluates_the_newest_whole_checkpoint_on_the_trials_workers(
     assert written == expected
 
 
-@pytest.fixture
-def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the driver reports; it and the worker are in this process, without Ray."""
-    reports: list[dict[str, Any]] = []
-
-    def run_one(drive: Callable[[dict], None], run: Any, described: dict) -> dict:
-        drive(described)
-        return reports[-1]
-
-    monkeypatch.setattr(evaluation, "run_one", run_one)
-    monkeypatch.setattr(evaluation, "fit", lambda config, work, payload: work(payload))
-    monkeypatch.setattr(evaluation.tune, "report", reports.append)
-    # Ray Train tells a process its device in a training alone.
-    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
-    return reports
-
-
 def test_what_driver_and_worker_do_without_ray(
     folder: CheckpointFolder,
-    reports: list[dict[str, Any]],
+    reports_of_drivers: list[dict[str, Any]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -116,8 +98,10 @@ def test_what_driver_and_worker_do_without_ray(
     out = capsys.readouterr().out
     assert "AP50 " in out
     assert "detections_val_abc_results.json" in out
-    assert [report["note"].split()[0] for report in reports[:-1]] == [f"{8 * tenth // 10}/8" for tenth in range(1, 11)]
-    assert reports[-1]["ending"] == "finished"
+    assert [report["note"].split()[0] for report in reports_of_drivers[:-1]] == [
+        f"{8 * tenth // 10}/8" for tenth in range(1, 11)
+    ]
+    assert reports_of_drivers[-1]["ending"] == "finished"
     stored = Path(folder.files.root) / "evaluations" / "detections_val_abc_results.json"
     assert stored.read_bytes() == (tmp_path / "out" / stored.name).read_bytes()
 
@@ -207,7 +191,7 @@ def other_split(smoke: TrialConfig, tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.usefixtures("reports")
+@pytest.mark.usefixtures("reports_of_drivers")
 def test_another_split_is_checked_before_it_is_measured_on(
     folder: CheckpointFolder, other_split: Path, tmp_path: Path, capsys
 ):
@@ -223,7 +207,7 @@ def test_another_split_is_checked_before_it_is_measured_on(
     assert "AP50 " in said.out
 
 
-@pytest.mark.usefixtures("reports")
+@pytest.mark.usefixtures("reports_of_drivers")
 def test_a_split_of_another_tool_is_measured_like_the_same_of_coco(
     folder: CheckpointFolder, smoke: TrialConfig, other_split: Path, tmp_path: Path, capsys
 ):

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
@@ -17,6 +15,7 @@ from dynrcnn_ray.engine.telemetry import Telemetry
 from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.shares import share_of_worker
 from tests.dynamic_cases import KINDS, assigned, make_config, random_image
+from tests.processes import run_workers
 
 BATCH = 5
 LOSSES = [1.0, 2.0, 4.0, 0.5, 3.0]
@@ -36,16 +35,13 @@ def row_of_worker(worker: Worker) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "images_per_second"}
 
 
-def one_of_three(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=3)
-    torch.save(row_of_worker(Worker(rank, 3)), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def save_row(worker: Worker, folder: Path) -> None:
+    torch.save(row_of_worker(worker), folder / f"{worker.rank}.pt")
 
 
 @pytest.mark.slow
 def test_five_images_over_three_workers_give_the_row_of_one_worker(tmp_path: Path):
-    mp.spawn(one_of_three, (str(tmp_path),), nprocs=3)
+    run_workers(save_row, 3, tmp_path, tmp_path)
     alone = row_of_worker(Worker())
     assert alone["loss"] == pytest.approx(sum(LOSSES) / BATCH)
     for rank in range(3):

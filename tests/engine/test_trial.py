@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import TrainingDivergedError, TrainingState
 from dynrcnn_ray.engine.trial import run_trial
 from dynrcnn_ray.evaluation.coco_ap import METRICS
+from tests.processes import run_workers
 
 CLOCK = "images_per_second"
 
@@ -78,17 +77,14 @@ def test_a_loss_that_is_not_finite_stops_the_trial_with_its_terms(smoke: TrialCo
         run_trial(change(smoke, train={"learning_rate": 1e8}), Worker())
 
 
-def two_process_trial(rank: int, config: TrialConfig, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    outcome = run_trial(config, Worker(rank, 2))
-    torch.save({"history": without_clock(outcome.history), "metrics": outcome.metrics}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def outcome_of_worker(worker: Worker, config: TrialConfig, folder: Path) -> None:
+    outcome = run_trial(config, worker)
+    torch.save({"history": without_clock(outcome.history), "metrics": outcome.metrics}, folder / f"{worker.rank}.pt")
 
 
 @pytest.mark.slow
 def test_two_processes_agree_and_evaluate_every_image_once(smoke: TrialConfig, tmp_path: Path):
-    mp.spawn(two_process_trial, args=(smoke, str(tmp_path)), nprocs=2)
+    run_workers(outcome_of_worker, 2, tmp_path, smoke, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["history"] == second["history"]
     assert first["metrics"].keys() == set(METRICS)

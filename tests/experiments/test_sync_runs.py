@@ -1,33 +1,21 @@
-"""Two workers with and without the all-reduce, and one beside them: from Ray to the table and the figures."""
+"""Two workers with and without the all-reduce, and one beside them: from trainings to the table and the figures."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_yaml import to_yaml
+from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.experiment import Experiment, Row
 from dynrcnn_ray.results.report import draw_report
 from dynrcnn_ray.results.store import ResultStore
 from experiments import sync
+from tests.processes import run_workers
+from tests.trained_store import train_as, train_into
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-_RUN = """
-import sys
-from pathlib import Path
-from dynrcnn_ray.config_yaml import from_yaml
-from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
-
-storage, *files = sys.argv[1:]
-trials = [PlannedTrial(from_yaml(Path(file).read_text()), "sync", Path(file).stem) for file in files]
-run_trials(trials, storage=storage, git_commit="none")
-"""
+pytestmark = pytest.mark.slow
 
 
 def first_rows(base: TrialConfig) -> list[Row]:
@@ -35,17 +23,19 @@ def first_rows(base: TrialConfig) -> list[Row]:
     return sync.rows(base)[:3]
 
 
+def train_all_as(worker: Worker, folder: Path, configs: list[TrialConfig]) -> None:
+    for config in configs:
+        train_as(worker, folder, config)
+
+
 @pytest.fixture(scope="module")
 def drawn(smoke: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultStore, Experiment]:
-    """The three trials, each a kind of its own for Ray, run in one grid."""
+    """The three trials, two of them by two processes."""
     folder = tmp_path_factory.mktemp("sync")
     experiment = dataclasses.replace(sync.EXPERIMENT, rows=first_rows)
-    files = []
-    for trial_id, (_, config) in experiment.trials(smoke, (0,)).items():
-        files.append(folder / f"{trial_id}.yaml")
-        files[-1].write_text(to_yaml(config))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    subprocess.run([sys.executable, "-c", _RUN, str(folder / "store"), *files], env=environment, check=True)
+    one, *of_two = [config for _, config in experiment.trials(smoke, (0,)).values()]
+    train_into(folder / "store", one)
+    run_workers(train_all_as, 2, folder, folder / "store", of_two)
     store = ResultStore.open(folder / "store")
     store.write_plan("sync", experiment.plan(smoke, (0,), "a command"))
     return store, experiment

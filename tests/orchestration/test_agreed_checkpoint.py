@@ -4,29 +4,24 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from dynrcnn_ray.engine.collectives import Worker, differences_of_workers
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.orchestration.worker import agreed_checkpoint
 from dynrcnn_ray.results.files import StoreFiles
+from tests.processes import run_workers
 
 STATE = {"training_id": "abc", "step": 5, "model": {"weight": torch.arange(40.0)}}
 
 
-def worker_of_two(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    worker = Worker(rank, 2)
+def worker_of_two(worker: Worker, folder: Path) -> None:
     found = []
     for storage in ("none", "some", "other"):
         # Each has a disk of its own under the same name.
-        checkpoints = CheckpointFolder(StoreFiles.open(f"{folder}/disk{rank}/{storage}"), "abc")
+        checkpoints = CheckpointFolder(StoreFiles.open(f"{folder}/disk{worker.rank}/{storage}"), "abc")
         found.append(agreed_checkpoint(checkpoints, worker))
-    found.append([differences_of_workers(1, worker), differences_of_workers(rank, worker)])
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    found.append([differences_of_workers(1, worker), differences_of_workers(worker.rank, worker)])
+    torch.save(found, folder / f"{worker.rank}.pt")
 
 
 @pytest.mark.slow
@@ -44,7 +39,7 @@ def test_all_go_on_from_what_the_first_finds(tmp_path: Path):
             STATE | {"step": step}, step, is_best=False, keep=2
         )
 
-    mp.spawn(worker_of_two, args=(str(tmp_path),), nprocs=2)
+    run_workers(worker_of_two, 2, tmp_path, tmp_path)
 
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     for none, (state, notes), (other, _), differences in results:
