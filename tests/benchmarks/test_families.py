@@ -19,7 +19,7 @@ from dynrcnn_ray.benchmarks.schema import BENCHMARKS
 from dynrcnn_ray.benchmarks.step_parts import measure_step_parts
 from dynrcnn_ray.benchmarks.store import measure_store
 from dynrcnn_ray.benchmarks.training_step import measure_training_step
-from dynrcnn_ray.benchmarks.workbench import Workbench, preload, train_split
+from dynrcnn_ray.benchmarks.workbench import Workbench, preload, train_split, with_batch
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
 from dynrcnn_ray.models.detector import build_model
@@ -27,8 +27,10 @@ from dynrcnn_ray.models.detector import build_model
 
 @pytest.fixture
 def bench(smoke: TrialConfig, tmp_path: Path) -> Workbench:
-    """Scale smoke in the place of both trials."""
-    return Workbench(smoke, smoke, tmp_path)
+    """Scale smoke with two images a step and few RoIs in the place of both trials."""
+    few = dataclasses.replace(smoke.model, rois_per_image=32, rpn_post_nms=50, detections_per_image=10)
+    small = with_batch(dataclasses.replace(smoke, model=few), 2)
+    return Workbench(small, small, tmp_path)
 
 
 @pytest.mark.slow
@@ -36,7 +38,7 @@ def bench(smoke: TrialConfig, tmp_path: Path) -> Workbench:
     "measure", [measure_training_step, measure_step_parts, measure_reference_loop, measure_loader, measure_inference]
 )
 def test_a_family_yields_lines_of_the_schema(bench: Workbench, measure):
-    rows = list(measure(bench, 2))
+    rows = list(measure(bench, 1))
     assert rows
     for row in rows:
         assert set(row) <= set(BENCHMARKS.names)

@@ -75,14 +75,17 @@ def test_a_traced_graph_holds_torchvisions_operator():
 @pytest.mark.slow
 @pytest.mark.usefixtures("_float64")
 def test_a_training_has_the_losses_and_gradients_of_torchvisions_pooling(smoke: TrialConfig):
-    """At the same weights: from step to step a rounding may choose another sample, and two trainings part."""
+    """At the same weights: from step to step a rounding may choose another sample, and two trainings part.
+
+    The fourth of six steps ends with an update of T_now and beta_now.
+    """
     dataset = train_split(smoke)
     fast, plain = (build_training_state(smoke, len(dataset.class_names), Worker()) for _ in range(2))
     own_pool = fast.model.roi_heads.box_roi_pool
     plain.model.roi_heads.box_roi_pool = MultiScaleRoIAlign(
         own_pool.featmap_names, own_pool.output_size, 2, canonical_scale=own_pool.canonical_scale
     )
-    for step, (images, targets) in enumerate(preload(smoke, dataset, 20)):
+    for step, (images, targets) in enumerate(preload(smoke, dataset, 6)):
         plain.model.load_state_dict(fast.model.state_dict())
         losses = []
         inputs = [image / 255 for image in images]
