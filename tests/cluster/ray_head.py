@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -46,7 +47,7 @@ def ray_head(
         home: its home folder.
         options: further ones of `ray start`.
         port: its port; None: a free one.
-        has_jobs: whether it has a dashboard and a job server, whose dozen processes take seconds to start.
+        has_jobs: whether it has an autoscaler, a dashboard and a job server, whose processes take seconds to start.
         environment: further variables.
     """
     folder = tempfile.mkdtemp(prefix="ray_", dir="/tmp")  # Ray's socket paths must be short.
@@ -54,7 +55,9 @@ def ray_head(
     # The first of PATH is what activating the virtual environment puts there: a job's `python` is looked for in it.
     env = outer | {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(home)}
     env |= {"RAY_AUTH_MODE": "token", **environment}
-    subprocess.run([RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
+    # What `ray get-auth-token --generate` does in three seconds.
+    (home / ".ray").mkdir(exist_ok=True)
+    (home / ".ray" / "auth_token").write_text(secrets.token_hex(32))
     port, dashboard = port or free_port(), free_port()
     command = [RAY, "start", "--head", "--block", "--disable-usage-stats", f"--temp-dir={folder}/ray", f"--port={port}"]
     command += [
@@ -63,6 +66,7 @@ def ray_head(
         "--max-worker-port=0",
         f"--dashboard-port={dashboard}",
         f"--include-dashboard={has_jobs}",
+        *([] if has_jobs else ["--no-monitor", "--include-log-monitor=False"]),
         *options,
     ]
     command += [f"--{name}={free_port()}" for name in (*_AGENT_PORTS, "ray-client-server-port")]

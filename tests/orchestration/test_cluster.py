@@ -4,6 +4,10 @@
 wheel does not hold.
 """
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +19,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from dynrcnn_ray.results.store import ResultStore
 from tests.cluster.ray_head import Head, free_port, ray_head
-from tests.orchestration.commands import run_command
+from tests.orchestration.commands import REPOSITORY, run_command
 from tests.orchestration.s3_server import Server, s3_server
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -71,46 +75,63 @@ def autoscaled(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iter
         yield head
 
 
-def run(head: Head, *arguments: str) -> tuple[int, str]:
-    cluster = {name: head.environment[name] for name in ("PATH", "HOME", "RAY_AUTH_MODE")}
-    return run_command(Path(head.environment["HOME"]), *arguments, RAY_ADDRESS=head.address, **cluster)
+# Several commands, one after the other, in one process.
+_COMMANDS = """
+import json, os, sys
+from experiments.main import main
+for environment, arguments in json.loads(sys.argv[1]):
+    os.environ.update(environment)
+    print("exit code", main(arguments), file=sys.stderr)
+"""
 
 
-def test_what_no_node_type_holds_is_refused_at_once(autoscaled: Head, tmp_path: Path):
-    code, out = run(autoscaled, "train", "--scale", "smoke", "--num-workers", "4", "--storage", str(tmp_path))
-    assert code == 2, out
+def of_cluster(head: Head) -> dict[str, str]:
+    """The environment of its users."""
+    return {"RAY_ADDRESS": head.address} | {name: head.environment[name] for name in ("PATH", "HOME", "RAY_AUTH_MODE")}
+
+
+def test_what_cannot_run_is_refused_at_once(autoscaled: Head, tmp_path: Path):
+    """More workers than the node types hold; a disk of the head alone while there are no other nodes; and without
+    `RAY_ADDRESS` a second cluster, which would have the machine's cores, and no GPU that the first one has taken.
+    """
+    train = ["train", "--scale", "smoke", "--storage", str(tmp_path)]
+    beside = {"RAY_ADDRESS": "", "RAY_TMPDIR": autoscaled.temporary}
+    commands = [({}, [*train, "--num-workers", "4"]), ({}, train), (beside, train)]
+
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = outer | {"XDG_CACHE_HOME": autoscaled.environment["HOME"]} | of_cluster(autoscaled)
+    done = subprocess.run(
+        [sys.executable, "-c", _COMMANDS, json.dumps(commands)],
+        cwd=REPOSITORY,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+
+    too_many, of_the_head_alone, second, end = done.stderr.split("exit code 2\n")
+    assert end == ""
     assert (
         "error: run.num_workers: 4 workers of 1 CPU each do not fit, the cluster has 0 CPU on 1 nodes, places for 0, "
         "and for 2 when its autoscaler has started all it may (2 small of 1 CPU and 0 GPU); ask for less, "
         "let workers share cores (run.cpus_per_worker below 1), or add nodes"
-    ) in out
-
-
-def test_a_second_cluster_beside_one_is_refused(autoscaled: Head, tmp_path: Path):
-    """Without `RAY_ADDRESS`; the second would have the machine's cores, and no GPU that the first one has taken."""
-    arguments = ["train", "--scale", "smoke", "--storage", str(tmp_path)]
-    code, out = run_command(Path(autoscaled.environment["HOME"]), *arguments, RAY_TMPDIR=autoscaled.temporary)
-    assert code == 2, out
-    address = f":{autoscaled.address.rpartition(':')[2]}"
-    assert "error: a Ray cluster runs on this machine at " in out
-    assert f"{address}: set RAY_ADDRESS=auto to use it, or RAY_ADDRESS=local to start another one beside it" in out
-
-
-def test_a_disk_of_the_head_alone_is_refused_while_there_are_no_other_nodes(autoscaled: Head, tmp_path: Path):
-    code, out = run(autoscaled, "train", "--scale", "smoke", "--storage", str(tmp_path))
-    assert code == 2, out
-    assert f"error: storage {tmp_path}: is a " in out
+    ) in too_many
+    assert f"error: storage {tmp_path}: is a " in of_the_head_alone
     assert (
         "of this machine alone, which the nodes that the autoscaler may start would not see; use --storage "
         "s3://bucket/folder, or a mount that all nodes share"
-    ) in out
+    ) in of_the_head_alone
+    address = f":{autoscaled.address.rpartition(':')[2]}"
+    assert "error: a Ray cluster runs on this machine at " in second
+    assert f"{address}: set RAY_ADDRESS=auto to use it, or RAY_ADDRESS=local to start another one beside it" in second
 
 
 def test_a_grid_runs_on_nodes_that_were_not_there(autoscaled: Head, server: Server):
     uri = server.uri("autoscaled")
-    code, out = run(autoscaled, "table3", "--scale", "smoke", "--train.steps", "4", "--storage", uri)
+    grid = ("figure1", "--scale", "smoke", "--train.steps", "4", "--seeds", "0", "1", "--storage", uri)
+    code, out = run_command(Path(autoscaled.environment["HOME"]), *grid, **of_cluster(autoscaled))
     assert code == 0, out
-    assert list(ResultStore.open(uri).trials()["status"]) == ["finished"] * 4
+    assert list(ResultStore.open(uri).trials()["status"]) == ["finished"] * 2
     assert not server.keys("autoscaled/.probe/")
     # Two nodes, so two trials at once: the second starts before the first is done.
     events = [line for line in out.splitlines() if " starts:" in line or line.endswith(" done")]
