@@ -68,7 +68,7 @@ class Experiment:
         Raises:
             WeightsError: a file of weights is not there.
         """
-        return [dataclasses.replace(row, config=row.config and _identified(row.config)) for row in self.rows(base)]
+        return [dataclasses.replace(row, config=row.config and identified(row.config)) for row in self.rows(base)]
 
     def trials(self, base: TrialConfig, seeds: Sequence[int]) -> dict[str, tuple[str, TrialConfig]]:
         """The distinct trials by their id, each with its row's name.
@@ -119,7 +119,13 @@ def with_fields(config: TrialConfig, section: str, **fields: Any) -> TrialConfig
     return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **fields)})
 
 
-def _identified(config: TrialConfig) -> TrialConfig:
+def identified(config: TrialConfig) -> TrialConfig:
+    """The same with the fingerprints of what its model reads from files.
+
+    Raises:
+        WeightsError: a file of weights is not there.
+        ModuleError: the model's own module is not there.
+    """
     return dataclasses.replace(config, model=identify_module(identify_weights(config.model)))
 
 

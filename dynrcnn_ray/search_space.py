@@ -6,7 +6,7 @@ from typing import Any
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, validate, with_values
-from dynrcnn_ray.experiment import field_value
+from dynrcnn_ray.experiment import field_value, identified
 from dynrcnn_ray.grid import check_paths, field_path
 
 
@@ -68,12 +68,14 @@ def _range(base: TrialConfig, path: str, values: Sequence[str], *, log: bool) ->
 
 
 def config_at(base: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
-    """The base with a point of the space.
+    """The base with a point of the space, its files known by their fingerprints.
 
     Raises:
         ConfigError: the values do not go together.
+        WeightsError: a file of weights is not there.
+        ModuleError: the model's own module is not there.
     """
-    return validate(with_values(base, values))
+    return identified(validate(with_values(base, values)))
 
 
 def labels_of(config: TrialConfig, space: Space) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ from dynrcnn_ray.command_line.commit import git_commit, say_if_unknown
 from dynrcnn_ray.command_line.costs import place_seconds
 from dynrcnn_ray.command_line.options import RunOptions, storage_location
 from dynrcnn_ray.command_line.seeds import print_seeds
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config import ModelConfig, TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, field_paths, from_yaml, to_yaml
 from dynrcnn_ray.experiment import SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.orchestration.address import ray_address, require_cluster
@@ -150,15 +150,7 @@ def _train_missing(
     if not missing:
         print(f"{command}: nothing to train, all {done} trials are in {place}.")
         return
-    from dynrcnn_ray.models.detector import build_model
-    from dynrcnn_ray.models.user_module import model_builder
-    from dynrcnn_ray.models.weights import read_backbone_weights
-    from dynrcnn_ray.orchestration.starting_weights import require_starting_weights
-
-    for model in {config.model for _, _, config in missing}:
-        read_backbone_weights(model)
-        require_starting_weights(model, store)
-        model_builder(model, default=build_model)
+    require_models({config.model for _, _, config in missing}, store)
     from dynrcnn_ray.orchestration.grid import PlannedTrial, run_trials
 
     if longest_first:
@@ -169,6 +161,25 @@ def _train_missing(
     commit = git_commit()
     say_if_unknown(commit)
     run_trials(planned, storage=storage, git_commit=commit)
+
+
+def require_models(models: Iterable[ModelConfig], store: ResultStore) -> None:
+    """Refuse models whose weights or whose code is not there before anything starts.
+
+    Raises:
+        WeightsError: the weights cannot be had.
+        ModuleError: the model's own module cannot build it.
+        StoreError: the trial that a model starts from is not in the storage.
+    """
+    from dynrcnn_ray.models.detector import build_model
+    from dynrcnn_ray.models.user_module import model_builder
+    from dynrcnn_ray.models.weights import read_backbone_weights
+    from dynrcnn_ray.orchestration.starting_weights import require_starting_weights
+
+    for model in models:
+        read_backbone_weights(model)
+        require_starting_weights(model, store)
+        model_builder(model, default=build_model)
 
 
 @contextlib.contextmanager

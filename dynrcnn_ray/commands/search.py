@@ -15,7 +15,7 @@ that leads before need not lead after, so early AP is a poor judge. Leave it out
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -26,6 +26,9 @@ from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, Row, field_value
 from dynrcnn_ray.grid import check_name, fields_of_flags
 from dynrcnn_ray.search_space import Space, config_at, labels_of, space_of_flags
+
+if TYPE_CHECKING:
+    from dynrcnn_ray.results.store import ResultStore
 
 _HELD_OUT = "held_out"
 
@@ -89,8 +92,8 @@ def _search(options: SearchOptions, space: Space, seed: int, call: Call) -> Tria
     Returns:
         The finished trial with the highest AP on the part that was kept out; None if none has finished.
     """
-    from dynrcnn_ray.command_line.commit import git_commit
-    from dynrcnn_ray.command_line.running import base_for_this_machine, with_data
+    from dynrcnn_ray.command_line.commit import git_commit, say_if_unknown
+    from dynrcnn_ray.command_line.running import base_for_this_machine, require_models, with_data
     from dynrcnn_ray.orchestration.address import require_cluster
     from dynrcnn_ray.orchestration.search import PlannedSearch, run_search
     from dynrcnn_ray.results.plans import added_up
@@ -99,27 +102,46 @@ def _search(options: SearchOptions, space: Space, seed: int, call: Call) -> Tria
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
     require_cluster()
-    base = _with_part_kept_out(with_data(base_for_this_machine(options)), options.holdout)
+    base = base_for_this_machine(options)
+    if options.asha:
+        _check_early_stopping(base)
+    base = _with_part_kept_out(with_data(base), options.holdout)
     base = dataclasses.replace(base, seed=seed, run=dataclasses.replace(base.run, evaluate_checkpoints=options.asha))
     name, shown = f"{options.name}_search", call.shown(options.storage, store)
-    known = _finished(store, name, base, space)
+    finished, stopped = _trials_so_far(store, name, base, space)
 
     def add_to_plan(config: TrialConfig) -> None:
         row = Row(labels_of(config, space), dataclasses.replace(config, seed=0), {})
         one = Experiment(name, "Search", f"Trials of the search {options.name}", ("AP",), (), lambda _: [row])
         store.write_plan(name, added_up(store.plan(name), one.plan(base, [seed], shown)))
 
+    known = {**finished, **stopped}
     if len(known) < options.trials:
+        require_models([base.model], store)
         print(f"search: {options.trials - len(known)} trials to run, {len(known)} already there.", flush=True)
+        commit = git_commit()
+        say_if_unknown(commit)
         search = PlannedSearch(name, base, space, options.trials, options.search_seed, options.asha)
-        run_search(search, known, storage=storage, git_commit=git_commit(), on_trial=add_to_plan)
-        known = _finished(store, name, base, space)
-    if not known:
+        run_search(search, known, storage=storage, git_commit=commit, on_trial=add_to_plan)
+        finished, stopped = _trials_so_far(store, name, base, space)
+    if not finished:
         return None
-    best = max(known, key=lambda trial: known[trial])
+    best = max(finished, key=lambda trial: finished[trial])
     row = store.trials([best], ["trial_id", "config"]).to_dict("records")[0]
-    print(f"search: {len(known)} trials have finished; the best AP on the part kept out is {known[best]:.1f}.")
+    ended = f"{len(finished)} trials have finished" + (f", {len(stopped)} were stopped early" if stopped else "")
+    print(f"search: {ended}; the best AP on the part kept out is {finished[best]:.1f}.")
     return store.config_of(row)
+
+
+def _check_early_stopping(base: TrialConfig) -> None:
+    if not base.run.is_local:
+        # Ray frees the workers of a trial that is stopped through its dashboard, which does not run.
+        raise ConfigError("--asha: stops trials of one worker alone; add --num-workers 1")
+    if base.run.checkpoint_every >= base.total_steps:
+        raise ConfigError(
+            f"--asha: judges trials at their checkpoints, and there is none before the last of {base.total_steps} "
+            f"steps; lower --run.checkpoint-every, which is {base.run.checkpoint_every}"
+        )
 
 
 def _with_part_kept_out(base: TrialConfig, share: float) -> TrialConfig:
@@ -141,19 +163,32 @@ def _with_part_kept_out(base: TrialConfig, share: float) -> TrialConfig:
     return dataclasses.replace(base, data=prepare_data(data, include_masks=base.model.has_masks))
 
 
-def _finished(store: Any, name: str, base: TrialConfig, space: Space) -> dict[str, float]:
-    """AP of the search's finished trials, by their id: those of this base, whose other fields are the same."""
+def _trials_so_far(
+    store: "ResultStore", name: str, base: TrialConfig, space: Space
+) -> tuple[dict[str, float], dict[str, float | None]]:
+    """AP of the search's trials of this base, whose other fields are the same, by their id.
+
+    Returns:
+        Of those that have finished, and, at their last logged checkpoint, of those that were stopped early.
+    """
+    from dynrcnn_ray.orchestration.search import STOPPED_EARLY
+
     plan = store.plan(name)
     if plan is None:
-        return {}
-    rows = store.trials(plan["trial_id"].dropna(), ["trial_id", "status", "AP", "config"]).to_dict("records")
-    known = {}
-    for row in rows:
-        config = store.config_of(row)
-        values = {path: field_value(config, path) for path in space}
-        if row["status"] == "finished" and config_at(base, values).trial_id == row["trial_id"]:
-            known[row["trial_id"]] = float(row["AP"] or 0.0)
-    return known
+        return {}, {}
+    columns = ["trial_id", "status", "error", "AP", "config"]
+    finished: dict[str, float] = {}
+    stopped: dict[str, float | None] = {}
+    for row in store.trials(plan["trial_id"].dropna(), columns).to_dict("records"):
+        config, trial_id = store.config_of(row), row["trial_id"]
+        if config_at(base, {path: field_value(config, path) for path in space}).trial_id != trial_id:
+            continue
+        if row["status"] == "finished":
+            finished[trial_id] = float(row["AP"] or 0.0)
+        elif row["error"] == STOPPED_EARLY:
+            logged = store.dynamics([trial_id], ["trial_id", "AP"])["AP"].dropna()
+            stopped[trial_id] = None if logged.empty else float(logged.iloc[-1])
+    return finished, stopped
 
 
 def _final_table(name: str, values: Mapping[str, Any], of_baseline: Mapping[str, Any], space: Space) -> Experiment:

@@ -54,6 +54,8 @@ class TrainingState:
     snapshots: list[ProposalColumns] = field(default_factory=list)
     train_seconds: float = 0.0
     best_average_precision: float = -1.0
+    checkpoint_average_precision: float = 0.0
+    """Of the newest checkpoint that was evaluated, on the first worker."""
 
     @property
     def step(self) -> int:

@@ -162,6 +162,7 @@ def _evaluate_checkpoint(config: TrialConfig, state: TrainingState, val_split: C
     average_precision = metrics_of(config, val_split, detections)["AP"] or 0.0
     if state.history and state.history[-1]["step"] == state.step:
         state.history[-1]["AP"] = average_precision
+    state.checkpoint_average_precision = average_precision
     is_best = average_precision > state.best_average_precision
     state.best_average_precision = max(average_precision, state.best_average_precision)
     return is_best

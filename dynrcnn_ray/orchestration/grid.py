@@ -51,7 +51,7 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
         DeviceError: the trials ask for GPUs, and this machine, where they would run, has none that can be used.
         NodesError: a node lacks the storage, the data or the weights.
     """
-    _require_what_is_asked_for(trial.config.run for trial in trials)
+    require_what_is_asked_for(trial.config.run for trial in trials)
     # Tune's own closing remarks are about files that we do not ask it for.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     progress = ProgressLines(len(trials))
@@ -105,15 +105,19 @@ def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str
     Raises:
         ConfigError: the cluster is too small.
     """
-    _require_what_is_asked_for([run])
+    require_what_is_asked_for([run])
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
         (result,) = _tuner(drive, [described], run, scratch, [ProgressLines(1)]).fit()
         return dict(result.metrics or {})
 
 
-def _require_what_is_asked_for(runs: Iterable[RunConfig]) -> None:
-    """Refuse a run on GPUs where it would start on this machine and find none; a cluster's workers look for theirs."""
+def require_what_is_asked_for(runs: Iterable[RunConfig]) -> None:
+    """Refuse a run on GPUs where it would start on this machine and find none; a cluster's workers look for theirs.
+
+    Raises:
+        DeviceError: saying why there is none.
+    """
     if not ray_address() and any(run.gpu for run in runs):
         # Imported late: PyTorch takes seconds, and all else that the grid's own process does has no need of it.
         from dynrcnn_ray.engine.environment import require_gpu

@@ -53,6 +53,11 @@ class ProgressLines(Callback):
             f"{self._time_left(trial, result)}",
         )
 
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that a scheduler has ended the trial, which has not told an ending of its own."""
+        if "ending" not in trial.last_result:
+            self._print(trial, f"stopped early, at step {trial.last_result.get('step')}")
+
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that the driver has ended and Tune takes another."""
         self._print(trial, "its process ended; starts again in a new one")

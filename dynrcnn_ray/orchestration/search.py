@@ -1,9 +1,10 @@
 """A search under Ray Tune: Optuna's TPE suggests trials, and each is driven and stored as a grid's trials are."""
 
+import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from dynrcnn_ray.experiment import field_value
 from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
 from dynrcnn_ray.orchestration.failures import TrialFailure
-from dynrcnn_ray.orchestration.grid import PlannedTrial, describe, trial_name
+from dynrcnn_ray.orchestration.grid import PlannedTrial, describe, require_what_is_asked_for, trial_name
 from dynrcnn_ray.orchestration.nodes import storage_seen_by_all
 from dynrcnn_ray.orchestration.progress import ProgressLines
 from dynrcnn_ray.orchestration.watching import watchers_of
@@ -26,7 +27,9 @@ from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.search_space import Range, Space, config_at, labels_of
 
 CHECKPOINT_METRIC = "checkpoint_AP"
-"""What a worker reports at a checkpoint that it evaluates."""
+"""What a worker reports at a checkpoint that it evaluates, but for the one after the last step."""
+STOPPED_EARLY = "stopped early by ASHA"
+"""The error in the row of a trial that ASHA has ended."""
 _ASKS_AT_MOST = 50
 """Suggestions in a row that are trials which the store already holds, before a search ends."""
 
@@ -54,7 +57,7 @@ class PlannedSearch:
 
 def run_search(
     search: PlannedSearch,
-    known: Mapping[str, float],
+    known: Mapping[str, float | None],
     *,
     storage: str,
     git_commit: str,
@@ -64,41 +67,48 @@ def run_search(
 
     Args:
         search: what to run.
-        known: AP of the trials that an earlier call has finished, by their id.
+        known: AP of the trials that an earlier call has finished or stopped early, by their id; None: not known.
         storage: the store's absolute path or URI.
         git_commit: the code's commit, for the rows.
         on_trial: told of each trial before it runs.
 
     Raises:
-        ConfigError: a package is not installed, the cluster is too small, or trials of several workers with ASHA.
+        ConfigError: the cluster is too small for one trial, or what the run asks for besides cannot be had.
+        DeviceError: the trials ask for GPUs, and this machine, where they would run, has none that can be used.
+        NodesError: a node lacks the storage, the data or the weights.
     """
     run = search.base.run
-    if search.stops_early and not run.is_local:
-        # Ray frees the workers of a trial that is stopped through its dashboard, which does not run.
-        raise ConfigError("--asha: stops trials of one worker alone; add --num-workers 1")
+    require_what_is_asked_for([run])
     # Only trials at a checkpoint report what ASHA judges by.
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     left = search.trials - len(known)
     store = ResultStore.open(storage)
-    with (
-        ray_cluster(),
-        tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch,
-        storage_seen_by_all([search.base], storage) as marker,
-    ):
+    callbacks = [ProgressLines(left), *watchers_of(run, storage)]
+    optuna = optuna_search(search, known, store)
+    described: dict[str, dict[str, str]] = {}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(ray_cluster())
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="dynrcnn_ray_"))
+        # What does not fit is refused before anything is trained.
+        at_once = trials_at_once(run)
+        marker = stack.enter_context(storage_seen_by_all([search.base], storage))
 
         def describe_next(config: TrialConfig) -> dict[str, str]:
             on_trial(config)
             setting = ", ".join(f"{path} = {cell}" for path, cell in labels_of(config, search.space).items())
-            return describe(PlannedTrial(config, search.name, setting), storage, marker, git_commit)
+            described[config.trial_id] = describe(
+                PlannedTrial(config, search.name, setting), storage, marker, git_commit
+            )
+            return described[config.trial_id]
 
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(_drive, driver_resources(run)),
             tune_config=tune.TuneConfig(
-                search_alg=_Suggestions(search, known, store, describe_next),
+                search_alg=_Suggestions(search, optuna, set(known), store, describe_next),
                 scheduler=_asha(search.base) if search.stops_early else None,
                 num_samples=left,
-                max_concurrent_trials=trials_at_once(run),
+                max_concurrent_trials=at_once,
                 reuse_actors=True,
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
@@ -107,10 +117,13 @@ def run_search(
                 name="search",
                 storage_path=scratch,
                 failure_config=tune.FailureConfig(max_failures=run.max_failures),
-                callbacks=[ProgressLines(left), *watchers_of(run, storage)],
+                callbacks=callbacks,
                 verbose=0,
             ),
-        ).fit()
+        )
+        for result in tuner.fit():
+            if result.error:
+                record_lost_driver(described[Path(result.path).name], result.error)
 
 
 def _drive(parameters: dict[str, Any]) -> None:
@@ -134,25 +147,16 @@ class _Suggestions(Searcher):
     def __init__(
         self,
         search: PlannedSearch,
-        known: Mapping[str, float],
+        optuna: Searcher,
+        seen: set[str],
         store: ResultStore,
         describe: Callable[[TrialConfig], dict[str, str]],
     ) -> None:
         super().__init__()
-        self._search, self._store, self._describe = search, store, describe
-        self._optuna = optuna_search(search, self._points(known))
+        self._search, self._optuna, self._seen, self._store, self._describe = search, optuna, seen, store, describe
         self._trials: dict[str, dict[str, str]] = {}
         self._ids: dict[str, str] = {}
-        self._seen = set(known)
         self._so_far: dict[str, float] = {}
-
-    def _points(self, known: Mapping[str, float]) -> list[tuple[dict[str, Any], float]]:
-        rows = self._store.trials(known, ["trial_id", "config"]).to_dict("records")
-        configs = {row["trial_id"]: self._store.config_of(row) for row in rows}
-        return [
-            ({path: _comparable(field_value(config, path)) for path in self._search.space}, known[trial_id])
-            for trial_id, config in configs.items()
-        ]
 
     def set_search_properties(self, *given: Any, **spec: Any) -> bool:
         """The space is set already."""
@@ -188,23 +192,21 @@ class _Suggestions(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna the AP; a trial that was stopped early is judged by its last checkpoint."""
         described, asked = self._trials[trial_id], self._ids[trial_id]
-        row = self._row(described)
-        if row and row["status"] == "finished":
-            self._optuna.on_trial_complete(asked, {"AP": row["AP"] or 0.0})
-            return
-        if not row:
-            stopped = trial_id in self._so_far and not error
-            reason = "stopped early by ASHA" if stopped else "its driver ended without a row"
-            record_lost_driver(described, TrialFailure(reason, ""))
-        if trial_id in self._so_far:
-            self._optuna.on_trial_complete(asked, {"AP": self._so_far[trial_id]})
-        else:
+        if result and CHECKPOINT_METRIC in result:
+            record_lost_driver(described, TrialFailure(STOPPED_EARLY, ""))
+        average_precision = self._finished_with(described)
+        if average_precision is None:
+            average_precision = self._so_far.get(trial_id)
+        if average_precision is None:
             self._optuna.on_trial_complete(asked, error=True)
+        else:
+            self._optuna.on_trial_complete(asked, {"AP": average_precision})
 
-    def _row(self, described: dict[str, str]) -> dict[str, Any] | None:
+    def _finished_with(self, described: dict[str, str]) -> float | None:
+        """AP of the trial's row; None if it has not finished."""
         trial = from_yaml(described["config"]).trial_id
         rows = self._store.trials([trial], ["trial_id", "status", "AP"]).to_dict("records")
-        return {str(name): value for name, value in rows[0].items()} if rows else None
+        return next((row["AP"] or 0.0 for row in rows if row["status"] == "finished"), None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is what a search goes on from."""
@@ -214,8 +216,8 @@ class _Suggestions(Searcher):
         """Nothing, likewise."""
 
 
-def optuna_search(search: PlannedSearch, points: list[tuple[dict[str, Any], float]]) -> Searcher:
-    """Optuna's TPE over the space, told of points that were measured before.
+def optuna_search(search: PlannedSearch, known: Mapping[str, float | None], store: ResultStore) -> Searcher:
+    """Optuna's TPE over the space, told of the trials that were measured before.
 
     Raises:
         ConfigError: the package is not installed.
@@ -236,14 +238,25 @@ def optuna_search(search: PlannedSearch, points: list[tuple[dict[str, Any], floa
             space[path] = IntDistribution(int(values.low), int(values.high), log=values.log)
         else:
             space[path] = FloatDistribution(values.low, values.high, log=values.log)
+    points = list(_points(search.space, known, store))
     return OptunaSearch(
         space,
         metric="AP",
         mode="max",
-        sampler=optuna.samplers.TPESampler(seed=search.seed + len(points)),
+        sampler=optuna.samplers.TPESampler(seed=search.seed + len(known)),
         points_to_evaluate=[point for point, _ in points] or None,
         evaluated_rewards=[reward for _, reward in points] or None,
     )
+
+
+def _points(
+    space: Space, known: Mapping[str, float | None], store: ResultStore
+) -> Iterator[tuple[dict[str, Any], float]]:
+    """The values of the known trials, with their AP where that is known."""
+    for row in store.trials(known, ["trial_id", "config"]).to_dict("records"):
+        config, average_precision = store.config_of(row), known[row["trial_id"]]
+        if average_precision is not None:
+            yield {path: _comparable(field_value(config, path)) for path in space}, average_precision
 
 
 def _comparable(value: Any) -> Any:

@@ -74,11 +74,9 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
             store.write_dynamics(config.trial_id, history)
             row = payload["row"]
             store.write_running(row | {"last_good_step": state.step, "finished_at": datetime.now(UTC)})
-        if config.run.evaluate_checkpoints:
+        if config.run.evaluate_checkpoints and state.step < config.total_steps:
             # Every worker reports, as Ray Train demands; the first one's counts.
-            is_measured = state.history and state.history[-1]["step"] == state.step
-            average_precision = state.history[-1].get("AP") if is_measured else None
-            report({"checkpoint_AP": average_precision or 0.0, "step": state.step})
+            report({"checkpoint_AP": state.checkpoint_average_precision, "step": state.step})
 
     def wants_checkpoint() -> bool:
         """Once for each node that is about to be taken back."""

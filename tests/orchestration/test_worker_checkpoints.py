@@ -1,0 +1,42 @@
+"""What a worker tells of its checkpoints, without Ray around it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import to_yaml
+from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.inference import detect_all, metrics_of
+from dynrcnn_ray.engine.training import load_trained
+from dynrcnn_ray.orchestration import worker as of_ray
+from dynrcnn_ray.orchestration.checkpoints import decode
+from dynrcnn_ray.orchestration.preemption import WATCHER
+
+
+def test_each_checkpoint_is_told_with_its_own_ap_also_before_and_between_the_logged_rows(
+    smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """At so low a rate the detector keeps its first weights, whose AP is not zero."""
+    run = dataclasses.replace(smoke.run, log_every=4, checkpoint_every=3, keep_checkpoints=9, evaluate_checkpoints=True)
+    train = dataclasses.replace(smoke.train, steps=9, learning_rate=1e-9)
+    config = dataclasses.replace(smoke, run=run, train=train)
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(of_ray, "this_worker", lambda _config: (Worker(), told.append))
+    monkeypatch.setenv(WATCHER, "0")
+    row = {"trial_id": config.trial_id, "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke"}
+    row |= {"status": "running", "steps": 9, "num_workers": 1, "config": to_yaml(config)}
+    of_ray.train_worker({"config": to_yaml(config), "storage": str(tmp_path), "marker": "", "row": row})
+    of_checkpoints = {each["step"]: each["checkpoint_AP"] for each in told if "checkpoint_AP" in each}
+    assert list(of_checkpoints) == [3, 6], "the last checkpoint is the trial's end"
+    split = CocoDataset(config.data.root, "val")
+    for step, average_precision in of_checkpoints.items():
+        content = (tmp_path / "checkpoints" / config.training_id / f"step_{step:08d}.pt").read_bytes()
+        checkpoint = decode(content, Worker().device)
+        model = load_trained(config, len(split.class_names), Worker(), checkpoint, config.training_id)
+        expected = metrics_of(config, split, detect_all(config, model, split, Worker()))["AP"]
+        assert expected
+        assert average_precision == expected
