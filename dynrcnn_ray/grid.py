@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from dynrcnn_ray.config_yaml import ConfigError, parse_yaml, validate, with_valu
 from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, Row, field_value
 from dynrcnn_ray.results.labels import CHECK
 
+_PAPER = "paper"
+"""The field of a row that is none of the configuration: a paper's numbers."""
 _OF_OTHERS = re.compile(r"table\d|figure\d|sync|all|findings|benchmarks|train(_.*)?")
 """Names under which the store keeps other things."""
 _FOR_ALL_ROWS = re.compile(
@@ -31,7 +33,8 @@ class Grid:
         base: fields of the base configuration, a mapping as in a trial's configuration.
         axes: the values of each field, by its path such as `dynamic.iou_top_k`. Every combination is a row.
         zip: the first values of all axes are a row, the second ones, and so on, in place of every combination.
-        rows: in place of axes: the fields of each row, by its name.
+        rows: in place of axes: the fields of each row, by its name; in the field `paper` the numbers that a paper
+            reports for it, by metric.
         baseline: what the differences refer to: the name of a row, or fields such as {dynamic.dla: false}, which
             become a row unless one has them.
         metrics: the columns of numbers.
@@ -76,14 +79,18 @@ class Grid:
         )
 
     def _rows(self, base: TrialConfig) -> list[Row]:
-        fields_of_rows = {name: flat(fields) for name, fields in self.rows.items()}
         if self.rows:
-            rows = [({"Setting": name}, _config(base, fields, name)) for name, fields in fields_of_rows.items()]
+            rows = [({"Setting": name}, _config(base, _set_by(row), name)) for name, row in self.rows.items()]
+            papers = [row.get(_PAPER, {}) for row in self.rows.values()]
             baseline = list(self.rows).index(str(self.baseline)) if self.baseline else None
         else:
             rows, baseline = _rows_of_axes(self, base)
+            papers = [{} for _ in rows]
         _check_distinct(rows)
-        return [Row(labels=labels, config=config, reported={}, baseline=baseline) for labels, config in rows]
+        return [
+            Row(labels=labels, config=config, reported=paper, baseline=baseline)
+            for (labels, config), paper in zip(rows, papers, strict=True)
+        ]
 
 
 def read_grid(text: str, name: str) -> Grid:
@@ -159,7 +166,7 @@ def _check(grid: Grid) -> None:
     check_name(grid.name)
     if bool(grid.axes) == bool(grid.rows):
         raise ConfigError("axes, rows: give the one or the other: fields with their values, or named rows")
-    check_paths([*map(field_path, grid.axes), *(path for fields in grid.rows.values() for path in flat(fields))])
+    check_paths([*map(field_path, grid.axes), *(path for row in grid.rows.values() for path in _set_by(row))])
     if empty := [path for path, values in grid.axes.items() if not values]:
         raise ConfigError(f"axes.{empty[0]}: has no value; give one or more")
     if grid.zip and len({len(values) for values in grid.axes.values()}) > 1:
@@ -169,17 +176,34 @@ def _check(grid: Grid) -> None:
         raise ConfigError(f"baseline: {grid.baseline!r} is no row; allowed: {known}")
     if grid.rows and not isinstance(grid.baseline, str):
         raise ConfigError(f"baseline: {grid.baseline!r} must be the name of a row: {', '.join(grid.rows)}")
-    _check_metrics(grid.metrics)
+    _check_metrics("metrics", grid.metrics)
+    for name, row in grid.rows.items():
+        if _PAPER in row:
+            _check_numbers(f"rows.{name}.{_PAPER}", row[_PAPER])
 
 
-def _check_metrics(metrics: Sequence[str]) -> None:
+def _check_metrics(field: str, metrics: Collection[str]) -> None:
     from dynrcnn_ray.results.schemas import METRICS, TRIALS
 
     allowed = [*METRICS, *(name for name in TRIALS.names if name.startswith("segm_"))]
     if unknown := [name for name in metrics if name not in allowed]:
-        raise ConfigError(f"metrics: {unknown[0]!r} is not allowed; allowed: {', '.join(allowed)}")
+        raise ConfigError(f"{field}: {unknown[0]!r} is not allowed; allowed: {', '.join(allowed)}")
     if not metrics:
-        raise ConfigError(f"metrics: there are none; allowed: {', '.join(allowed)}")
+        raise ConfigError(f"{field}: there are none; allowed: {', '.join(allowed)}")
+
+
+def _check_numbers(field: str, numbers: Any) -> None:
+    if not isinstance(numbers, Mapping):
+        raise ConfigError(f"{field}: {numbers!r} must be numbers by metric, such as {{AP: 38.9}}")
+    _check_metrics(field, numbers)
+    for metric, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 100:
+            raise ConfigError(f"{field}.{metric}: {number!r} must be a number in percent, from 0 to 100")
+
+
+def _set_by(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the configuration that a row sets, by their paths."""
+    return flat({name: value for name, value in row.items() if name != _PAPER})
 
 
 def _rows_of_axes(grid: Grid, base: TrialConfig) -> tuple[list[tuple[dict[str, str], TrialConfig]], int | None]:

@@ -1,5 +1,6 @@
 """The command `grid`: from flags, a file and a module, with rows that an earlier one has run. Nothing is trained."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.config_yaml import from_yaml, to_yaml
 from dynrcnn_ray.orchestration import grid
 from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.scales import base_config
+from experiments import table4
 from tests.results.conftest import dynamics_rows, trial_row
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,6 +69,13 @@ def test_a_file_says_the_same_and_flags_change_its_base(trained: list[grid.Plann
     ]
     assert {trial.config.train.steps for trial in trained} == {6}
     assert {trial.config.dynamic.dsl for trial in trained} == {False}
+    plan = ResultStore.open(tmp_path).plan("table4_wide")
+    assert plan is not None
+    papers_own = {row.labels["Setting"]: row.reported for row in table4.EXPERIMENT.rows(base_config("smoke"))}
+    reported = {labels["Setting"]: numbers for labels, numbers in zip(plan["labels"], plan["reported"], strict=True)}
+    assert {name: numbers for name, numbers in reported.items() if numbers} == papers_own
+    table = (tmp_path / "tables" / "table4_wide.md").read_text()
+    assert re.search(r"paper[ |]+37\.9[ |]+\+0\.9 ", table)
 
 
 MODULE = """
