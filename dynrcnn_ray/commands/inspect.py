@@ -1,7 +1,8 @@
 """Where a finished trial fails on its validation split, from the stored detections: nothing is detected again.
 
 Prints the numbers of each class, the confusion matrix with the background, and the error kinds of TIDE. What was found
-stays in the storage, and `report` draws it, with the precision over the recall of each class.
+stays in the storage, and `report` draws it, with the precision over the recall of each class. It is about boxes, for
+Mask R-CNN too: a trial does not store its masks.
 
 Command:  dynrcnn inspect TRIAL [--min-score 0.5]
 """
@@ -55,7 +56,10 @@ def inspect_trial(options: InspectOptions, _call: Call) -> int:
     names = dict(zip(split.category_ids, split.class_names, strict=True))
     found = inspect_detections(split.annotation_file, names, detections, min_score=options.min_score)
     write_inspection(store, options.trial, *found)
-    print(f"Trial {options.trial}, boxes on the {len(split)} images of {data.val_split}.\n")
+    print(f"Trial {options.trial}, boxes on the {len(split)} images of {data.val_split}.")
+    if config.model.has_masks:
+        print("Its masks are not inspected: a trial stores the boxes of its detections alone.")
+    print()
     print("\n\n".join(_texts(found.classes, found.errors)))
     print(f"\n{store.files.describe_path(f'errors/{options.trial}.parquet')}; `report` draws it.")
     return 0
@@ -73,7 +77,7 @@ COMMAND = Command(
     name="inspect",
     title="where a finished trial fails: classes, confusion, kinds of errors",
     description="Where a finished trial fails on its validation split: numbers of each class, the confusion matrix "
-    "with the background, and the error kinds of TIDE. Nothing is detected again.",
+    "with the background, and the error kinds of TIDE. Boxes alone, for Mask R-CNN too. Nothing is detected again.",
     options=InspectOptions,
     run=inspect_trial,
 )
