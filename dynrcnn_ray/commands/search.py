@@ -12,6 +12,7 @@ where a search has stopped; with more --trials it goes further.
 that leads before need not lead after, so early AP is a poor judge. Leave it out where the trials are affordable.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ def _search(options: SearchOptions, space: Space, seed: int, call: Call) -> Tria
     from dynrcnn_ray.command_line.running import base_for_this_machine, require_models, with_data
     from dynrcnn_ray.orchestration.address import require_cluster
     from dynrcnn_ray.orchestration.search import PlannedSearch, run_search
+    from dynrcnn_ray.results.files import StoreError
     from dynrcnn_ray.results.plans import added_up
     from dynrcnn_ray.results.store import ResultStore
 
@@ -122,7 +124,14 @@ def _search(options: SearchOptions, space: Space, seed: int, call: Call) -> Tria
         commit = git_commit()
         say_if_unknown(commit)
         search = PlannedSearch(name, base, space, options.trials, options.search_seed, options.asha)
-        run_search(search, known, storage=storage, git_commit=commit, on_trial=add_to_plan)
+        try:
+            run_search(search, known, storage=storage, git_commit=commit, on_trial=add_to_plan)
+        except KeyboardInterrupt as interrupt:
+            with contextlib.suppress(StoreError):
+                done = sum(map(len, _trials_so_far(store, name, base, space)))
+                place = store.files.describe_path("").rstrip("/")
+                interrupt.add_note(f"{done} of {options.trials} trials are in {place}; the same command goes on")
+            raise
         finished, stopped = _trials_so_far(store, name, base, space)
     if not finished:
         return None

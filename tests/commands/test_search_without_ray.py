@@ -1,0 +1,77 @@
+"""What the command `search` says before Ray starts, and when somebody ends it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dynrcnn_ray.__main__ import main
+from dynrcnn_ray.engine import environment
+from dynrcnn_ray.orchestration import search
+
+SEARCH = ["search", "--name", "best", "--range", "dynamic.iou-top-k", "32", "256", "--scale", "smoke"]
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> None:
+        raise AssertionError("Ray starts")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(search, "ray_cluster", start)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--run.gpu", "1"], "no usable GPU: "),
+        (["--model.weights", "/nowhere.npz"], "model.weights: '/nowhere.npz' is no file"),
+        (["--model.detector-weights", "0123456789ab"], "holds no trial '0123456789ab'"),
+        (["--run.mlflow", "http://127.0.0.1:9"], "run.mlflow: 'http://127.0.0.1:9' does not answer"),
+        (["--asha", "--num-workers", "2"], "--asha: stops trials of one worker alone; add --num-workers 1"),
+        (
+            ["--asha", "--run.checkpoint-every", "10"],
+            "there is none before the last of 10 steps; lower --run.checkpoint",
+        ),
+        (["--trials", "0"], "--trials: 0 must be 1 or greater"),
+        (["--holdout", "1"], "--holdout: 1.0 must be between 0 and 1"),
+        (["--baseline", "dynamic.dla"], "--baseline: 'dynamic.dla' must be FIELD=VALUE"),
+        (["--name", "table3"], "name: 'table3' is that of another table"),
+    ],
+)
+def test_what_cannot_be_had(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flags: list[str], message: str
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(environment, "driver_cuda_version", lambda: None)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert main([*SEARCH, *flags, "--storage", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("error: ") == 1
+    assert err.endswith("\n")
+
+
+def test_a_package_that_is_not_installed(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main([*SEARCH, "--storage", str(tmp_path)]) == 2
+    assert "search: needs the package optuna: pip install 'dynrcnn-ray[search]'" in capsys.readouterr().err
+
+
+def test_who_ends_it_is_told_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "ray_cluster", interrupted)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        main([*SEARCH, "--storage", str(tmp_path)])
+    assert interrupt.value.__notes__ == [f"0 of 20 trials are in {tmp_path}; the same command goes on"]
+
+
+def test_a_commit_that_is_not_known_is_told(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dynrcnn_ray.command_line.commit.git_commit", lambda: "unknown")
+    with pytest.raises(AssertionError, match="Ray starts"):
+        main([*SEARCH, "--storage", str(tmp_path)])
+    assert "note: the code's commit is not known here" in capsys.readouterr().out

@@ -1,0 +1,55 @@
+"""What a search varies: its fields' values, and what is refused in one line."""
+
+import pytest
+
+from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.experiment import Experiment, Row
+from dynrcnn_ray.scales import base_config
+from dynrcnn_ray.search_space import Range, config_at, labels_of, space_of_flags
+
+BASE = base_config("mini")
+
+
+def test_ranges_and_choices():
+    ranges = [("dynamic.iou-top-k", "32", "256"), ("train.learning-rate", "1e-3", "0.1")]
+    space = space_of_flags(ranges, ["train.learning_rate"], [("dynamic.dsl", "true", "false")], BASE)
+    assert space == {
+        "dynamic.iou_top_k": Range(32, 256, log=False, is_whole=True),
+        "train.learning_rate": Range(1e-3, 0.1, log=True, is_whole=False),
+        "dynamic.dsl": (True, False),
+    }
+    config = config_at(BASE, {"dynamic.iou_top_k": 100, "train.learning_rate": 0.02, "dynamic.dsl": False})
+    assert labels_of(config, space) == {
+        "dynamic.iou_top_k": "100",
+        "train.learning_rate": "0.02",
+        "dynamic.dsl": "False",
+    }
+
+
+def test_a_point_has_the_id_under_which_a_plan_names_it():
+    """Scale mini starts from a file of weights, whose fingerprint counts."""
+    config = config_at(BASE, {"dynamic.iou_top_k": 100})
+    table = Experiment("a", "Search", "a", ("AP",), (), lambda _: [Row({"K_I": "100"}, config, {})])
+    assert [line["trial_id"] for line in table.plan(BASE, [0], "")] == [config.trial_id]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "logs", "choices", "message"),
+    [
+        ([], [], [], "search: give one --range FIELD LOW HIGH or --choice FIELD"),
+        ([("train.steps", "5")], [], [], "--range: train.steps 5 must be FIELD LOW HIGH"),
+        ([("train.steps", "9", "5")], [], [], "--range: train.steps from 9 to 5 is empty"),
+        ([("train.stepz", "5", "9")], [], [], "train.stepz: unknown field; did you mean train.steps?"),
+        ([("dynamic.dla", "false", "true")], [], [], "--range: dynamic.dla is no number; give --choice"),
+        ([("seed", "0", "9")], [], [], "seed: all rows share it"),
+        ([("train.momentum", "0", "0.9")], ["train.momentum"], [], "--log: train.momentum begins at 0"),
+        ([("train.steps", "5", "9")], ["train.momentum"], [], "--log: 'train.momentum' has no --range"),
+        ([("train.steps", "5", "9")], [], [("train.steps", "7", "8")], "train.steps: stands twice"),
+        ([], [], [("dynamic.dla", "true")], "--choice: dynamic.dla must have two values or more"),
+    ],
+)
+def test_a_mistake_is_refused_in_one_line(ranges, logs, choices, message: str):
+    with pytest.raises(ConfigError) as refused:
+        space_of_flags(ranges, logs, choices, BASE)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
