@@ -40,6 +40,7 @@ NAMES = (
     "collective",
     "store",
     "ray",
+    "predict",
     "startup",
     "grid",
 )
@@ -59,7 +60,7 @@ class BenchmarkOptions(StoreOptions):
 
     only: tuple[str, ...] = ()
     """Measure these alone: training_step, step_parts, reference_loop, loader, inference, evaluation, memory,
-    collective, store, ray, startup, grid."""
+    collective, store, ray, predict, startup, grid."""
     against: tuple[Literal["detectron2", "mmdetection"], ...] = ()
     """Measure a training step and inference against these libraries, and of the others only what `--only` names."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -96,6 +97,7 @@ def benchmarks() -> dict[str, Benchmark]:
     from dynrcnn_ray.benchmarks.inference import measure_inference
     from dynrcnn_ray.benchmarks.loader import measure_loader
     from dynrcnn_ray.benchmarks.memory import measure_memory
+    from dynrcnn_ray.benchmarks.prediction import measure_prediction
     from dynrcnn_ray.benchmarks.ray_overhead import measure_ray_overhead
     from dynrcnn_ray.benchmarks.reference_loop import measure_reference_loop
     from dynrcnn_ray.benchmarks.startup import measure_startup
@@ -114,6 +116,7 @@ def benchmarks() -> dict[str, Benchmark]:
         Benchmark(measure_collective, rounds=200, minutes=0.5),
         Benchmark(measure_store, rounds=1, minutes=2),
         Benchmark(measure_ray_overhead, rounds=6, minutes=9),
+        Benchmark(measure_prediction, rounds=6, minutes=4),
         Benchmark(measure_startup, rounds=2, minutes=1.5),
         Benchmark(measure_grid, rounds=1, minutes=4.5),
     )

@@ -1,6 +1,7 @@
 """A trained trial is used on pictures: the detections are those of its evaluation, bad files are skipped."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from pycocotools.coco import COCO
 
+from dynrcnn_ray.benchmarks.prediction import measure_prediction
+from dynrcnn_ray.benchmarks.schema import BENCHMARKS
+from dynrcnn_ray.benchmarks.workbench import Workbench
 from dynrcnn_ray.commands.predict import COMMAND
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, to_yaml
@@ -17,6 +21,7 @@ from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.shapes import CATEGORIES
 from dynrcnn_ray.orchestration import prediction
+from dynrcnn_ray.orchestration.cluster import ray_cluster
 from dynrcnn_ray.orchestration.prediction import DetectingActor
 from dynrcnn_ray.results.predictions import PREDICTIONS, PredictionFiles
 from dynrcnn_ray.results.store import ResultStore
@@ -123,7 +128,33 @@ def test_the_frames_of_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         assert abs(float(pixels.mean()) - 20 * number) < 5
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    with ray_cluster():
+        yield
+
+
 @pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_a_benchmark_of_it_has_all_pictures_on_both_sides(smoke: TrialConfig, tmp_path: Path):
+    rows = list(measure_prediction(Workbench(smoke, smoke, tmp_path), rounds=1, pictures=16, warm_up=0))
+    assert [row["name"].removeprefix("predict.") for row in rows] == [
+        "one_worker",
+        "one_worker.cpu",
+        "two_workers",
+        "two_workers.cpu",
+    ]
+    for row in rows:
+        assert set(row) <= set(BENCHMARKS.names)
+        assert row["ratio"] > 0
+    by_ray = json.loads((tmp_path / "prediction" / "out" / "results.json").read_text())
+    in_a_loop = json.loads((tmp_path / "results.json").read_text())
+    assert [row["image_id"] for row in by_ray] == [row["image_id"] for row in in_a_loop]
+    np.testing.assert_allclose([row["score"] for row in by_ray], [row["score"] for row in in_a_loop], atol=1e-4)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
 def test_the_command_on_a_cluster(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     folder, config = trained
     images = tmp_path / "images"
