@@ -4,25 +4,20 @@ import dataclasses
 import functools
 import hashlib
 import json
-import shutil
 import sys
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from dynrcnn_ray.config import DataConfig, ShapesConfig
 from dynrcnn_ray.data.annotations import DataError, cache_folder, is_unlabelled, unreadable
 from dynrcnn_ray.data.check import CheckedSplit, Demands, check_splits
 from dynrcnn_ray.data.check_images import check_images
+from dynrcnn_ray.data.converted_copy import must_be_copied, write_copy
 from dynrcnn_ray.data.findings import Finding
 from dynrcnn_ray.data.hold_out import hold_out
 from dynrcnn_ray.data.image_identity import content_of_images
 from dynrcnn_ray.data.layout import SplitFiles, canonical_files, find_split, needs_root, own_files
 from dynrcnn_ray.data.shapes import GENERATOR_VERSION, generate_shapes, is_generated
-
-_COPY_VERSION = 1
-"""Part of the name of copied annotations: raise it with every change of what is mended."""
 
 
 def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig:
@@ -55,9 +50,9 @@ def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig
     own_root = own_folder(data) if needs_root(data) else None
     prepared = dataclasses.replace(data, root=str(own_root or ""), source_root="", fingerprint=content)
     names_files = data.train_annotations or data.val_annotations
-    if not names_files and not any(map(_must_be_copied, splits.values())):
+    if not names_files and not any(map(must_be_copied, splits.values())):
         return prepared
-    copied = _write_copy(own_root, _files(data), content, splits, include_masks=include_masks)
+    copied = write_copy(own_root, _files(data), content, splits, include_masks=include_masks)
     return dataclasses.replace(prepared, root=str(copied), source_root=str(own_root or ""))
 
 
@@ -87,11 +82,11 @@ def prepare_split(
     checked = check_images(files[split].images, checked, cache=cache, decode=data.drop_invalid)
     _raise(checked.errors, drop_invalid=data.drop_invalid)
     _print_notes([checked])
-    if not _must_be_copied(checked):
+    if not must_be_copied(checked):
         return root
     content = _hash_of_files([checked], files.values())
     content = _with_rows(content, [checked]) if checked.errors else content
-    return _write_copy(root, files, content, {split: checked}, include_masks=include_masks)
+    return write_copy(root, files, content, {split: checked}, include_masks=include_masks)
 
 
 def check_data(
@@ -324,58 +319,3 @@ def _count_empty_images(train: CheckedSplit, *, kept: bool) -> None:
 
 def _category_names(checked: CheckedSplit) -> dict[int, str]:
     return {category["id"]: category["name"] for category in checked.categories}
-
-
-def _must_be_copied(checked: CheckedSplit) -> bool:
-    return checked.is_changed or bool(checked.errors)
-
-
-def _write_copy(
-    own_root: Path | None,
-    files: Mapping[str, SplitFiles],
-    content: str,
-    splits: Mapping[str, CheckedSplit],
-    *,
-    include_masks: bool,
-) -> Path:
-    """Write a folder like the data set's own in COCO's layout: links to all it holds, annotations as they must be."""
-    # The same data set in another place needs other links, and a model with masks other polygons.
-    folders = {split: str(files[split].images) for split in sorted(splits)}
-    place = json.dumps([_COPY_VERSION, str(own_root), folders, include_masks])
-    folder = cache_folder() / f"prepared-{content}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
-    if folder.is_dir():
-        return folder
-    building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    try:
-        (building / "annotations").mkdir(parents=True)
-        for split, checked in splits.items():
-            written = canonical_files(building, split)
-            written.annotations.write_text(json.dumps(_as_used(checked)))
-            written.images.symlink_to(files[split].images)
-        if own_root is not None:
-            _link_missing(own_root / "annotations", building / "annotations")
-            _link_missing(own_root, building)
-        building.rename(folder)
-    except OSError as error:
-        # Of two processes one wins.
-        if not folder.is_dir():
-            raise DataError(
-                f"{folder}: cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder with space that can"
-            ) from None
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return folder
-
-
-def _link_missing(folder: Path, copy: Path) -> None:
-    """Link what a folder holds and its copy does not; images that lie in it directly have a link as a folder."""
-    for entry in folder.iterdir() if folder.is_dir() else ():
-        is_of_use = entry.is_dir() or entry.suffix == ".json"
-        if is_of_use and not (copy / entry.name).exists():
-            (copy / entry.name).symlink_to(entry)
-
-
-def _as_used(checked: CheckedSplit) -> dict[str, Any]:
-    assert checked.content is not None
-    lists = {"images": checked.images, "annotations": checked.annotations, "categories": checked.categories}
-    return checked.content | lists

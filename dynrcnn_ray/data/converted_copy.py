@@ -1,0 +1,86 @@
+"""Annotations that can be used but are not as they must be: a copy in the cache, beside links to the images."""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dynrcnn_ray.data.annotations import DataError, cache_folder
+from dynrcnn_ray.data.check import CheckedSplit
+from dynrcnn_ray.data.layout import SplitFiles, canonical_files
+
+_COPY_VERSION = 1
+"""Part of the name of copied annotations: raise it with every change of what is mended."""
+
+
+def must_be_copied(checked: CheckedSplit) -> bool:
+    """Whether a split's own files do not hold what a run uses of it."""
+    return checked.is_changed or bool(checked.errors)
+
+
+def write_copy(
+    own_root: Path | None,
+    files: Mapping[str, SplitFiles],
+    content: str,
+    splits: Mapping[str, CheckedSplit],
+    *,
+    include_masks: bool,
+) -> Path:
+    """Write a folder like the data set's own in COCO's layout: links to all it holds, annotations as they must be.
+
+    Args:
+        own_root: the data set's own folder, if it has one.
+        files: where each split's annotations and images are.
+        content: the fingerprint.
+        splits: what was checked.
+        include_masks: whether masks were checked too.
+
+    Returns:
+        The folder, in the cache; one that is there is taken as it is.
+
+    Raises:
+        DataError: the cache cannot be written.
+    """
+    # The same data set in another place needs other links, and a model with masks other polygons.
+    folders = {split: str(files[split].images) for split in sorted(splits)}
+    place = json.dumps([_COPY_VERSION, str(own_root), folders, include_masks])
+    folder = cache_folder() / f"prepared-{content}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+    if folder.is_dir():
+        return folder
+    building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    try:
+        (building / "annotations").mkdir(parents=True)
+        for split, checked in splits.items():
+            written = canonical_files(building, split)
+            written.annotations.write_text(json.dumps(_as_used(checked)))
+            written.images.symlink_to(files[split].images)
+        if own_root is not None:
+            _link_missing(own_root / "annotations", building / "annotations")
+            _link_missing(own_root, building)
+        building.rename(folder)
+    except OSError as error:
+        # Of two processes one wins.
+        if not folder.is_dir():
+            raise DataError(
+                f"{folder}: cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder with space that can"
+            ) from None
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def _link_missing(folder: Path, copy: Path) -> None:
+    """Link what a folder holds and its copy does not; images that lie in it directly have a link as a folder."""
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        is_of_use = entry.is_dir() or entry.suffix == ".json"
+        if is_of_use and not (copy / entry.name).exists():
+            (copy / entry.name).symlink_to(entry)
+
+
+def _as_used(checked: CheckedSplit) -> dict[str, Any]:
+    assert checked.content is not None
+    lists = {"images": checked.images, "annotations": checked.annotations, "categories": checked.categories}
+    return checked.content | lists
