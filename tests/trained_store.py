@@ -12,12 +12,12 @@ from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.results.store import ResultStore
 
 
-def train_into(folder: Path, config: TrialConfig) -> None:
-    """Train a trial in this process and write all that later commands read."""
+def train_into(folder: str | Path, config: TrialConfig) -> None:
+    """Train a trial in this process and write all that later commands read; the folder may be a URI too."""
     train_as(Worker(), folder, config)
 
 
-def train_as(worker: Worker, folder: Path, config: TrialConfig) -> None:
+def train_as(worker: Worker, folder: str | Path, config: TrialConfig) -> None:
     """The same as one of its workers."""
     store = ResultStore.open(folder)
     checkpoints = CheckpointFolder(store.files, config.training_id)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,13 @@ import pytest
 from moto.s3.exceptions import S3AccessDeniedError
 from moto.s3.models import S3Backend
 
+from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
 from experiments.main import main
-from tests.cluster.ray_head import processes_with
-from tests.orchestration.commands import REPOSITORY, start_command
+from tests.orchestration.commands import REPOSITORY, run_command
 from tests.orchestration.s3_server import Server, s3_server
+from tests.trained_store import train_into
 
 PART = 10 * 1024 * 1024
 """Bytes of one part of an upload, as pyarrow cuts it."""
@@ -120,71 +120,43 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(server: Server):
 
 @dataclass(frozen=True)
 class Runs:
-    """One training whose driver was killed, and what the same command then printed."""
+    """One training that lost its storage, and what a command then printed."""
 
     uri: str
     home: Path
     command: list[str]
     trial: str
-    after_kill: set[str]
+    before: set[str]
     resumed: str
 
 
-def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The command line with a Ray of its own below `home`."""
-    return start_command(home, *arguments, RAY_TMPDIR=str(home), PYTHONPATH=str(REPOSITORY))
-
-
-def printed_by(process: subprocess.Popen) -> str:
-    """What a command prints that must succeed."""
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    return out
-
-
-def end_leftovers(home: Path) -> None:
-    """Wait until Ray has gone after its driver; end what of it has not."""
-    for _ in range(20):
-        if not processes_with(str(home)):
-            return
-        time.sleep(0.5)
-    for pid in processes_with(str(home)):
-        os.kill(pid, signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
-def runs(server: Server) -> Iterator[Runs]:
-    """Train ten steps with checkpoints at five and ten; the driver is killed while the second is uploaded."""
+def runs(server: Server, smoke: TrialConfig, cache_home: Path) -> Iterator[Runs]:
+    """Ten steps with checkpoints at five and ten, of which the second is refused when it is uploaded; then the command.
+
+    Ray has its files below a folder of its own.
+    """
     uri, prefix = server.uri("runs/smoke"), "runs/smoke/"
     command = ["train", "--scale", "smoke", f"--storage={uri}"]
-    killed: list[str] = []
-    processes: list[subprocess.Popen] = []
 
-    def kill_driver(real, backend, bucket, upload, body):
-        key = backend.get_bucket(bucket).multiparts[upload].key_name
-        if key.endswith("step_00000010.pt") and not killed:
-            killed.append(key)
-            processes[0].kill()
+    def refuse_the_last(real, backend, bucket, upload, body):
+        if backend.get_bucket(bucket).multiparts[upload].key_name.endswith("step_00000010.pt"):
             raise S3AccessDeniedError
         return real(backend, bucket, upload, body)
 
+    with instead_of("complete_multipart_upload", refuse_the_last), pytest.raises(StoreError, match="step_00000010"):
+        train_into(uri, smoke)
+    before = {key.removeprefix(prefix) for key in server.keys(prefix)}
     with tempfile.TemporaryDirectory(prefix="s3_", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        with instead_of("complete_multipart_upload", kill_driver):
-            processes.append(start(home, *command))
-            out, _ = processes[0].communicate(timeout=300)
-        assert processes[0].returncode == -signal.SIGKILL, out
-        end_leftovers(home)
-        after_kill = {key.removeprefix(prefix) for key in server.keys(prefix)}
-        resumed = printed_by(start(home, *command))
-        yield Runs(uri, home, command, killed[0].split("/")[-2], after_kill, resumed)
-        end_leftovers(home)
+        code, out = run_command(cache_home, *command, RAY_TMPDIR=folder, PYTHONPATH=str(REPOSITORY))
+    assert code == 0, out
+    return Runs(uri, cache_home, command, smoke.trial_id, before, out)
 
 
-def test_a_run_whose_driver_was_killed_goes_on_from_its_checkpoint(runs: Runs):
-    assert f"checkpoints/{runs.trial}/step_00000005.pt" in runs.after_kill
-    assert f"checkpoints/{runs.trial}/step_00000010.pt" not in runs.after_kill
-    assert not [key for key in runs.after_kill if key.startswith("trials/")]
+def test_a_run_goes_on_from_the_last_checkpoint_that_was_written(runs: Runs):
+    assert f"checkpoints/{runs.trial}/step_00000005.pt" in runs.before
+    assert f"checkpoints/{runs.trial}/step_00000010.pt" not in runs.before
+    assert not [key for key in runs.before if key.startswith("trials/")]
     assert "goes on from the checkpoint of step 5" in runs.resumed
     assert "step 10/10" in runs.resumed
 
