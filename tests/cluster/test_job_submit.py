@@ -23,11 +23,12 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         yield started
 
 
-def table3(storage: Path) -> list[str]:
-    """Trials of some seconds each, so that a stop hits the grid in the middle."""
-    trial = ["--scale", "smoke", "--train.steps", "100", "--run.log-every", "50", "--run.checkpoint-every", "100"]
+def figure1(storage: Path) -> list[str]:
+    """Three trials, each of some seconds, so that a stop hits the grid in the middle."""
+    trial = ["--scale", "smoke", "--train.steps", "40", "--run.log-every", "20", "--run.checkpoint-every", "40"]
     commit = ["env", "DYNRCNN_COMMIT=0123456789ab"]
-    return [*commit, "python", "experiments/main.py", "table3", *trial, "--storage", str(storage)]
+    grid = ["python", "experiments/main.py", "figure1", "--seeds", "0", "1", "2"]
+    return [*commit, *grid, *trial, "--storage", str(storage)]
 
 
 def job(head: Head, verb: str, *arguments: str) -> str:
@@ -49,28 +50,28 @@ def finished_trials(storage: Path) -> set[str]:
 
 
 def test_a_stopped_job_leaves_what_it_finished_and_the_next_one_does_the_rest(head: Head, tmp_path: Path):
-    job(head, "submit", "--working-dir", ".", "--no-wait", "--submission-id", "to-be-stopped", "--", *table3(tmp_path))
+    job(head, "submit", "--working-dir", ".", "--no-wait", "--submission-id", "to-be-stopped", "--", *figure1(tmp_path))
     deadline = time.monotonic() + 400
     while not finished_trials(tmp_path):
         assert time.monotonic() < deadline, job(head, "logs", "to-be-stopped")
-        assert "failed" not in job(head, "status", "to-be-stopped"), job(head, "logs", "to-be-stopped")
+        time.sleep(0.2)
     assert "was stopped" in job(head, "stop", "to-be-stopped")
     before = finished_trials(tmp_path)
-    assert 1 <= len(before) < 4
+    assert 1 <= len(before) < 3
     written = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "trials").iterdir() if file.stem in before}
 
-    out = job(head, "submit", "--working-dir", ".", "--", *table3(tmp_path))
-    assert f"table3: {4 - len(before)} trials to run, {len(before)} already in {tmp_path}." in out
+    out = job(head, "submit", "--working-dir", ".", "--", *figure1(tmp_path))
+    assert f"figure1: {3 - len(before)} trials to run, {len(before)} already in {tmp_path}." in out
     started = set(re.findall(r"starts: trial (\w+),", out))
     assert started.isdisjoint(before)
-    assert len(finished_trials(tmp_path)) == 4
+    assert len(finished_trials(tmp_path)) == 3
     assert {name: (tmp_path / "trials" / name).stat().st_mtime_ns for name in written} == written
     assert set(pd.read_parquet(tmp_path / "trials")["git_commit"]) == {"0123456789ab"}
     # The progress of a grid on the user's own machine, streamed.
-    steps = [line for line in out.splitlines() if re.match(r"\[\d/\d\] .* step +\d+/100  loss ", line)]
+    steps = [line for line in out.splitlines() if re.match(r"\[\d/\d\] .* step +\d+/40  loss ", line)]
     assert {line.split("]")[0] for line in steps} == {f"[{n}/{len(started)}" for n in range(1, len(started) + 1)}
     assert all("T_now" in line and "images/s" in line for line in steps)
-    assert "Table 3, Section 5.4" in out
+    assert f"{tmp_path}/figures/figure1.png" in out
     assert "succeeded" in out
 
 
