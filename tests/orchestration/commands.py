@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -13,14 +15,16 @@ import torch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _DEATHS = Path(__file__).parent / "deaths"
+NOBODY: Mapping[str, str] = MappingProxyType({})
 _CLOCKS = ["images_per_second"]
 _OF_THE_TRAINING = ["trial_id", "status", "AP", "AP50", "AP75", "AP90", "final_T_now", "final_beta_now", "steps"]
 
 
-def deaths(at: str, who: str, marker: Path) -> dict[str, str]:
-    """The environment in which a process dies at a moment, once the marker holds a process id (see `deaths/`)."""
+def deaths(who_dies: Mapping[str, str], markers: Path) -> dict[str, str]:
+    """The environment in which processes die at moments, each once its file is in `markers` (see `deaths/`)."""
     path = os.pathsep.join(filter(None, [str(_DEATHS), os.environ.get("PYTHONPATH")]))
-    return {"PYTHONPATH": path, "DIE_AT": at, "DIE_WITH": who, "DIE_MARKER": str(marker)}
+    at = " ".join(f"{moment}={who}" for moment, who in who_dies.items())
+    return {"PYTHONPATH": path, "DIE_AT": at, "DIE_MARKERS": str(markers)}
 
 
 def start_command(
@@ -87,21 +91,25 @@ class Command:
     storage: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *arguments: str, at: str = "", who: str = "self") -> subprocess.Popen[str]:
-        """Start it; with `at`, it or a part of it dies at that moment, once."""
-        marker = self.storage.with_suffix(".marker")
-        environment = self.environment | (deaths(at, who, marker) if at else {})
+    def start(self, *arguments: str, dies: Mapping[str, str] = NOBODY) -> subprocess.Popen[str]:
+        """Start it; it or a part of it dies at the moments of `dies`, each once."""
+        self._markers.mkdir(exist_ok=True)
+        environment = self.environment | (deaths(dies, self._markers) if dies else {})
         process = start_command(self.home, *arguments, "--storage", str(self.storage), **environment)
-        if at:
-            marker.write_text(str(process.pid))
+        for moment in dies:
+            (self._markers / moment).write_text(str(process.pid))
         return process
 
-    def run(self, *arguments: str, at: str = "", who: str = "self") -> tuple[int, str]:
+    def run(self, *arguments: str, dies: Mapping[str, str] = NOBODY) -> tuple[int, str]:
         """Its exit code and what it printed."""
-        process = self.start(*arguments, at=at, who=who)
+        process = self.start(*arguments, dies=dies)
         out, _ = process.communicate(timeout=400)
-        assert not at or not self.storage.with_suffix(".marker").exists(), f"nobody died:\n{out}"
+        assert not list(self._markers.iterdir()), f"nobody died:\n{out}"
         return process.returncode, out
+
+    @property
+    def _markers(self) -> Path:
+        return self.storage.with_suffix(".markers")
 
     def trials(self) -> pd.DataFrame:
         """The rows of the store, as pandas reads them."""

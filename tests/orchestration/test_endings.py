@@ -1,4 +1,4 @@
-"""Commands that end before their trials do: by signals, drivers that never start, machines that lack something."""
+"""Commands that end before their trials do, by signals."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pytest
 
 from dynrcnn_ray.config import TrialConfig
 from tests.cluster.ray_head import processes_with
-from tests.orchestration.commands import Command, read_until, start_command
+from tests.orchestration.commands import read_until, start_command
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -43,10 +43,18 @@ def home(smoke: TrialConfig, cache_home: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_all_in_one_line_that_says_what_goes_on_from_where(home: Path, number: signal.Signals, code: int):
+@pytest.mark.parametrize(
+    ("command", "number", "code", "goes_on"),
+    [
+        ("all", signal.SIGINT, 130, r"trial \w+ from step \d+, .+"),
+        ("train", signal.SIGTERM, 143, r"trial \w+ from step \d+"),
+    ],
+)
+def test_a_signal_ends_all_in_one_line_that_says_what_goes_on_from_where(
+    home: Path, command: str, number: signal.Signals, code: int, goes_on: str
+):
     """Ctrl-C in a terminal reaches every process that has not left the command's group."""
-    process = start(home, "all", *LONG)
+    process = start(home, command, *LONG)
     read_until(process, " step     10/")
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     rest, _ = process.communicate(timeout=400)
@@ -54,10 +62,8 @@ def test_a_signal_ends_all_in_one_line_that_says_what_goes_on_from_where(home: P
     # Tune may have had more rows to print.
     *rows, line = rest.splitlines()
     assert not [row for row in rows if not row.startswith("[")], rest
-    of_all = (
-        rf"interrupted; 0 of \d+ trials are in {home}/store; the same command goes on with trial \w+ from step \d+, .+"
-    )
-    assert re.fullmatch(of_all, line)
+    interrupted = rf"interrupted; 0 of \d+ trials are in {home}/store; the same command goes on with {goes_on}"
+    assert re.fullmatch(interrupted, line)
     assert_nothing_is_left(home)
 
 
@@ -73,31 +79,3 @@ def test_a_signal_ends_a_command_while_ray_starts(home: Path, number: signal.Sig
     assert rest.splitlines()[-1].startswith("interrupted; 0 of 1 trials are in ")
     assert "Traceback" not in rest
     assert_nothing_is_left(home)
-
-
-def test_a_driver_that_dies_before_its_trial_starts_is_a_failed_row_and_the_others_go_on(
-    cache_home: Path, tmp_path: Path
-):
-    command = Command(cache_home, tmp_path / "store")
-    grid = ("figure1", "--scale", "smoke", "--train.steps", "4", "--run.max-failures", "0", "--seeds", "0", "1")
-    code, out = command.run(*grid, at="before_the_trial")
-    assert code == 1, out
-    trials = command.trials()
-    assert sorted(trials["status"]) == ["failed", "finished"]
-    (failed,) = trials.loc[trials["status"] == "failed", "error"]
-    assert failed.startswith("the trial's driver ended: ")
-
-
-def test_a_command_trains_where_home_is_read_only_tmpdir_is_no_place_for_sockets_and_the_output_is_ascii(
-    cache_home: Path, tmp_path: Path
-):
-    """Nobody can write into /proc, root neither."""
-    folder = tmp_path / ("é" * 30)
-    folder.mkdir()
-    environment = {"HOME": "/proc", "TMPDIR": str(folder), "PYTHONIOENCODING": "ascii", "RAY_ADDRESS": "local"}
-    code, out = Command(cache_home, tmp_path / "störe", environment).run("train", "--scale", "smoke")
-    assert code == 0, out
-    assert "Temporary files go to /tmp: " in out
-    assert "is not ASCII, and Ray's sockets must be." in out
-    assert "measured" in out
-    assert f"{tmp_path}/st?re/tables/train_" in out

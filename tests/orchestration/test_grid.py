@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,7 +11,9 @@ import yaml
 from dynrcnn_ray.config_yaml import from_yaml
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.trial import run_trial
+from dynrcnn_ray.orchestration import grid
 from dynrcnn_ray.results.store import ResultStore
+from experiments.main import main
 from tests.orchestration.commands import run_command
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -89,52 +92,71 @@ def test_a_process_that_trained_others_trains_the_same(store_of_table3):
         assert outcome.metrics["AP50"] == trial["AP50"]
 
 
-def test_the_same_command_trains_nothing_and_says_so(store_of_table3, cache_home: Path):
+def test_the_same_command_trains_nothing_and_says_so(
+    store_of_table3, cache_home: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
     storage, _ = store_of_table3
     before = {file: file.stat().st_mtime_ns for file in (storage / "trials").iterdir()}
-    out = run(cache_home, "table3", "--scale", "smoke", "--train.steps", "6", "--storage", str(storage))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    monkeypatch.setattr(grid, "ray_cluster", lambda: pytest.fail("Ray was started"))
+    assert main(["table3", "--scale", "smoke", "--train.steps", "6", "--storage", str(storage)]) == 0
+    out = capsys.readouterr().out
     assert "nothing to train, all 4 trials are in" in out
     assert not progress_lines(out)
     assert {file: file.stat().st_mtime_ns for file in (storage / "trials").iterdir()} == before
 
 
-def test_report_draws_the_same_from_the_store_alone(store_of_table3, cache_home: Path):
+def test_report_draws_the_same_from_the_store_alone(store_of_table3, capsys):
     storage, _ = store_of_table3
     drawn = storage / "tables" / "table3.md"
     before = drawn.read_text()
     drawn.unlink()
-    out = run(cache_home, "report", "--storage", str(storage))
+    assert main(["report", "--storage", str(storage)]) == 0
     assert drawn.read_text() == before
-    assert str(drawn) in out
+    assert str(drawn) in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
-def store_of_two_workers(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """One Mask R-CNN at scale smoke, trained by two workers."""
-    storage = tmp_path_factory.mktemp("two_workers")
-    arguments = ["--scale", "smoke", "--model.name", "mask_rcnn", "--num-workers", "2", "--storage", str(storage)]
-    return storage, run(cache_home, "train", *arguments)
+def store_of_two_kinds(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Two Mask R-CNNs at scale smoke in one grid, the first trained by one worker, the second by two."""
+    storage = tmp_path_factory.mktemp("two_kinds")
+    axes = ["--axis", "dynamic.dla", "false", "true", "--axis", "run.num-workers", "1", "2", "--zip"]
+    model = ["--scale", "smoke", "--model.name", "mask_rcnn", "--metrics", "AP50", "segm_AP50"]
+    return storage, run(cache_home, "grid", "--name", "kinds", *model, *axes, "--storage", str(storage))
 
 
-def test_two_workers_train_one_trial(store_of_two_workers):
-    storage, out = store_of_two_workers
-    assert "step 10/10" in out
-    (trial,) = ResultStore.open(storage).trials().to_dict("records")
-    assert trial["num_workers"] == trial["workers_at_end"] == 2
-    assert trial["status"] == "finished"
-    assert trial["segm_AP"] >= 0
+@pytest.fixture
+def trial_of_two_workers(store_of_two_kinds) -> dict[str, Any]:
+    (trial,) = [
+        row for row in ResultStore.open(store_of_two_kinds[0]).trials().to_dict("records") if row["num_workers"] == 2
+    ]
+    return trial
+
+
+def test_one_grid_trains_by_one_worker_and_by_two(store_of_two_kinds, trial_of_two_workers):
+    storage, out = store_of_two_kinds
+    store = ResultStore.open(storage)
+    assert out.count("step 10/10") == 2
+    assert list(store.trials()["status"]) == ["finished"] * 2
+    assert trial_of_two_workers["workers_at_end"] == 2
+    assert trial_of_two_workers["segm_AP"] >= 0
     assert "segm_AP50" in out
-    checkpoints = (storage / "checkpoints" / trial["trial_id"]).iterdir()
+    checkpoints = (storage / "checkpoints" / trial_of_two_workers["trial_id"]).iterdir()
     assert {file.name for file in checkpoints} == {"step_00000005.pt", "step_00000010.pt"}
+    for of_workers in store.dynamics([trial_of_two_workers["trial_id"]])["worker_T_now"]:
+        assert len(of_workers) == 2
+        assert of_workers[0] == of_workers[1]
 
 
-def test_a_trained_trial_is_evaluated_on_any_split(store_of_two_workers, cache_home: Path, tmp_path: Path):
+def test_a_trained_trial_is_evaluated_on_any_split(
+    store_of_two_kinds, trial_of_two_workers, reports_of_drivers, tmp_path: Path, capsys
+):
     """On its validation split it scores what its row says; a split without annotations gives the file alone."""
-    storage, _ = store_of_two_workers
-    (trial,) = ResultStore.open(storage).trials().to_dict("records")
-    arguments = ["evaluate", "--trial", trial["trial_id"], "--storage", str(storage), "--output", str(tmp_path)]
-    out = run(cache_home, *arguments)
-    printed = dict(line.split() for line in out.splitlines() if line.startswith(("AP", "segm")))
+    trial = trial_of_two_workers
+    arguments = ["evaluate", "--trial", trial["trial_id"], "--storage", str(store_of_two_kinds[0])]
+    arguments += ["--output", str(tmp_path)]
+    assert main(arguments) == 0
+    printed = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(("AP", "segm")))
     assert printed["AP50"] == f"{trial['AP50']:.1f}"
     assert printed["segm_AP50"] == f"{trial['segm_AP50']:.1f}"
 
@@ -144,29 +166,8 @@ def test_a_trained_trial_is_evaluated_on_any_split(store_of_two_workers, cache_h
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "image_info_test-dev2017.json").write_text(json.dumps(content))
     (tmp_path / "test-dev2017").symlink_to(root / "val")
-    out = run(cache_home, *arguments, "--data-root", str(tmp_path), "--split", "test-dev2017")
-    assert "has no annotations" in out
+    assert main([*arguments, "--data-root", str(tmp_path), "--split", "test-dev2017"]) == 0
+    assert "has no annotations" in capsys.readouterr().out
     results = json.loads((tmp_path / f"detections_test-dev2017_{trial['trial_id']}_results.json").read_text())
     assert {row["image_id"] for row in results} <= {image["id"] for image in content["images"]}
     assert all({"image_id", "category_id", "bbox", "score", "segmentation"} == row.keys() for row in results)
-
-
-def test_a_trial_that_fails_is_recorded_with_its_reason(cache_home: Path, tmp_path: Path):
-    arguments = ["--scale", "smoke", "--train.learning-rate", "1e8", "--run.log-every", "1", "--storage", str(tmp_path)]
-    code, out = run_command(cache_home, "train", *arguments)
-    assert code == 1
-    assert "failed: TrainingDivergedError: the loss is not finite at step 2" in out
-    (trial,) = ResultStore.open(tmp_path).trials().to_dict("records")
-    assert trial["status"] == "failed"
-    assert "not finite" in trial["error"]
-    assert "in _check_finite" in trial["traceback"]
-    # What led there.
-    assert ResultStore.open(tmp_path).dynamics([trial["trial_id"]])["step"].tolist() == [1]
-    assert not list((tmp_path / "running").iterdir())
-
-
-def test_a_cluster_that_is_too_small_is_refused(cache_home: Path, tmp_path: Path):
-    arguments = ["--scale", "smoke", "--run.cpus-per-worker", "4096", "--storage", str(tmp_path)]
-    code, out = run_command(cache_home, "train", *arguments)
-    assert code == 2
-    assert "error: run.num_workers: 1 workers of 4096 CPU each do not fit, the cluster has" in out

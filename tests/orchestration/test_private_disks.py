@@ -15,8 +15,7 @@ from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.models.weights import write_backbone_weights
 from dynrcnn_ray.results.store import ResultStore
 from tests.cluster.ray_head import Head, ray_head, ray_node
-from tests.orchestration.commands import Command, deaths
-from tests.orchestration.test_nodes import read_until
+from tests.orchestration.commands import Command, deaths, read_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -42,11 +41,11 @@ def private(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def head(folder: Path, private: Path) -> Iterator[Head]:
-    """A head without a core for workers and two nodes of one core; training is slow while `folder/marker` is there."""
+    """A head without a core for workers and two nodes of one core; training is slow while `folder/slowly` is there."""
     if lacks_mounts():
         pytest.skip("needs the right to make a mount namespace")
     quick = {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"}
-    slow = deaths("slowly", "self", folder / "marker")
+    slow = deaths({"slowly": "nobody"}, folder)
     with (
         ray_head(folder, "--num-cpus=0", "--object-store-memory=100000000", has_jobs=False, **quick) as head,
         ray_node(head, folder, **slow),
@@ -102,7 +101,7 @@ assert GcsClient(address=sys.argv[1]).drain_node(node, reason, "taken back", dea
 def test_a_notice_makes_a_checkpoint_at_once_and_the_trial_goes_on_from_it_with_what_remains(
     head: Head, folder: Path, tmp_path: Path
 ):
-    marker = folder / "marker"
+    marker = folder / "slowly"
     marker.touch()
     trial = ("--train.steps", "80", "--run.checkpoint-every", "1000", "--run.min-workers", "1")
     ours = command(head, folder, tmp_path / "store")
@@ -119,10 +118,10 @@ def test_a_notice_makes_a_checkpoint_at_once_and_the_trial_goes_on_from_it_with_
     (running,) = store.trials_so_far().to_dict("records")
     assert running["status"] == "running"
     step = int(running["last_good_step"])
-    assert f"goes on from the checkpoint of step {step} with 1 workers instead of 2" in lines[-1]
+    assert f"goes on from the checkpoint of step {step} with 1 workers instead of 2" in lines
     assert store.dynamics([running["trial_id"]])["step"].max() == step
     marker.unlink()
     rest, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, "".join(lines) + rest
+    assert process.returncode == 0, lines + rest
     (trial,) = ours.trials().to_dict("records")
     assert (trial["status"], trial["num_workers"], trial["workers_at_end"]) == ("finished", 2, 1)

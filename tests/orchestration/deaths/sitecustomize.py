@@ -1,7 +1,8 @@
-"""Lets a process die at a chosen moment. Python imports this by itself where its folder is on PYTHONPATH.
+"""Lets processes die at chosen moments. Python imports this by itself where its folder is on PYTHONPATH.
 
-`DIE_AT` names the moment, `DIE_MARKER` a file that makes it happen only once, `DIE_WITH` who dies: this process alone
-("self"), the command that the marker names by its process id ("command"), or that and all its descendants ("cluster").
+`DIE_AT` names the moments and who dies at each, as in "in_mid_interval=self before_the_row=cluster": the process that
+comes there ("self"), the command ("command"), or that and all its descendants ("cluster"). `DIE_MARKERS` is a folder: a
+file of a moment's name in it makes that happen, once, and holds the command's process id.
 """
 
 import contextlib
@@ -13,18 +14,23 @@ import sys
 import time
 from pathlib import Path
 
-MOMENT = os.environ.get("DIE_AT", "")
+MOMENTS = dict(death.split("=") for death in os.environ.get("DIE_AT", "").split())
 
 
-def die() -> None:
+def marker_of(moment: str) -> Path:
+    """The file that makes it happen."""
+    return Path(os.environ["DIE_MARKERS"], moment)
+
+
+def die(moment: str) -> None:
     """Kill with SIGKILL, once."""
-    marker = Path(os.environ["DIE_MARKER"])
+    marker = marker_of(moment)
     try:
         command = int(marker.read_text())
         marker.unlink()
     except FileNotFoundError:
         return
-    who = os.environ["DIE_WITH"]
+    who = MOMENTS[moment]
     victims = {"self": [os.getpid()], "command": [command], "cluster": [command, *descendants(command)]}[who]
     for pid in victims:
         if pid != os.getpid():
@@ -56,7 +62,7 @@ def in_mid_interval(training) -> None:
 
     def seed_or_die(seed, step, rank):
         if step == 7:
-            die()
+            die("in_mid_interval")
         seed_step(seed, step, rank)
 
     training.seed_step = seed_or_die
@@ -71,7 +77,7 @@ def while_writing_a_checkpoint(checkpoints) -> None:
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(data[: len(data) // 2])
             stream.flush()
-            die()
+            die("while_writing_a_checkpoint")
             stream.write(data[len(data) // 2 :])
 
     def save_or_die(self, state, step, **options):
@@ -87,7 +93,7 @@ def during_evaluation(trial) -> None:
     metrics_of = trial.metrics_of
 
     def metrics_or_die(*arguments):
-        die()
+        die("during_evaluation")
         return metrics_of(*arguments)
 
     trial.metrics_of = metrics_or_die
@@ -96,7 +102,7 @@ def during_evaluation(trial) -> None:
 def before_the_trial(driver) -> None:
     """Ray has started the process of a driver, which reads its code and has run nothing of the trial."""
     if Path(sys.argv[0]).name == "default_worker.py":
-        die()
+        die("before_the_trial")
 
 
 def before_the_row(driver) -> None:
@@ -104,19 +110,19 @@ def before_the_row(driver) -> None:
     write_trial = driver.ResultStore.write_trial
 
     def write_or_die(self, row):
-        die()
+        die("before_the_row")
         write_trial(self, row)
 
     driver.ResultStore.write_trial = write_or_die
 
 
 def out_of_memory(trial) -> None:
-    """Not a death but a failure: the evaluation of seed 1 asks for more memory than there is."""
+    """Not a death but a failure: the evaluation of seed 2 asks for more memory than there is."""
     detect_all = trial.detect_all
 
     def detect_or_fail(config, *arguments):
-        if config.seed == 1:
-            Path(os.environ["DIE_MARKER"]).unlink()
+        if config.seed == 2:
+            marker_of("out_of_memory").unlink(missing_ok=True)
             bytearray(1 << 60)
         return detect_all(config, *arguments)
 
@@ -128,7 +134,7 @@ def slowly(training) -> None:
     seed_step = training.seed_step
 
     def seed_slowly(seed, step, rank):
-        if Path(os.environ["DIE_MARKER"]).exists():
+        if marker_of("slowly").exists():
             time.sleep(0.5)
         seed_step(seed, step, rank)
 
@@ -153,24 +159,31 @@ PATCHES = {
 
 
 class PatchOnImport(importlib.abc.MetaPathFinder):
-    """Patches the module of the moment as soon as somebody has imported it."""
+    """Patches the modules of the moments as soon as somebody has imported them."""
+
+    def __init__(self) -> None:
+        """Wait for the modules of all moments."""
+        self.patches = {}
+        for moment in MOMENTS:
+            module_name, patch = PATCHES[moment]
+            self.patches.setdefault(module_name, []).append(patch)
 
     def find_spec(self, fullname, path=None, target=None):
         """Find the module as ever, and patch it after its body has run."""
-        module_name, patch = PATCHES[MOMENT]
-        if fullname != module_name:
+        patches = self.patches.pop(fullname, None)
+        if patches is None:
             return None
-        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         execute = spec.loader.exec_module
 
         def execute_and_patch(module):
             execute(module)
-            patch(module)
+            for patch in patches:
+                patch(module)
 
         spec.loader.exec_module = execute_and_patch
         return spec
 
 
-if MOMENT:
+if MOMENTS:
     sys.meta_path.insert(0, PatchOnImport())

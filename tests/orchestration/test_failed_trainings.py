@@ -1,0 +1,79 @@
+"""Trainings that fail without a death of a process: what is told, what the row holds, and the others go on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.engine.training import build_training_state
+from dynrcnn_ray.engine.trial import run_trial
+from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
+from dynrcnn_ray.orchestration.driver import drive_trial
+from dynrcnn_ray.orchestration.grid import PlannedTrial, describe
+from dynrcnn_ray.results.store import ResultStore
+from experiments.figure1 import EXPERIMENT
+from tests.engine.test_trial import change
+from tests.orchestration.commands import Command
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_none_stops_the_others(cache_home: Path, smoke: TrialConfig, tmp_path: Path):
+    """Seed 0 has a whole and half a checkpoint, seed 1 one of a model with a class more, seed 2 too little memory."""
+    base = change(smoke, train={"steps": 4}, run={"checkpoint_every": 2})
+    whole, foreign = (config for _, config in EXPERIMENT.trials(base, seeds=(0, 1)).values())
+    command = Command(cache_home, tmp_path / "store")
+    store = ResultStore.open(command.storage)
+    passed_over, refused = (CheckpointFolder(store.files, config.training_id) for config in (whole, foreign))
+    run_trial(
+        whole,
+        Worker(),
+        on_checkpoint=lambda state, _: passed_over.save(state.state_dict(), state.step, is_best=False, keep=2),
+    )
+    newest = Path(passed_over.described) / "step_00000004.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    classes = CocoDataset(smoke.data.root, smoke.data.val_split).class_names
+    refused.save(build_training_state(foreign, len(classes) + 1, Worker()).state_dict(), 2, is_best=False, keep=2)
+
+    grid = ("figure1", "--scale", "smoke", "--train.steps", "4", "--run.checkpoint-every", "2")
+    code, out = command.run(
+        *grid, "--run.max-failures", "1", "--seeds", "0", "1", "2", dies={"out_of_memory": "nobody"}
+    )
+
+    assert code == 1, out
+    trials = store.trials().set_index("seed")
+    assert trials["status"].to_dict() == {0: "finished", 1: "failed", 2: "failed"}
+    assert not list((command.storage / "running").iterdir())
+
+    assert f"{newest} is damaged and passed over (BadZipFile)\n" in out
+    assert "goes on from the checkpoint of step 2\n" in out
+
+    # Once: another attempt would only repeat it.
+    refusal = f"CheckpointError: {refused.described}: the checkpoint does not fit this training's model"
+    assert out.count(f"failed: {refusal}") == 1
+    assert trials.loc[1, "error"].startswith(refusal)
+    assert "delete it, or bring back the right one" in trials.loc[1, "error"]
+
+    # Another attempt might find more of it.
+    assert out.count("interrupted: MemoryError; lower --run.loader-workers") == 2
+    assert trials.loc[2, "error"].startswith("MemoryError; lower --run.loader-workers")
+    assert "in detect_or_fail" in trials.loc[2, "traceback"]
+    assert trials.loc[2, "last_good_step"] == 4
+
+
+def test_its_row_says_why_and_its_dynamics_what_led_there(
+    smoke: TrialConfig, reports_of_drivers: list[dict[str, Any]], tmp_path: Path
+):
+    config = change(smoke, train={"learning_rate": 1e8}, run={"log_every": 1})
+    drive_trial(describe(PlannedTrial(config, "train", "trial"), str(tmp_path), "", "unknown"))
+    store = ResultStore.open(tmp_path)
+    (trial,) = store.trials().to_dict("records")
+    assert trial["status"] == "failed"
+    assert trial["error"].startswith("TrainingDivergedError: the loss is not finite at step 2")
+    assert "in _check_finite" in trial["traceback"]
+    assert reports_of_drivers[-1] == {"ending": trial["error"]}
+    assert store.dynamics([config.trial_id])["step"].tolist() == [1]
+    assert not list((tmp_path / "running").iterdir())
