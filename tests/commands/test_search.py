@@ -45,10 +45,21 @@ def test_a_search_ends_with_its_winner_beside_the_baseline_and_the_same_command_
 
 
 def test_asha_stops_a_trial_and_the_same_command_counts_it(cache_home: Path, tmp_path: Path):
-    """After so few steps a detector that has learned nothing has more AP than one that has learned the background."""
+    """A detector whose scores all lie below its threshold has an AP of zero, at every checkpoint."""
     command = Command(cache_home, tmp_path / "store")
-    arguments = ("search", "--name", "rate", "--choice", "train.learning-rate", "1e-9", "0.03", "0.04", "--trials", "3")
-    # One after the other, and one that learns last.
+    arguments = (
+        "search",
+        "--name",
+        "score",
+        "--choice",
+        "model.score-threshold",
+        "0.0",
+        "0.98",
+        "0.99",
+        "--trials",
+        "3",
+    )
+    # One after the other, and one that detects nothing last.
     arguments = (*arguments, "--asha", "--search-seed", "1", "--run.cpus-per-worker", str(os.cpu_count()))
     arguments = (*arguments, "--scale", "smoke", "--run.checkpoint-every", "3")
     code, out = command.run(*arguments)
@@ -56,15 +67,14 @@ def test_asha_stops_a_trial_and_the_same_command_counts_it(cache_home: Path, tmp
     assert "search: 2 trials have finished, 1 were stopped early; the best AP on the part kept out is " in out
     assert "stopped early, at step 3" in out
     trials = command.trials()
-    searched = trials[trials["experiment"] == "rate_search"].to_dict("records")
-    assert {row["status"]: row["error"] for row in searched if row["status"] != "finished"} == {
-        "failed": "stopped early by ASHA"
-    }
-    (stopped,) = (row["trial_id"] for row in searched if row["status"] == "failed")
+    searched = trials[trials["experiment"] == "score_search"].to_dict("records")
+    (stopped,) = (row for row in searched if row["status"] != "finished")
+    assert (stopped["status"], stopped["error"]) == ("failed", "stopped early by ASHA")
+    assert from_yaml(stopped["config"]).model.score_threshold > 0.9
     dynamics = command.dynamics()
-    assert dynamics.loc[dynamics["trial_id"] == stopped, "step"].max() < 10
+    assert dynamics.loc[dynamics["trial_id"] == stopped["trial_id"], "step"].max() < 10
     assert not list((tmp_path / "store" / "running").glob("*.parquet"))
-    assert "The winner: train.learning_rate = 1e-09\n" in out
+    assert "The winner: model.score_threshold = 0\n" in out
 
     code, out = command.run(*arguments)
     assert code == 0, out
