@@ -171,15 +171,20 @@ def require_models(models: Iterable[ModelConfig], store: ResultStore) -> None:
         ModuleError: the model's own module cannot build it.
         StoreError: the trial that a model starts from is not in the storage.
     """
-    from dynrcnn_ray.models.detector import build_model
-    from dynrcnn_ray.models.user_module import model_builder
     from dynrcnn_ray.models.weights import read_backbone_weights
-    from dynrcnn_ray.orchestration.starting_weights import require_starting_weights
 
     for model in models:
         read_backbone_weights(model)
-        require_starting_weights(model, store)
-        model_builder(model, default=build_model)
+        # Imported where there is something to refuse: torchvision takes seconds, and only trials' processes need it.
+        if model.detector_weights:
+            from dynrcnn_ray.orchestration.starting_weights import require_starting_weights
+
+            require_starting_weights(model, store)
+        if model.module:
+            from dynrcnn_ray.models.detector import build_model
+            from dynrcnn_ray.models.user_module import model_builder
+
+            model_builder(model, default=build_model)
 
 
 @contextlib.contextmanager

@@ -141,8 +141,9 @@ def _trainer(
             failure_config=train.FailureConfig(
                 max_failures=run.max_failures, controller_failure_limit=_MINUTES_TO_WAIT_FOR_NODES
             ),
-            # Ray Train takes its own kind of callbacks too, though the type does not say so.
-            callbacks=[Reports(), FailedStarts(at_most=run.max_failures)],  # pyright: ignore[reportArgumentType]
+            # Ray Train takes its own kind of callbacks too, though the type does not say so. Its local mode calls none,
+            # and to make the first starts a process.
+            callbacks=[] if run.is_local else [Reports(), FailedStarts(at_most=run.max_failures)],  # pyright: ignore[reportArgumentType]
         ),
     )
 

@@ -2,10 +2,20 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
-_OF_A_GRID = "dynrcnn_ray.command_line.running, dynrcnn_ray.data.prepare, dynrcnn_ray.orchestration.grid"
+_PROGRAM = """
+import sys
+import dynrcnn_ray.command_line.running, dynrcnn_ray.data.prepare, dynrcnn_ray.orchestration.grid
+from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.scales import base_config
+
+dynrcnn_ray.command_line.running.require_models([base_config("smoke").model], ResultStore.open(sys.argv[1]))
+print({"torch", "torchvision"} & set(sys.modules))
+"""
 
 
-def test_a_grids_own_process_loads_no_pytorch():
-    program = f"import sys, {_OF_A_GRID}; print({{'torch', 'torchvision'}} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
+def test_a_grids_own_process_loads_no_pytorch(tmp_path: Path):
+    """Nor does it to see that its models can be had, where nothing pretrained is asked for."""
+    command = [sys.executable, "-c", _PROGRAM, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
