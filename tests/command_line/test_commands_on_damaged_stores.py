@@ -115,7 +115,7 @@ def arguments_of(command: str, trials: list[str]) -> list[str]:
 
 CASES = [
     *[("report", "trials/{}.parquet", damage) for damage in DAMAGES],
-    *[("report", "plans/table3.parquet", damage) for damage in (truncate, foreign, folder, of_another)],
+    *[("report", "plans/table3.parquet", damage) for damage in (truncate, foreign)],
     *[("table3", "trials/{}.parquet", damage) for damage in (truncate, flip, folder, of_another)],
     *[("table3", "dynamics/{}.parquet", damage) for damage in (truncate, flip)],
     ("table3", "plans/table3.parquet", folder),

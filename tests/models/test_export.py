@@ -103,17 +103,17 @@ def test_onnx_takes_images_of_any_size(trained: tuple[Path, TrialConfig], tmp_pa
     export_onnx(model, names, ids, file)
     images = sorted((Path(trained[1].data.root) / "val").glob("*.jpg"))
     pictures = [
-        np.array(Image.open(image).resize(size)) for image in images[:3] for size in ((64, 48), (90, 50), (111, 200))
+        np.array(Image.open(image).resize(size)) for image in images[:2] for size in ((64, 48), (90, 50), (111, 200))
     ]
     reached = precision_of_onnx(file, model, pictures)
-    assert reached.runs == 9
+    assert reached.runs == 6
     assert reached.other_counts == 0
     # Nothing but roundings: a hundred times less than any fault.
     assert reached.pixels < 1e-3
     assert reached.score < 1e-5
     with torch.no_grad():
         model.get_submodule("roi_heads.box_predictor.cls_score").weight.mul_(1.01)  # pyright: ignore[reportCallIssue]
-    assert precision_of_onnx(file, model, pictures).score > 1e-4, "a difference is seen"
+    assert precision_of_onnx(file, model, pictures[:1]).score > 1e-4, "a difference is seen"
     graph = onnx.load(file)
     metadata = {entry.key: json.loads(entry.value) for entry in graph.metadata_props}
     assert metadata == {"class_names": names, "category_ids": ids}
