@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ def _with_workers(config: TrialConfig, workers: int) -> TrialConfig:
 def _in_a_loop(predictor: Predictor, paths: list[str], scratch: Path) -> _Measured:
     """What somebody would write: read a picture, detect, and in the end write the results."""
     torch.set_num_threads(predictor.config.run.threads_per_worker)
-    clock = _Clock()
+    clock = _Clock(_of_this_process)
     results = []
     for number, path in enumerate(paths, start=1):
         with Image.open(path) as image:
@@ -118,22 +118,28 @@ class _TimedFiles(PredictionFiles):
             clock, before = self._began
             self.per_picture = clock.per_picture(self.pictures - before)
         elif self.pictures >= self._warm_up:
-            self._began = _Clock(), self.pictures
+            self._began = _Clock(_of_this_process_and_those_below), self.pictures
 
 
 class _Clock:
-    """Wall time, and CPU time of this process and those below it."""
+    """Wall time, and CPU time of some processes."""
 
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), _cpu_seconds()
+    def __init__(self, cpu_seconds: Callable[[], dict[int, float]]) -> None:
+        self._cpu_seconds = cpu_seconds
+        self._wall, self._cpu = time.perf_counter(), cpu_seconds()
 
     def per_picture(self, pictures: int) -> _Measured:
-        """What has passed since, shared among so many."""
-        return _Measured((time.perf_counter() - self._wall) / pictures, (_cpu_seconds() - self._cpu) / pictures)
+        """What has passed since, shared among so many; without what processes have used that have ended."""
+        cpu = sum(seconds - self._cpu.get(process, 0.0) for process, seconds in self._cpu_seconds().items())
+        return _Measured((time.perf_counter() - self._wall) / pictures, cpu / pictures)
 
 
-def _cpu_seconds() -> float:
-    """Of this process and all below it, a local Ray among them (Linux)."""
+def _of_this_process() -> dict[int, float]:
+    return {os.getpid(): time.process_time()}
+
+
+def _of_this_process_and_those_below() -> dict[int, float]:
+    """CPU seconds by process; a local Ray's are below this one (Linux)."""
     parents, seconds = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -150,7 +156,7 @@ def _cpu_seconds() -> float:
             process = parents.get(process, 0)
         return process == own
 
-    return sum(each for process, each in seconds.items() if is_below(process))
+    return {process: each for process, each in seconds.items() if is_below(process)}
 
 
 def _speed_row(name: str, what: str, other: str, a: list[_Measured], b: list[_Measured], least: float) -> Row:
