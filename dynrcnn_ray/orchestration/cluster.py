@@ -1,6 +1,7 @@
 """The Ray cluster: a local one, or the one that `RAY_ADDRESS` names; and what fits on it."""
 
 import contextlib
+import logging
 import os
 import secrets
 import signal
@@ -80,7 +81,9 @@ def _join_or_start() -> None:
         os.environ.update(_LOCAL_ENVIRONMENT)
         # Ray would write a token of its own into the home, which may be read-only, and where every later Ray finds it.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        ray.init(address="local", include_dashboard=False, log_to_driver=False)
+        # That it has started, and that it has a token, is of no use to anybody.
+        logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except ClusterError:
         raise
     except Exception as error:  # Whatever the machine lacks, Ray raises nearly anything.

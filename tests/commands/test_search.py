@@ -21,6 +21,8 @@ def test_a_search_ends_with_its_winner_beside_the_baseline_and_the_same_command_
     arguments = (*SEARCH, "--scale", "smoke", "--train.steps", "4")
     code, out = command.run(*arguments)
     assert code == 0, out
+    assert "Ray instance" not in out, "Ray's own lines"
+    assert "RAY_AUTH_MODE" not in out
 
     trials = command.trials()
     assert (trials["status"] == "finished").all()
