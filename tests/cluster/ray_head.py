@@ -105,7 +105,7 @@ def ray_node(
     command = ["unshare", "--mount", "sh", "-c", mount, str(private)] if private else []
     command += [RAY, "start", f"--address={head.address}", "--block", "--disable-usage-stats", "--num-cpus=1"]
     command += ["--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0"]
-    command += ["--object-store-memory=100000000"]
+    command += ["--object-store-memory=100000000", "--include-log-monitor=False"]
     command += [f"--{name}={free_port()}" for name in _AGENT_PORTS]
     log = folder / f"node_{uuid.uuid4().hex}.log"
     with log.open("w") as out:
