@@ -82,12 +82,18 @@ def predict_video(prediction: Prediction, path: str, files: PredictionFiles, tel
         ConfigError: the cluster is too small for the workers.
         MissingExtraError: supervision is not installed.
     """
-    frames = import_extra("supervision", "predict").VideoInfo.from_video_path(path).total_frames
+    video = import_extra("supervision", "predict").VideoInfo.from_video_path(path)
     with _ray_data(prediction.config):
-        video = ray.data.from_items([{"file_name": path}])
-        # The actors may hold all cores.
-        pictures = video.map_batches(_frames, num_cpus=0, batch_format="pyarrow")
-        _run(prediction, pictures, frames, files, tell)
+        frames = _frames_of_video(path, bytes_of_frame=3 * video.width * video.height)
+        _run(prediction, frames, video.total_frames, files, tell)
+
+
+def _frames_of_video(path: str, bytes_of_frame: int) -> Any:
+    """The frames as a data set whose blocks are a few frames: a block is what one actor is given."""
+    # Else Ray Data joins them to blocks of 128 MiB, and one actor would get most videos whole.
+    ray.data.DataContext.get_current().target_max_block_size = _FRAMES_AT_ONCE * bytes_of_frame
+    # The actors may hold all cores.
+    return ray.data.from_items([{"file_name": path}]).map_batches(_frames, num_cpus=0, batch_format="pyarrow")
 
 
 def _pictures_at_once(count: int, workers: int) -> int:
@@ -100,6 +106,8 @@ def _ray_data(config: TrialConfig) -> Iterator[None]:
     import_extra("ray.data", "predict")
     for name in ("ray.data", "ray.data._internal"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Such as that a video is one input for several actors: its frames are handed to all.
+    warnings.filterwarnings("ignore", module=r"ray\.data")
     with ray_cluster():
         trials_at_once(config.run)
         context = ray.data.DataContext.get_current()

@@ -106,7 +106,7 @@ def write_video(file: Path, frames: int) -> None:
         stream: Any = container.add_stream("mpeg4", rate=5)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for number in range(frames):
-            pixels = np.full((48, 64, 3), 20 * number, dtype=np.uint8)
+            pixels = np.full((48, 64, 3), 20 * number % 256, dtype=np.uint8)
             for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():
@@ -132,6 +132,16 @@ def test_the_frames_of_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def cluster() -> Iterator[None]:
     with ray_cluster():
         yield
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_the_frames_of_a_video_are_handed_out_a_few_at_once(tmp_path: Path):
+    write_video(tmp_path / "film.mp4", 40)
+    frames = prediction._frames_of_video(str(tmp_path / "film.mp4"), bytes_of_frame=3 * 64 * 48)
+    blocks = [table["image_id"].to_pylist() for table in frames.iter_batches(batch_size=None, batch_format="pyarrow")]
+    assert sorted(number for block in blocks for number in block) == list(range(1, 41))
+    assert max(map(len, blocks)) <= 16, "some 8, as a frame holds a little more than its pixels"
 
 
 @pytest.mark.ray
