@@ -7,8 +7,13 @@ import pytest
 import torch
 
 from dynrcnn_ray.__main__ import main
+from dynrcnn_ray.config_yaml import to_yaml
 from dynrcnn_ray.engine import environment
 from dynrcnn_ray.orchestration import search
+from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.scales import base_config
+from dynrcnn_ray.search_space import Range, config_at
+from tests.results.conftest import trial_row
 
 SEARCH = ["search", "--name", "best", "--range", "dynamic.iou-top-k", "32", "256", "--scale", "smoke"]
 
@@ -75,3 +80,24 @@ def test_a_commit_that_is_not_known_is_told(tmp_path: Path, capsys, monkeypatch:
     with pytest.raises(AssertionError, match="Ray starts"):
         main([*SEARCH, "--storage", str(tmp_path)])
     assert "note: the code's commit is not known here" in capsys.readouterr().out
+
+
+def test_what_is_suggested_lies_in_the_space_and_follows_what_is_known(tmp_path: Path):
+    """Ten points are drawn at random; those that are known count among them."""
+    base = base_config("smoke")
+    space = {"dynamic.iou_top_k": Range(32, 256, log=False, is_whole=True), "dynamic.dsl": (True, False)}
+    planned = search.PlannedSearch("best", base, space, trials=20, seed=0, stops_early=False)
+    store = ResultStore.open(tmp_path)
+    known = {}
+    for top_k in range(32, 256, 8):
+        config = config_at(base, {"dynamic.iou_top_k": top_k})
+        row = {"scale": "smoke", "config": to_yaml(config), "AP": 50.0}
+        store.write_trial(trial_row(config.trial_id, **row))
+        known[config.trial_id] = -abs(top_k - 96.0)
+    suggestions = search.optuna_search(planned, known, store)
+    found = [suggestions.suggest(str(number)) for number in range(10)]
+    assert all(isinstance(point, dict) for point in found)
+    top_ks = [point["dynamic.iou_top_k"] for point in found if isinstance(point, dict)]
+    assert all(isinstance(top_k, int) and 32 <= top_k <= 256 for top_k in top_ks)
+    assert {point["dynamic.dsl"] for point in found if isinstance(point, dict)} <= {True, False}
+    assert sorted(abs(top_k - 96) for top_k in top_ks)[5] < 40, "most of them near the best that is known"
