@@ -27,7 +27,7 @@ from dynrcnn_ray.orchestration.prediction import Prediction, predict_pictures
 from dynrcnn_ray.results.predictions import PredictionFiles
 from dynrcnn_ray.results.store import ResultStore
 
-PICTURES = 400
+PICTURES = 1200
 _MIN_SCORE = 0.05
 
 

@@ -1,6 +1,7 @@
 """A store of many trials: listing, table and report, and whether their time is linear."""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ from dynrcnn_ray.benchmarks.paired import paired, timed
 from dynrcnn_ray.benchmarks.schema import Row, at_most, compared_row, stated_row
 from dynrcnn_ray.benchmarks.workbench import Workbench
 from dynrcnn_ray.config_yaml import to_yaml
+from dynrcnn_ray.results import folds
 from dynrcnn_ray.results.html.page import draw_html_report, read_trials
 from dynrcnn_ray.results.report import draw_report
 from dynrcnn_ray.results.schemas import METRICS
@@ -33,6 +35,8 @@ def measure_store(bench: Workbench, rounds: int, many: int = MANY) -> Iterator[R
     fill(small, many // _TENTH)
     writing = timed(lambda: fill(large, many))()
     yield stated_row("store.write", f"writing the rows and dynamics of {many} trials", writing, "seconds")
+    # A fold leaves out what was written just before it.
+    time.sleep(folds.SETTLED_SECONDS)
     folding = timed(large.fold)()
     small.fold()
     yield stated_row(

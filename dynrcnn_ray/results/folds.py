@@ -25,7 +25,7 @@ FEW = 50
 """So few files are read one by one: a fold is a large file."""
 _NEW_FILES = 200
 """So many files that the fold lacks are worth writing it again."""
-_SETTLED_SECONDS = 10
+SETTLED_SECONDS = 10
 """A file that was written in this time may be written again within what a file system's clock can tell apart."""
 _STAMPS_KEY = b"dynrcnn_ray.folded"
 
@@ -74,7 +74,7 @@ def worth_folding(stamps: Mapping[str, FileStamp], fold: Fold | None) -> dict[st
         fold: the old one.
     """
     now = time.time()
-    settled = {name: stamp for name, stamp in stamps.items() if now - stamp.written_at / 1e9 > _SETTLED_SECONDS}
+    settled = {name: stamp for name, stamp in stamps.items() if now - stamp.written_at / 1e9 > SETTLED_SECONDS}
     old = {} if fold is None else fold.stamps
     new = sum(old.get(name) != stamp for name, stamp in settled.items())
     return settled if new >= _NEW_FILES else {}

@@ -23,6 +23,7 @@ from dynrcnn_ray.benchmarks.workbench import Workbench, preload, train_split, wi
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
 from dynrcnn_ray.models.detector import build_model
+from dynrcnn_ray.results import folds
 
 
 @pytest.fixture
@@ -101,7 +102,8 @@ def test_growth_is_the_slope_after_warm_up():
     assert growth(leaking) == pytest.approx(10 / 105)
 
 
-def test_a_store_is_filled_and_drawn(bench: Workbench):
+def test_a_store_is_filled_and_drawn(bench: Workbench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(folds, "SETTLED_SECONDS", 0)
     rows = list(measure_store(bench, 1, many=40))
     assert [row["name"] for row in rows][:3] == ["store.write", "store.fold", "store.listing"]
     assert (bench.scratch / "store_40" / "tables" / "table3.md").is_file()
