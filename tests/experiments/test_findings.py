@@ -130,7 +130,9 @@ def test_the_reference_is_judged_by_its_plans(reference):
                 continue
             column = f"delta_{part.contrast.metric}"
             found = (part.estimate.mean, *part.estimate.interval())
-            assert found == pytest.approx(table.loc[row, [column, f"{column}_low", f"{column}_high"]].tolist())
+            # One seed has no interval.
+            drawn = table.loc[row, [column, f"{column}_low", f"{column}_high"]].tolist()
+            assert found == pytest.approx(drawn, nan_ok=True)
             assert part.estimate.n == table.loc[row, "delta_n"]
             assert part.contrast.paper == pytest.approx(table.loc[row, f"{column}_paper"])
             compared += 1
