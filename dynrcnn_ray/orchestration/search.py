@@ -136,7 +136,7 @@ def _asha(base: TrialConfig) -> AsyncHyperBandScheduler:
         metric=CHECKPOINT_METRIC,
         mode="max",
         max_t=base.total_steps,
-        grace_period=min(base.run.checkpoint_every, base.total_steps),
+        grace_period=base.run.checkpoint_every,
         reduction_factor=3,
     )
 
