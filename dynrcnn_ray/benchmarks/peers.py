@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from dynrcnn_ray.benchmarks.paired import paired
 from dynrcnn_ray.benchmarks.schema import Row, compared_row
-from dynrcnn_ray.benchmarks.workbench import Workbench, preload, step_of, train_split
+from dynrcnn_ray.benchmarks.workbench import Workbench, preload, resting_training, step_of, train_split
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.data.loader import Batch
-from dynrcnn_ray.engine.optimizer import set_learning_rate
-from dynrcnn_ray.engine.training import build_training_state, to_device
+from dynrcnn_ray.engine.training import to_device
 
 PEERS = {"detectron2": "detectron2", "mmdetection": "mmdet"}
 """Each peer's module."""
@@ -71,8 +70,7 @@ def measure_against(name: str, build: Callable[[TrialConfig, int], Peer]) -> Cal
         dataset = train_split(config)
         batches = preload(config, dataset, _NUM_BATCHES)
         of_peer = [(to_device(images, torch.device("cpu")), targets) for images, targets in batches]
-        state = build_training_state(config, len(dataset.class_names), bench.worker)
-        set_learning_rate(state.optimizer, 0.0)
+        state = resting_training(config, bench.worker)
         peer = build(config, len(dataset.class_names))
         for threads in (1, 2):
             torch.set_num_threads(threads)

@@ -17,13 +17,12 @@ from torch.multiprocessing.spawn import spawn
 
 from dynrcnn_ray.benchmarks.paired import Paired, timed
 from dynrcnn_ray.benchmarks.schema import Row, compared_row
-from dynrcnn_ray.benchmarks.workbench import Workbench, preload, step_of, train_split, with_batch
+from dynrcnn_ray.benchmarks.workbench import Workbench, preload, resting_training, step_of, train_split, with_batch
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.loader import Batch
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.device import distributed, prepare_device
-from dynrcnn_ray.engine.optimizer import set_learning_rate
-from dynrcnn_ray.engine.training import TrainingState, build_training_state, forward_losses, seed_step
+from dynrcnn_ray.engine.training import TrainingState, forward_losses, seed_step
 
 _NUM_BATCHES = 8
 _WARM_UP = 3
@@ -67,7 +66,7 @@ def measure_step_parts(bench: Workbench, rounds: int) -> Iterator[Row]:
 def _seconds_of_parts(config: TrialConfig, rounds: int) -> dict[str, np.ndarray]:
     """Seconds of each part and of the whole step, `[rounds]` each."""
     torch.set_num_threads(config.run.threads_per_worker)
-    state = _trained_by_nothing(config)
+    state = resting_training(config, Worker())
     clock = _Clock()
     for name, module in (("backbone", state.model.backbone), ("rpn", state.model.rpn)):
         clock.watch(name, module, "forward")
@@ -112,14 +111,6 @@ def _clocked_step(state: TrainingState, config: TrialConfig, batch: Batch, clock
     clock.time("step", step)
 
 
-def _trained_by_nothing(config: TrialConfig) -> TrainingState:
-    """A training that stays where it is, so that all of its steps cost the same."""
-    state = build_training_state(config, len(train_split(config).class_names), Worker())
-    set_learning_rate(state.optimizer, 0.0)
-    state.model.train()
-    return state
-
-
 def _averaging_against_not(config: TrialConfig, rounds: int, scratch: Path) -> Paired:
     folder = scratch / uuid.uuid4().hex
     folder.mkdir()
@@ -132,7 +123,7 @@ def _averaging_worker(rank: int, config: TrialConfig, rounds: int, folder: str) 
     prepare_device(torch.device("cpu"))
     torch.set_num_threads(config.run.threads_per_worker)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=_WORKERS)
-    state = _trained_by_nothing(config)
+    state = resting_training(config, Worker())
     numbers = itertools.count(rank)
     batches = preload(config, train_split(config), _NUM_BATCHES)
 

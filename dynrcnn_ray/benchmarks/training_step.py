@@ -10,7 +10,7 @@ import torch
 
 from dynrcnn_ray.benchmarks.paired import Paired, paired, timed
 from dynrcnn_ray.benchmarks.schema import Row, at_most, compared_row
-from dynrcnn_ray.benchmarks.workbench import Workbench, preload, step_of, train_split, with_steps
+from dynrcnn_ray.benchmarks.workbench import Workbench, preload, resting_training, step_of, train_split, with_steps
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.data.loader import Batch
 from dynrcnn_ray.engine.collectives import Worker, all_reduce_sum
@@ -80,9 +80,7 @@ def _stepper(step: Step, batches: list[Batch]) -> Callable[[], float]:
 
 
 def _dynamic_step(config: TrialConfig, worker: Worker) -> Step:
-    state = build_training_state(config, len(train_split(config).class_names), worker)
-    set_learning_rate(state.optimizer, 0.0)
-    state.model.train()
+    state = resting_training(config, worker)
     return step_of(state.model, state.optimizer, config, after=state.dynamic.end_step)
 
 
@@ -119,9 +117,7 @@ def _precision_rows(bench: Workbench, rounds: int) -> Iterator[Row]:
 
 def _telemetry_row(config: TrialConfig, rounds: int) -> Row:
     """What the records of a logging interval take of its steps, timed by themselves: too little for a comparison."""
-    state = build_training_state(config, len(train_split(config).class_names), Worker())
-    set_learning_rate(state.optimizer, 0.0)
-    state.model.train()
+    state = resting_training(config, Worker())
     (batch,) = preload(config, train_split(config), 1)
     step = timed(lambda: step_of(state.model, state.optimizer, config)(batch))
     losses = dict.fromkeys(loss_names(config.model), torch.tensor(1.0))

@@ -17,7 +17,8 @@ from dynrcnn_ray.data.loader import Batch, train_loader
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.engine.collectives import Worker
-from dynrcnn_ray.engine.training import forward_losses
+from dynrcnn_ray.engine.optimizer import set_learning_rate
+from dynrcnn_ray.engine.training import TrainingState, build_training_state, forward_losses
 from dynrcnn_ray.scales import base_config
 
 RESNET_SIDE = 320
@@ -103,6 +104,14 @@ def with_batch(config: TrialConfig, images: int) -> TrialConfig:
     rate = config.train.learning_rate * images / config.train.global_batch
     train = dataclasses.replace(config.train, global_batch=images, reference_batch=images, learning_rate=rate)
     return dataclasses.replace(config, train=train)
+
+
+def resting_training(config: TrialConfig, worker: Worker) -> TrainingState:
+    """A training whose steps change no weight, so that all of them cost the same."""
+    state = build_training_state(config, len(train_split(config).class_names), worker)
+    set_learning_rate(state.optimizer, 0.0)
+    state.model.train()
+    return state
 
 
 def train_split(config: TrialConfig) -> CocoDataset:
