@@ -10,7 +10,8 @@ from typing import Any, TypeVar, overload
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from dynrcnn_ray.config import PRETRAINING_SEED, DataConfig, ModelConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import PRETRAINING_SEED, DataConfig, ModelConfig
 
 _Kind = TypeVar("_Kind")
 

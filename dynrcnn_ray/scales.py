@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Literal, get_args
 
-from dynrcnn_ray.config import DataConfig, DynamicConfig, ModelConfig, RunConfig, ShapesConfig, TrainConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import DataConfig, DynamicConfig, ModelConfig, RunConfig, ShapesConfig, TrainConfig
 
 Scale = Literal["smoke", "mini", "coco"]
 SCALES: tuple[Scale, ...] = get_args(Scale)

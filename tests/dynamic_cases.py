@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from dynrcnn_ray.boxes import assign_labels, match_proposals
-from dynrcnn_ray.config import DynamicConfig, ModelConfig, TrainConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import DynamicConfig, ModelConfig, TrainConfig
 from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
 from tests.dynamic_oracle import CONVENTIONS, WEIGHTS, Box, Image, Oracle
 

@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dynrcnn_ray.config import RunConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import RunConfig
 from dynrcnn_ray.dynamic_training import AllReduceSum, DynamicTrainingState
 from dynrcnn_ray.engine.collectives import Worker
 from tests.dynamic_cases import (

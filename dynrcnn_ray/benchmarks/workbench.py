@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dynrcnn_ray.config import DataConfig, RunConfig, ShapesConfig, TrainConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import DataConfig, RunConfig, ShapesConfig, TrainConfig
 from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.loader import Batch, train_loader

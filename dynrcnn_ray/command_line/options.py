@@ -9,7 +9,8 @@ from typing import Annotated, TypeVar
 import tyro
 
 from dynrcnn_ray.command_line.parsing import parse_first
-from dynrcnn_ray.config import DataConfig, DynamicConfig, ModelConfig, RunConfig, TestConfig, TrainConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import DataConfig, DynamicConfig, ModelConfig, RunConfig, TestConfig, TrainConfig
 from dynrcnn_ray.config_yaml import ConfigError, from_yaml, validate
 from dynrcnn_ray.scales import Scale, base_config
 

@@ -13,7 +13,8 @@ from dynrcnn_ray.command_line.commit import git_commit, say_if_unknown
 from dynrcnn_ray.command_line.costs import place_seconds
 from dynrcnn_ray.command_line.options import RunOptions, storage_location
 from dynrcnn_ray.command_line.seeds import print_seeds
-from dynrcnn_ray.config import ModelConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import ModelConfig
 from dynrcnn_ray.config_yaml import ConfigError, field_paths, from_yaml, to_yaml
 from dynrcnn_ray.experiment import SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.orchestration.address import ray_address, require_cluster

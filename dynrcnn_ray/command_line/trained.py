@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynrcnn_ray.command_line.options import StoredOptions, storage_location
-from dynrcnn_ray.config import CheckpointName, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import CheckpointName
 from dynrcnn_ray.config_yaml import ConfigError
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import ScaleOption
 from dynrcnn_ray.command_line.parsing import parse_first
-from dynrcnn_ray.config import SAMPLED_ROIS, DataConfig, DynamicConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import SAMPLED_ROIS, DataConfig, DynamicConfig
 from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.scales import Scale, base_config
 

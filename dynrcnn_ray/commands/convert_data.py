@@ -10,7 +10,7 @@ import tyro
 
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.commands.check_data import CheckOptions, run_check_data
-from dynrcnn_ray.config import DataConfig
+from dynrcnn_ray.config_sections import DataConfig
 from dynrcnn_ray.config_yaml import ConfigError
 
 

@@ -17,7 +17,8 @@ from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import storage_location
 from dynrcnn_ray.command_line.parsing import parse_first
 from dynrcnn_ray.command_line.trained import TrainedTrial, trained_config
-from dynrcnn_ray.config import CheckpointName, RunConfig, TestConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import CheckpointName, RunConfig, TestConfig
 from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore

@@ -16,7 +16,8 @@ from typing import Any, Literal
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import storage_location
 from dynrcnn_ray.command_line.trained import TrainedTrial, trained_config, usable_checkpoint
-from dynrcnn_ray.config import CheckpointName, TestConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import CheckpointName, TestConfig
 
 _OTHER_SIZE = 0.7
 

@@ -17,7 +17,7 @@ from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import storage_location
 from dynrcnn_ray.command_line.parsing import parse_first
 from dynrcnn_ray.command_line.trained import TrainedTrial, trained_config, usable_checkpoint
-from dynrcnn_ray.config import CheckpointName, RunConfig
+from dynrcnn_ray.config_sections import CheckpointName, RunConfig
 from dynrcnn_ray.config_yaml import ConfigError, validate
 
 _MOST_BAD_SHOWN = 5

@@ -42,7 +42,8 @@ from typing import Any, Literal
 
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.commit import git_commit
-from dynrcnn_ray.config import PRETRAINING_SEED, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import PRETRAINING_SEED
 from dynrcnn_ray.config_yaml import ConfigError, validate
 from dynrcnn_ray.experiment import with_fields
 from dynrcnn_ray.scales import base_config

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from dynrcnn_ray.config import DataConfig, ShapesConfig
+from dynrcnn_ray.config_sections import DataConfig, ShapesConfig
 from dynrcnn_ray.data.annotations import DataError, cache_folder, is_unlabelled, unreadable
 from dynrcnn_ray.data.check import CheckedSplit, Demands, check_splits
 from dynrcnn_ray.data.check_images import check_images

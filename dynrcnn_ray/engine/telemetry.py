@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection._utils import encode_boxes
 
-from dynrcnn_ray.config import ModelConfig
+from dynrcnn_ray.config_sections import ModelConfig
 from dynrcnn_ray.dynamic_training import AllReduceSum, AssignedProposals, DynamicTrainingState
 from dynrcnn_ray.engine.collectives import Worker
 

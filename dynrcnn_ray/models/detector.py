@@ -7,7 +7,8 @@ from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
-from dynrcnn_ray.config import ModelConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import ModelConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.cascade import STAGES, CascadeRoIHeads, ClassAgnosticPredictor

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dynrcnn_ray.config import ModelConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import ModelConfig
 from dynrcnn_ray.extras import import_extra
 from dynrcnn_ray.models.detector import build_torchvision_model
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dynrcnn_ray.config import CheckpointName
+from dynrcnn_ray.config_sections import CheckpointName
 from dynrcnn_ray.engine.out_of_memory import is_out_of_memory
 from dynrcnn_ray.results.files import StoreError, StoreFiles
 

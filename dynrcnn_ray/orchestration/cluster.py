@@ -12,7 +12,7 @@ from pathlib import Path
 import ray
 import yaml
 
-from dynrcnn_ray.config import RunConfig
+from dynrcnn_ray.config_sections import RunConfig
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.orchestration.address import (
     ClusterError,

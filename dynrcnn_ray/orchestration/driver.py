@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ray import train, tune
 from ray.exceptions import RayActorError, RayTaskError
 
-from dynrcnn_ray.config import RunConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import RunConfig
 from dynrcnn_ray.config_yaml import from_yaml
 from dynrcnn_ray.orchestration.callbacks import FailedStarts, Reports
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder

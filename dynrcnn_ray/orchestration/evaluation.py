@@ -12,7 +12,8 @@ from typing import Any
 
 from ray import tune
 
-from dynrcnn_ray.config import CheckpointName, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import CheckpointName
 from dynrcnn_ray.config_yaml import from_yaml, to_yaml
 from dynrcnn_ray.orchestration.driver import fit
 from dynrcnn_ray.orchestration.failures import failure_of

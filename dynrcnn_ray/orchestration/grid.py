@@ -10,7 +10,8 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from dynrcnn_ray.config import RunConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import RunConfig
 from dynrcnn_ray.config_yaml import from_yaml, to_yaml
 from dynrcnn_ray.orchestration.address import ray_address
 from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once

@@ -11,7 +11,8 @@ import ray
 from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dynrcnn_ray.config import DataConfig, ModelConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import DataConfig, ModelConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.presence import annotations_digest
 from dynrcnn_ray.models.user_module import ModuleError, identify_module

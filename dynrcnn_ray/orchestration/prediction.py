@@ -16,7 +16,8 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from dynrcnn_ray.config import CheckpointName, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import CheckpointName
 from dynrcnn_ray.config_yaml import from_yaml, to_yaml
 from dynrcnn_ray.extras import import_extra
 from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once

@@ -2,7 +2,7 @@
 
 import torch
 
-from dynrcnn_ray.config import CheckpointName, ModelConfig
+from dynrcnn_ray.config_sections import CheckpointName, ModelConfig
 from dynrcnn_ray.engine.collectives import Worker, broadcast_bytes_from_first, broadcast_from_first
 from dynrcnn_ray.models.detector_weights import DetectorWeights, read_detector_weights, weights_of_content
 from dynrcnn_ray.models.weights import trial_named

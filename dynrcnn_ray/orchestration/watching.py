@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from dynrcnn_ray.config import RunConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import RunConfig
 from dynrcnn_ray.config_yaml import ConfigError, field_paths, from_yaml
 from dynrcnn_ray.results.schemas import DYNAMICS, METRICS
 from dynrcnn_ray.results.store import ResultStore

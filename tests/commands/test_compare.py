@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from dynrcnn_ray.commands.compare import COMMAND
-from dynrcnn_ray.config import DataConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import DataConfig
 from dynrcnn_ray.config_yaml import ConfigError, to_yaml
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.evaluation.results_file import ResultsFileError

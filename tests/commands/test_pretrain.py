@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dynrcnn_ray.commands.pretrain import BACKBONES, PretrainOptions, _pretrain, pretraining
-from dynrcnn_ray.config import PRETRAINING_SEED, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import PRETRAINING_SEED
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import TrainingState, build_training_state

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 from dynrcnn_ray.commands.convert_data import COMMAND
-from dynrcnn_ray.config import DataConfig
+from dynrcnn_ray.config_sections import DataConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.convert import convert_to_coco

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from dynrcnn_ray.config import DataConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import DataConfig
 from dynrcnn_ray.config_yaml import ConfigError, from_yaml, to_yaml, validate
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset, Sample

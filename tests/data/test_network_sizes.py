@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dynrcnn_ray.config import DataConfig
+from dynrcnn_ray.config_sections import DataConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.check_boxes import clipped_xyxy, has_extent
 from dynrcnn_ray.data.coco import CocoDataset, Sample

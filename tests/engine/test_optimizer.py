@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dynrcnn_ray.config import TrainConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import TrainConfig
 from dynrcnn_ray.engine.optimizer import build_optimizer, learning_rate, set_learning_rate
 
 

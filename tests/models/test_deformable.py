@@ -9,7 +9,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models.detection import FasterRCNN
 
-from dynrcnn_ray.config import ModelConfig
+from dynrcnn_ray.config_sections import ModelConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.deformable import ModulatedDeformConv2d

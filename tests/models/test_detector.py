@@ -8,7 +8,8 @@ from torch.profiler import profile
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
-from dynrcnn_ray.config import DynamicConfig, ModelConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import DynamicConfig, ModelConfig
 from dynrcnn_ray.dynamic_training import DynamicTrainingState
 from dynrcnn_ray.engine.device import on_device
 from dynrcnn_ray.models.backbones import build_backbone

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dynrcnn_ray.config import ModelConfig
+from dynrcnn_ray.config_sections import ModelConfig
 from dynrcnn_ray.experiment import with_fields
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.weights import PACKAGED, WeightsError, identify_weights, read_backbone_weights

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dynrcnn_ray.config import RunConfig
+from dynrcnn_ray.config_sections import RunConfig
 from dynrcnn_ray.config_yaml import ConfigError, from_yaml, validate
 from dynrcnn_ray.engine import environment
 from dynrcnn_ray.engine.environment import DeviceError

@@ -17,7 +17,8 @@ import pytest
 from mlflow import MlflowClient
 from tensorboardX.proto.event_pb2 import Event
 
-from dynrcnn_ray.config import RunConfig, TrialConfig
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_sections import RunConfig
 from dynrcnn_ray.config_yaml import ConfigError, to_yaml
 from dynrcnn_ray.orchestration.watching import log_report, watchers_of
 from dynrcnn_ray.results.store import ResultStore

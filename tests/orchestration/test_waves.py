@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from dynrcnn_ray.config import RunConfig
+from dynrcnn_ray.config_sections import RunConfig
 from dynrcnn_ray.orchestration import cluster
 from dynrcnn_ray.orchestration.grid import PlannedTrial, _waves
 from dynrcnn_ray.scales import base_config
