@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from dynrcnn_ray.benchmarks.paired import Paired
+from dynrcnn_ray.benchmarks.processes import read_process
 from dynrcnn_ray.benchmarks.schema import Row, at_least, compared_row
 from dynrcnn_ray.benchmarks.workbench import Workbench, train_split
 from dynrcnn_ray.config import TrialConfig
@@ -143,12 +144,9 @@ def _of_this_process_and_those_below() -> dict[int, float]:
     parents, seconds = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            # The name of a process may hold spaces.
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)], seconds[int(folder.name)] = read_process(folder.name)
         except OSError:  # It has ended.
             continue
-        parents[int(folder.name)] = int(fields[1])
-        seconds[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     own = os.getpid()
 
     def is_below(process: int) -> bool:

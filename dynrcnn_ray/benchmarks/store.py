@@ -1,14 +1,22 @@
-"""A store of many trials: listing, table and report, and whether their time is linear."""
+"""A store of many trials: listing, table and report, whether their time is linear, and the same on an object store."""
 
+import contextlib
+import importlib.util
 import math
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 
 from dynrcnn_ray.benchmarks.paired import paired, timed
+from dynrcnn_ray.benchmarks.processes import read_process
 from dynrcnn_ray.benchmarks.schema import Row, at_most, compared_row, stated_row
 from dynrcnn_ray.benchmarks.workbench import Workbench
 from dynrcnn_ray.config_yaml import to_yaml
@@ -27,6 +35,9 @@ _LOGGED_ROWS = 30
 _SECONDS = at_most(3, "seconds")
 # Ten times the trials may take ten times as long, and a quarter more.
 _LINEAR = at_most(1.25)
+ANSWER_SECONDS = 0.03
+"""After which the object store answers."""
+_SECONDS_ON_S3 = at_most(20, "seconds")
 
 
 def measure_store(bench: Workbench, rounds: int, many: int = MANY) -> Iterator[Row]:
@@ -42,12 +53,7 @@ def measure_store(bench: Workbench, rounds: int, many: int = MANY) -> Iterator[R
     yield stated_row(
         "store.fold", f"the first fold of {many} trials, which the next report needs not do", folding, "seconds"
     )
-    tasks: dict[str, Callable[[ResultStore], object]] = {
-        "listing": ResultStore.finished_trials,
-        "table": _table,
-        "report": _report,
-    }
-    for name, run in tasks.items():
+    for name, run in _TASKS.items():
         result = paired(timed(lambda run=run: run(large)), timed(lambda run=run: run(small)), rounds=rounds, warm_up=0)
         yield stated_row(
             f"store.{name}", f"{name} of {many} trials", _median(result.a), "seconds", rounds=rounds, must=_SECONDS
@@ -61,6 +67,42 @@ def measure_store(bench: Workbench, rounds: int, many: int = MANY) -> Iterator[R
             "seconds",
             must=_LINEAR,
         )
+    if importlib.util.find_spec("moto"):
+        yield from _measure_on_s3(bench.scratch / f"store_{many}", many)
+
+
+def _measure_on_s3(folder: Path, many: int) -> Iterator[Row]:
+    with _slow_s3(folder) as (uri, server_seconds):
+        store = ResultStore.open(uri)
+        time.sleep(folds.SETTLED_SECONDS)
+        for name, run in {"fold": ResultStore.fold, **_TASKS}.items():
+            before = server_seconds()
+            seconds = timed(lambda run=run: run(store))()
+            yield stated_row(
+                f"store.s3_{name}",
+                f"{name} of {many} trials on S3, {1000 * ANSWER_SECONDS:g} ms an answer",
+                seconds,
+                "seconds",
+                must=_SECONDS_ON_S3 if name in _TASKS else None,
+                note=f"moto's server on the same machine, whose CPU time is {server_seconds() - before:.1f} s of it",
+            )
+
+
+@contextlib.contextmanager
+def _slow_s3(folder: Path) -> Iterator[tuple[str, Callable[[], float]]]:
+    """The folder as an object store: its URI, and the CPU seconds of its server so far (Linux)."""
+    command = [sys.executable, "-m", "dynrcnn_ray.benchmarks.slow_s3", str(folder), str(ANSWER_SECONDS)]
+    keys = {"AWS_ACCESS_KEY_ID": "of", "AWS_SECRET_ACCESS_KEY": "nobody", "AWS_EC2_METADATA_DISABLED": "true"}
+    with mock.patch.dict(os.environ, keys), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
+            yield (
+                f"s3://bucket?endpoint_override={endpoint}&region=us-east-1",
+                lambda: read_process(server.pid).cpu_seconds,
+            )
+        finally:
+            server.terminate()
 
 
 def fill(store: ResultStore, count: int) -> None:
@@ -88,6 +130,13 @@ def _report(store: ResultStore) -> None:
     trials = read_trials(store)
     draw_report(store, "table3", trials)
     draw_html_report(store, trials)
+
+
+_TASKS: dict[str, Callable[[ResultStore], object]] = {
+    "listing": ResultStore.finished_trials,
+    "table": _table,
+    "report": _report,
+}
 
 
 def _trial(trial_id: str, seed: int, index: int, config: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import pyarrow.fs as pafs
 from dynrcnn_ray.results.remedies import remedy_of
 
 _PARTIAL = ".partial"
-_READERS = 8
-"""Files asked for at once where they are not local: an object store answers each after some tens of milliseconds."""
+_READERS = 24
+"""Files asked for at once where they are not local: an object store answers each after some tens of milliseconds.
+pyarrow holds 25 connections to it."""
 
 
 class StoreError(ValueError):

@@ -105,7 +105,9 @@ def test_growth_is_the_slope_after_warm_up():
 def test_a_store_is_filled_and_drawn(bench: Workbench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(folds, "SETTLED_SECONDS", 0)
     rows = list(measure_store(bench, 1, many=40))
-    assert [row["name"] for row in rows][:3] == ["store.write", "store.fold", "store.listing"]
+    names = [row["name"] for row in rows]
+    assert names[:3] == ["store.write", "store.fold", "store.listing"]
+    assert names[-4:] == [f"store.s3_{name}" for name in ("fold", "listing", "table", "report")]
     assert (bench.scratch / "store_40" / "tables" / "table3.md").is_file()
     assert len(list((bench.scratch / "store_4" / "trials").iterdir())) == 4
 
