@@ -22,7 +22,7 @@ def test_a_signal_ends_a_command_in_one_line(tmp_path: Path, number: signal.Sign
     read_until(process, "Generating 2300 images")
     process.send_signal(number)
     process.send_signal(number)
-    out, _ = process.communicate(timeout=400)
+    out, _ = process.communicate()
     assert out == "interrupted\n"
     assert process.returncode == code
 
@@ -58,7 +58,7 @@ def test_a_pipe_that_nobody_reads_ends_a_command_without_a_word(tmp_path: Path):
             # Matplotlib tells of fonts that it has to look for.
             fonts = {"MPLCONFIGDIR": matplotlib.get_cachedir()}
             process = start_command(tmp_path, *arguments, stdout=closed, stderr=subprocess.PIPE, **fonts)
-        _, err = process.communicate(timeout=400)
+        _, err = process.communicate()
         assert err == ""
         assert process.returncode == 141
 
@@ -70,7 +70,7 @@ def test_a_table_prints_where_the_output_is_not_utf8(tmp_path: Path):
         store.write_trial(trial_row(line["trial_id"], seed=line["seed"]))
         store.write_dynamics(line["trial_id"], dynamics_rows(line["row"], line["seed"]))
     process = start_command(tmp_path, "report", "--storage", store.files.root, PYTHONIOENCODING="ascii")
-    out, _ = process.communicate(timeout=400)
+    out, _ = process.communicate()
     assert process.returncode == 0, out
     assert "50.0 ? 0.0" in out
     assert f"{tmp_path}/st?re/tables/table3.md" in out
@@ -80,7 +80,7 @@ def test_a_home_that_is_read_only_costs_nothing(tmp_path: Path):
     """Nobody can write into /proc, root neither."""
     environment = {"HOME": "/proc", "XDG_CACHE_HOME": "", "TMPDIR": str(tmp_path)}
     process = start_command(tmp_path, "check-data", "--scale", "smoke", **environment)
-    out, _ = process.communicate(timeout=400)
+    out, _ = process.communicate()
     assert process.returncode == 0, out
     assert out.startswith(f"Cached files go to {tmp_path}/dynrcnn_ray_{os.getuid()}: /proc/.cache cannot be written.\n")
     assert out.endswith("A run would take this data set.\n")

@@ -34,7 +34,7 @@ def test_it_draws_what_arrives_and_a_signal_ends_it_in_one_line(tmp_path: Path):
     assert "51.0" in page.read_text()
     assert "51.0" in (tmp_path / "store" / "tables" / "table3.md").read_text()
     process.send_signal(signal.SIGTERM)
-    rest, _ = process.communicate(timeout=400)
+    rest, _ = process.communicate()
     *drawn, last = rest.splitlines()
     assert (process.returncode, last) == (143, "interrupted")
     assert not [line for line in drawn if "2 finished" not in line]

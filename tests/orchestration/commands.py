@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ import torch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _DEATHS = Path(__file__).parent / "deaths"
+_LIMIT_SECONDS = 600
+_GRACE_SECONDS = 60
 NOBODY: Mapping[str, str] = MappingProxyType({})
 _CLOCKS = ["images_per_second"]
 _OF_THE_TRAINING = ["trial_id", "status", "AP", "AP50", "AP75", "AP90", "final_T_now", "final_beta_now", "steps"]
@@ -37,6 +40,8 @@ def start_command(
 ) -> subprocess.Popen[str]:
     """The command line in a process of its own, as a user starts it. Its errors stand in its output.
 
+    After ten minutes it is ended, whatever became of the test, which then fails on its exit code.
+
     Args:
         home: its working directory and cache.
         arguments: after `experiments/main.py`.
@@ -46,7 +51,7 @@ def start_command(
         environment: further variables. Of this process's, those of Ray are left out.
     """
     outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, str(REPOSITORY / "experiments" / "main.py"), *arguments],
         cwd=home,
         env=outer | {"XDG_CACHE_HOME": str(home)} | environment,
@@ -57,6 +62,11 @@ def start_command(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         text=True,
     )
+    for seconds, end in ((_LIMIT_SECONDS, process.terminate), (_LIMIT_SECONDS + _GRACE_SECONDS, process.kill)):
+        watch = threading.Timer(seconds, end)
+        watch.daemon = True
+        watch.start()
+    return process
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
@@ -73,7 +83,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
 def run_command(home: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     """Its exit code and what it printed."""
     process = start_command(home, *arguments, **environment)
-    out, _ = process.communicate(timeout=400)
+    out, _ = process.communicate()
     return process.returncode, out
 
 
@@ -103,7 +113,7 @@ class Command:
     def run(self, *arguments: str, dies: Mapping[str, str] = NOBODY) -> tuple[int, str]:
         """Its exit code and what it printed."""
         process = self.start(*arguments, dies=dies)
-        out, _ = process.communicate(timeout=400)
+        out, _ = process.communicate()
         assert not list(self._markers.iterdir()), f"nobody died:\n{out}"
         return process.returncode, out
 

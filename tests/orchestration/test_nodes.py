@@ -74,7 +74,7 @@ def test_a_trial_waits_for_a_node_in_the_place_of_a_dead_one_and_ends_with_the_s
         process = command.start(*TWO_WORKERS)
         lines = read_until(process, " interrupted: worker ")
     with ray_node(cluster.head, cluster.folder):
-        rest, _ = process.communicate(timeout=400)
+        rest, _ = process.communicate()
     assert process.returncode == 0, lines + rest
     assert "goes on from the checkpoint of step 5\n" in rest
     assert_same_bits(command, undisturbed)

@@ -121,7 +121,7 @@ def test_a_notice_makes_a_checkpoint_at_once_and_the_trial_goes_on_from_it_with_
     assert f"goes on from the checkpoint of step {step} with 1 workers instead of 2" in lines
     assert store.dynamics([running["trial_id"]])["step"].max() == step
     marker.unlink()
-    rest, _ = process.communicate(timeout=400)
+    rest, _ = process.communicate()
     assert process.returncode == 0, lines + rest
     (trial,) = ours.trials().to_dict("records")
     assert (trial["status"], trial["num_workers"], trial["workers_at_end"]) == ("finished", 2, 1)
