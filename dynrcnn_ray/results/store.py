@@ -237,9 +237,8 @@ class ResultStore:
         Raises:
             StoreError: the file is damaged, foreign or of another schema version.
         """
-        if experiment not in self.experiments():
-            return None
-        return _as_frame(self._read_folder("plans", PLAN, [experiment]))
+        table = self.read_table(f"plans/{experiment}{_SUFFIX}", PLAN)
+        return None if table is None else _as_frame(table)
 
     def experiments(self) -> list[str]:
         """Names of the experiments that have a plan, sorted.
