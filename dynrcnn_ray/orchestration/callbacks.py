@@ -1,12 +1,18 @@
 """What a driver hears of Ray Train's workers, and when it ends a training that Ray Train would begin anew."""
 
+import contextlib
+import time
 from typing import Any
 
+from ray.exceptions import RayActorError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from dynrcnn_ray.orchestration.failures import TrialFailure, first_failure, innermost_line
+
+_POLL_SECONDS = 0.05
+_HAND_ON_SECONDS = 0.5
 
 
 class Reports(TuneReportCallback):
@@ -28,6 +34,19 @@ class Reports(TuneReportCallback):
         if failure.reason != self._last_reason:
             super().after_report(run_context, [{"note": f"interrupted: {failure.reason}"}], None)
         self._last_reason = failure.reason
+
+    def wait_until_taken(self) -> None:
+        """After the training: wait until Tune has taken the last report, before the driver reports itself.
+
+        Tune's session hands a worker's report on through the queue in which the driver's own would then stand, and
+        whose only reader it is: the two at once would wait for each other for ever.
+        """
+        # The queue is an actor: one that died with its node hands nothing on.
+        with contextlib.suppress(RayActorError):
+            while not self._training_actor_item_queue.empty():
+                time.sleep(_POLL_SECONDS)
+        # From the one queue into the other, and out of that.
+        time.sleep(_HAND_ON_SECONDS)
 
 
 class FailedStarts(ControllerCallback):

@@ -105,9 +105,14 @@ def fit(config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: di
     Raises:
         TrainingFailedError: a worker failed more often than the trial allows.
     """
+    reports = None if config.run.is_local else Reports()
     # Ray's own files of a run are of no use afterwards: checkpoints and results go to the storage.
     with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
-        outcome: Any = _trainer(config, work, payload, scratch).fit().return_value
+        try:
+            outcome: Any = _trainer(config, work, payload, scratch, reports).fit().return_value
+        finally:
+            if reports:
+                reports.wait_until_taken()
     assert isinstance(outcome, dict), "the first worker returned no outcome"
     return outcome
 
@@ -120,7 +125,11 @@ def _train_worker(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trainer(
-    config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: dict[str, Any], scratch: str
+    config: TrialConfig,
+    work: Callable[[dict], dict[str, Any]],
+    payload: dict[str, Any],
+    scratch: str,
+    reports: Reports | None,
 ) -> "TorchTrainer":
     # Imported late: it imports PyTorch, and the grid's own process, which hands this module to the drivers, need not.
     from ray.train.torch import TorchTrainer
@@ -144,7 +153,7 @@ def _trainer(
             ),
             # Ray Train takes its own kind of callbacks too, though the type does not say so. Its local mode calls none,
             # and to make the first starts a process.
-            callbacks=[] if run.is_local else [Reports(), FailedStarts(at_most=run.max_failures)],  # pyright: ignore[reportArgumentType]
+            callbacks=[reports, FailedStarts(at_most=run.max_failures)] if reports else [],  # pyright: ignore[reportArgumentType]
         ),
     )
 
