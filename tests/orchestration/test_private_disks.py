@@ -119,7 +119,8 @@ def test_a_notice_makes_a_checkpoint_at_once_and_the_trial_goes_on_from_it_with_
     assert running["status"] == "running"
     step = int(running["last_good_step"])
     assert f"goes on from the checkpoint of step {step} with 1 workers instead of 2" in lines
-    assert store.dynamics([running["trial_id"]])["step"].max() == step
+    # Steps after the checkpoint stand there too where a worker lived to write them; they are trained again.
+    assert step in set(store.dynamics([running["trial_id"]])["step"])
     marker.unlink()
     rest, _ = process.communicate()
     assert process.returncode == 0, lines + rest
