@@ -12,7 +12,6 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from dynrcnn_ray.orchestration.failures import TrialFailure, first_failure, innermost_line
 
 _POLL_SECONDS = 0.05
-_HAND_ON_SECONDS = 0.5
 
 
 class Reports(TuneReportCallback):
@@ -36,17 +35,17 @@ class Reports(TuneReportCallback):
         self._last_reason = failure.reason
 
     def wait_until_taken(self) -> None:
-        """After the training: wait until Tune has taken the last report, before the driver reports itself.
+        """After the training: wait until Tune has the workers' last report, before the driver reports itself.
 
         Tune's session hands a worker's report on through the queue in which the driver's own would then stand, and
-        whose only reader it is: the two at once would wait for each other for ever.
+        whose only reader it is: the two at once would wait for each other for ever. An empty report it hands on to
+        nobody, and it takes that one when it is done with the report before.
         """
         # The queue is an actor: one that died with its node hands nothing on.
         with contextlib.suppress(RayActorError):
+            self._training_actor_item_queue.put({})
             while not self._training_actor_item_queue.empty():
                 time.sleep(_POLL_SECONDS)
-        # From the one queue into the other, and out of that.
-        time.sleep(_HAND_ON_SECONDS)
 
 
 class FailedStarts(ControllerCallback):
