@@ -287,6 +287,23 @@ def test_trends_have_a_line_a_setting_and_dash_what_is_only_recorded(table3_stor
     assert list(drawn) == pytest.approx(expected.tolist())
 
 
+def test_trends_of_many_settings_with_long_names_are_told_apart_and_named_within_the_figure():
+    names = [f"Dynamic R-CNN+{number}x+MST*, small ResNet-FPN-DCN" for number in range(15)]
+    plan = plan_of(*((row, {"Method": name}, 0, str(row)) for row, name in enumerate(names)))
+    runs = [dynamics_of(str(row), T_now=[0.4, 0.5], positives=[1.0, 2.0]) for row in range(len(names))]
+
+    figure = draw_trends(plan, pd.concat(runs))
+
+    assert renders(figure)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][:-1] == names
+    box = legend.get_window_extent()
+    assert 0 <= box.x0
+    assert box.x1 <= figure.bbox.width
+    assert max(axes.get_window_extent().y0 for axes in figure.axes) > box.y1, "below the panels"
+    assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == len(names)
+
+
 def test_the_same_figure_gives_the_same_svg(dynamic_run):
     for draw in (draw_figure2, draw_figure3):
         first, second = (figure_bytes(draw(BASELINE, dynamic_run), "svg") for _ in range(2))

@@ -12,8 +12,10 @@ from matplotlib.lines import Line2D
 from dynrcnn_ray.results.figures.style import (
     COLOURS,
     GREY,
+    MARKERS,
     STYLE,
     draw_heading,
+    draw_legend_below,
     draw_legend_beside,
     draw_note,
     draw_trend,
@@ -38,10 +40,11 @@ _PROPOSALS = (0, (1, 1.2))
 
 @dataclass(frozen=True)
 class _Setting:
-    """One row of the plan: its name, colour and all logged steps of its seeds."""
+    """One row of the plan: its name, colour and marker, and all logged steps of its seeds."""
 
     label: str
     colour: str
+    marker: str
     steps: pd.DataFrame
 
 
@@ -63,7 +66,7 @@ def draw_figure5(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
             of_column = plan.loc[[dict(labels).get(column, "") not in EMPTY_CELLS for labels in plan["labels"]], :]
             for setting in _settings(of_column, dynamics):
                 label = setting.label.replace(column, f"${column}$")
-                draw_trend(axes, setting.steps, statistic, colour=setting.colour, label=label)
+                draw_trend(axes, setting.steps, statistic, colour=setting.colour, marker=setting.marker, label=label)
             if not axes.lines:
                 draw_note(axes, "no finished trial yet")
             draw_legend_beside(axes)
@@ -94,11 +97,16 @@ def draw_trends(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
         _draw_statistic(beta, settings, component="DSL", statistic="beta_now", in_force="smooth_l1_beta")
         beta.set(title="(b) SmoothL1 β", ylabel="$β_{now}$ (normalised offset)", ylim=(0, None))
         for setting in settings:
-            draw_trend(positives, setting.steps, "positives", colour=setting.colour)
+            draw_trend(positives, setting.steps, "positives", colour=setting.colour, marker=setting.marker)
             draw_trend(positives, setting.steps, "positives_iou50", colour=setting.colour, linestyle=_PROPOSALS)
         positives.set(title="(c) Sampled positive RoIs (solid) and proposals at IoU ≥ 0.5 (dotted)", ylabel="per image")
         positives.set(xlabel="training step", xlim=(0, None), ylim=(0, None))
-        _draw_legend(figure, settings)
+        handles = [
+            Line2D([], [], color=setting.colour, marker=setting.marker, markersize=4, label=setting.label)
+            for setting in settings
+        ]
+        handles.append(Line2D([], [], color=GREY, linestyle=_RECORDED, label="recorded only, not in force"))
+        draw_legend_below(figure, handles)
         draw_heading(figure, plan)
     return figure
 
@@ -110,8 +118,9 @@ def _settings(plan: pd.DataFrame, dynamics: pd.DataFrame) -> list[_Setting]:
     for index, (name, lines) in enumerate(zip(names, rows, strict=True)):
         steps = dynamics.loc[dynamics["trial_id"].isin(lines["trial_id"].dropna()), :]
         if len(steps):
-            colour = COLOURS[index % len(COLOURS)]
-            settings.append(_Setting(name, colour, steps))
+            round_of_colours, at = divmod(index, len(COLOURS))
+            marker = MARKERS[round_of_colours % len(MARKERS)]
+            settings.append(_Setting(name, COLOURS[at], marker, steps))
     return settings
 
 
@@ -120,7 +129,7 @@ def _draw_statistic(axes: Axes, settings: Iterable[_Setting], *, component: str,
     for setting in settings:
         recorded_only = _is_recorded_only(setting.steps, statistic, in_force)
         style = _RECORDED if recorded_only else "solid"
-        draw_trend(axes, setting.steps, statistic, colour=setting.colour, linestyle=style)
+        draw_trend(axes, setting.steps, statistic, colour=setting.colour, linestyle=style, marker=setting.marker)
         if recorded_only:
             fixed_values.add(float(setting.steps[in_force].iloc[0]))
     for value in sorted(fixed_values):
@@ -141,9 +150,3 @@ def _is_recorded_only(steps: pd.DataFrame, statistic: str, in_force: str) -> boo
     """Whether the value in force stands still while the statistic is elsewhere: DLA (or DSL) is off."""
     used = steps[in_force].to_numpy()
     return bool((used == used[0]).all() and (used != steps[statistic].to_numpy()).any())
-
-
-def _draw_legend(figure: Figure, settings: Iterable[_Setting]) -> None:
-    handles = [Line2D([], [], color=setting.colour, label=setting.label) for setting in settings]
-    handles.append(Line2D([], [], color=GREY, linestyle=_RECORDED, label="recorded only, not in force"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)

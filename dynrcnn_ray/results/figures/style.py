@@ -1,10 +1,13 @@
 """What the figures share: palette, matplotlib settings, trends over the training steps, files."""
 
 import io
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import matplotlib
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,7 +31,12 @@ STYLE: dict[Any, Any] = {
 
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
+MARKERS = ("", "o", "s", "^", "D", "v", "x")
+"""Where more lines than colours are drawn, the second round of colours has the second marker, and so on."""
 GREY = "0.45"
+
+_INCHES_OF_A_ROW = 0.21
+_ROWS_WITH_ROOM = 4
 
 LineStyle = str | tuple[int, tuple[float, ...]]
 
@@ -40,6 +48,7 @@ def draw_trend(
     *,
     colour: str,
     linestyle: LineStyle = "solid",
+    marker: str = "",
     label: str | None = None,
 ) -> None:
     """Draw a column over the training steps: the mean over the seeds, and a band from their minimum to their maximum.
@@ -50,12 +59,14 @@ def draw_trend(
         column: the field. If it is null in every row, nothing is drawn.
         colour: of line and band.
         linestyle: of the line.
+        marker: at every eighth of the line; "" for none.
         label: the line's name in a legend.
     """
     over_seeds = dynamics[["step", column]].dropna().groupby("step")[column].agg(["mean", "min", "max"])
     if over_seeds.empty:
         return
-    axes.plot(over_seeds.index, over_seeds["mean"], color=colour, linestyle=linestyle, label=label)
+    markers = {"marker": marker, "markersize": 4, "markevery": 0.125} if marker else {}
+    axes.plot(over_seeds.index, over_seeds["mean"], color=colour, linestyle=linestyle, label=label, **markers)
     if len(dynamics["trial_id"].unique()) > 1:
         axes.fill_between(over_seeds.index, over_seeds["min"], over_seeds["max"], color=colour, alpha=0.12, lw=0)
 
@@ -69,6 +80,17 @@ def draw_legend_beside(axes: Axes) -> None:
     """Put the legend to the right of its panel, where it covers no data."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.4, borderaxespad=0)
+
+
+def draw_legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Put a legend below all panels, in as many columns as the figure has room for, and make room for its rows."""
+    for columns in (3, 2, 1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
+    rows = math.ceil(len(handles) / columns)
+    figure.set_figheight(figure.get_figheight() + _INCHES_OF_A_ROW * max(0, rows - _ROWS_WITH_ROOM))
 
 
 def draw_heading(figure: Figure, plan: pd.DataFrame, *remarks: str) -> None:
