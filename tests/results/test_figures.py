@@ -298,9 +298,9 @@ def test_trends_of_many_settings_with_long_names_are_told_apart_and_named_within
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()][:-1] == names
     box = legend.get_window_extent()
-    assert 0 <= box.x0
+    assert box.x0 >= 0
     assert box.x1 <= figure.bbox.width
-    assert max(axes.get_window_extent().y0 for axes in figure.axes) > box.y1, "below the panels"
+    assert min(axes.get_window_extent().y0 for axes in figure.axes) > box.y1, "below the panels"
     assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == len(names)
 
 
