@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _OBJECTS_OF_COCO = 7
 """Objects of an image of COCO's, for which K_I and K_beta were chosen."""
 _NEARLY_THE_PAPERS = (0.7, 1.4)
+_MOST = 0.5
+"""A rank is too small where so large a share of the images holds as many objects."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def advice(checked: "CheckedSplit", config: TrialConfig) -> list[str]:
         f"  {shares[symbol]:.0%} of the images with objects hold {symbol} = {rank} of them or more, so {consequence}: "
         f"raise --dynamic.{option}\n"
         for symbol, rank, option, consequence in ranks
-        if shares[symbol] >= 0.5
+        if shares[symbol] >= _MOST
     ]
 
 
@@ -122,10 +124,10 @@ def starting_values(checked: "CheckedSplit", config: TrialConfig, call: Call) ->
     beta_top_k = min(max(2, round(paper.beta_top_k * ratio)), SAMPLED_ROIS)
     with_them = dataclasses.replace(config, dynamic=dataclasses.replace(config.dynamic, beta_top_k=beta_top_k))
     share = _share_that_hold(with_them.beta_top_k, counts)
-    still_kept = [
+    still_kept = (
         f"  That K_beta is {with_them.beta_top_k} at this scale, and {share:.0%} of the images with objects hold as "
         "many:\n  beta_now would be kept as it was. There only --dynamic.no-count-ground-truths lets it move.\n"
-    ]
+    )
     around = {paper.iou_top_k, iou_top_k, max(10, iou_top_k // 2), min(2 * iou_top_k, SAMPLED_ROIS)}
     axis = " ".join(map(str, sorted(around)))
     own = [argument for argument in call.arguments if argument != "--masks"] if call.command == "check-data" else []
@@ -135,7 +137,7 @@ def starting_values(checked: "CheckedSplit", config: TrialConfig, call: Call) ->
         "These are\n"
         f"  the paper's {paper.iou_top_k} and {paper.beta_top_k}, in proportion: {mean:.1f} objects an image here, "
         f"{_OBJECTS_OF_COCO} on COCO. Or the paper's with --dynamic.no-count-ground-truths.\n",
-        *(still_kept if share >= 0.5 else []),
+        still_kept if share >= _MOST else "",
         f"  To try others: dynrcnn grid --name my_k_i --axis dynamic.iou-top-k {axis} --baseline dynamic.dla=false "
         f"--dynamic.beta-top-k {beta_top_k} --seeds 0 1 2 {shlex.join(own)}\n",
     ]

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from dynrcnn_ray.results.figures.figure4 import smooth_l1
-from dynrcnn_ray.results.figures.style import COLOURS, GREY, STYLE, draw_heading, seeds_text
+from dynrcnn_ray.results.figures.style import COLOURS, GREY, STYLE, draw_heading, draw_legend_below, seeds_text
 
 _GROUND_TRUTH, _POSITIVE, _NEGATIVE = COLOURS[0], COLOURS[5], COLOURS[4]
 _QUADRATIC = COLOURS[3]
@@ -167,4 +167,4 @@ def _draw_legend(figure: Figure) -> None:
         Line2D([], [], color=_QUADRATIC, linewidth=4, label="quadratic part, up to $β_{now}$"),
         Line2D([], [], color=GREY, linestyle="--", label=f"loss at a fixed β of {_USUAL_BETA:g}"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    draw_legend_below(figure, handles)

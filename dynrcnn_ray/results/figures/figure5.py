@@ -102,8 +102,7 @@ def draw_trends(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
         positives.set(title="(c) Sampled positive RoIs (solid) and proposals at IoU ≥ 0.5 (dotted)", ylabel="per image")
         positives.set(xlabel="training step", xlim=(0, None), ylim=(0, None))
         handles = [
-            Line2D([], [], color=setting.colour, marker=setting.marker, markersize=4, label=setting.label)
-            for setting in settings
+            Line2D([], [], color=setting.colour, marker=setting.marker, label=setting.label) for setting in settings
         ]
         handles.append(Line2D([], [], color=GREY, linestyle=_RECORDED, label="recorded only, not in force"))
         draw_legend_below(figure, handles)

@@ -22,6 +22,7 @@ STYLE: dict[Any, Any] = {
     "grid.color": "0.92",
     "axes.axisbelow": True,
     "lines.linewidth": 1.6,
+    "lines.markersize": 4,
     "legend.frameon": False,
     "savefig.dpi": 150,
     # Without a salt, two SVGs of the same data differ in their ids.
@@ -65,8 +66,8 @@ def draw_trend(
     over_seeds = dynamics[["step", column]].dropna().groupby("step")[column].agg(["mean", "min", "max"])
     if over_seeds.empty:
         return
-    markers = {"marker": marker, "markersize": 4, "markevery": 0.125} if marker else {}
-    axes.plot(over_seeds.index, over_seeds["mean"], color=colour, linestyle=linestyle, label=label, **markers)
+    style = {"color": colour, "linestyle": linestyle, "marker": marker, "markevery": 0.125}
+    axes.plot(over_seeds.index, over_seeds["mean"], label=label, **style)
     if len(dynamics["trial_id"].unique()) > 1:
         axes.fill_between(over_seeds.index, over_seeds["min"], over_seeds["max"], color=colour, alpha=0.12, lw=0)
 

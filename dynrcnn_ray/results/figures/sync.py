@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from dynrcnn_ray.results.drift import ALL_REDUCE, WORKERS, worker_values
-from dynrcnn_ray.results.figures.style import COLOURS, STYLE, draw_heading, draw_note, seeds_text
+from dynrcnn_ray.results.figures.style import COLOURS, STYLE, draw_heading, draw_legend_below, draw_note, seeds_text
 
 _NAMES = {"T_now": "$T_{now}$ (IoU)", "beta_now": "$β_{now}$ (normalised offset)"}
 _OF_ITS_OWN = COLOURS[5]
@@ -97,4 +97,4 @@ def _draw_legend(figure: Figure) -> None:
         Line2D([], [], color=_SHARED, label="with it, a line a worker too"),
         Line2D([], [], color="black", linewidth=1.0, linestyle=_ONE_WORKER, label="one worker"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    draw_legend_below(figure, handles)
