@@ -124,10 +124,10 @@ def _table(store: ResultStore) -> pd.DataFrame:
 
 def _report(store: ResultStore) -> None:
     """As the command `report` does it."""
-    store.fold()
+    store = store.fold()
     trials = read_trials(store)
-    draw_report(store, "table3", trials)
-    draw_html_report(store, trials)
+    drawn = draw_report(store, "table3", trials)
+    draw_html_report(store, trials, {"table3": drawn})
 
 
 _TASKS: dict[str, Callable[[ResultStore], object]] = {

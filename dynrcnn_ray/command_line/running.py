@@ -20,7 +20,7 @@ from dynrcnn_ray.experiment import SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.orchestration.address import ray_address, require_cluster
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.plans import added_up
-from dynrcnn_ray.results.report import draw_findings, draw_report, is_figure
+from dynrcnn_ray.results.report import DrawnReport, draw_findings, draw_report, is_figure
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.scales import base_config
 
@@ -250,7 +250,7 @@ def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int])
 
 def print_report(
     store: ResultStore, experiment: str, trials: pd.DataFrame | None = None, plan: pd.DataFrame | None = None
-) -> None:
+) -> DrawnReport:
     """Draw an experiment, print its table and where its files are.
 
     Args:
@@ -258,16 +258,20 @@ def print_report(
         experiment: its name.
         trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
         plan: what to draw; None: the store's plan.
+
+    Returns:
+        What was drawn.
     """
     drawn = draw_report(store, experiment, trials, plan)
     print()
     if is_figure(experiment):
         print("\n".join(drawn.paths) or f"{experiment}: no finished trial has recorded what it shows")
-        return
+        return drawn
     print(drawn.table)
     print("\n".join(drawn.paths))
     if drawn.conclusion:
         print(f"\n{drawn.conclusion}")
+    return drawn
 
 
 def _failures(store: ResultStore, trial_ids: list[str]) -> int:

@@ -19,7 +19,7 @@ def findings(options: StoredOptions, call: Call) -> int:
         place = store.files.describe_path("")
         print(f"{place} holds none of the paper's tables yet; run one first, such as table3")
         return 0
-    store.fold()
+    store = store.fold()
     trials = read_trials(store)
     print_findings(store, paper, call.shown(options.storage, store), trials)
     print(f"\n{draw_html_report(store, trials)}")

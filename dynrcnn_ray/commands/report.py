@@ -40,14 +40,13 @@ def report(options: ReportOptions, call: Call) -> int:
     if not experiments:
         print(f"{store.files.describe_path('')} holds no results yet; run an experiment first, such as table3")
         return 0
-    store.fold()
+    store = store.fold()
     trials = read_trials(store)
-    for name in experiments:
-        print_report(store, name, trials)
+    drawn = {name: print_report(store, name, trials) for name in experiments}
     paper = call.program.paper
     if paper and paper.rows().keys() & set(experiments):
         print_findings(store, paper, call.shown(options.storage, store), trials)
-    print(f"\n{draw_html_report(store, trials)}")
+    print(f"\n{draw_html_report(store, trials, drawn)}")
     return 0
 
 
@@ -85,13 +84,12 @@ def _look(store: "ResultStore", every: float) -> tuple[bool, str]:
     experiments = store.experiments()
     if not experiments:
         return True, f"{store.files.describe_path('')} holds no results yet"
-    store.fold()
+    store = store.fold()
     trials = read_trials(store)
     if not _is_open(store, trials):
         return False, "every planned trial has ended"
-    for name in experiments:
-        draw_report(store, name, trials)
-    page = draw_html_report(store, trials, renew_seconds=every)
+    drawn = {name: draw_report(store, name, trials) for name in experiments}
+    page = draw_html_report(store, trials, drawn, renew_seconds=every)
     counts = trials["status"].value_counts()
     told = ", ".join(f"{counts.get(status, 0)} {status}" for status in ("finished", "running", "failed"))
     return True, f"{told}: {page}"

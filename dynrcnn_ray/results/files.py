@@ -88,7 +88,7 @@ class StoreFiles:
         Raises:
             StoreError: the storage cannot be read.
         """
-        return self._content(relative) if self._is_file(relative) else None
+        return self._content(relative)
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """Names of a folder's files with this suffix, without it, sorted.
@@ -127,8 +127,8 @@ class StoreFiles:
         except (pa.ArrowException, OSError) as error:
             raise StoreError(f"{self.describe_path(relative)} cannot be deleted: {one_line(error)}") from None
 
-    def contents(self, paths: Sequence[str]) -> Iterator[bytes]:
-        """The contents of files that are there, in their order.
+    def contents(self, paths: Sequence[str]) -> Iterator[bytes | None]:
+        """The contents of files, in their order; None for one that is not there, or not any more.
 
         Raises:
             StoreError: the storage cannot be read.
@@ -155,14 +155,15 @@ class StoreFiles:
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(data)
 
-    def _is_file(self, relative: str) -> bool:
-        with self._readable(relative, "check that the storage is there and can be read"):
-            return self.filesystem.get_file_info(f"{self.root}/{relative}").type == pafs.FileType.File
-
-    def _content(self, relative: str) -> bytes:
+    def _content(self, relative: str) -> bytes | None:
         # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
-        with self._readable(relative), self.filesystem.open_input_file(f"{self.root}/{relative}") as file:
-            return file.read()
+        with self._readable(relative):
+            try:
+                file = self.filesystem.open_input_file(f"{self.root}/{relative}")
+            except FileNotFoundError:
+                return None
+            with file:
+                return file.read()
 
     @contextlib.contextmanager
     def _readable(self, relative: str, remedy: str = "") -> Iterator[None]:

@@ -43,11 +43,13 @@ class DrawnReport:
         table: the table as text for a terminal; empty for a figure of the paper.
         paths: absolute paths or URIs of the files written; none for a figure whose trials have not finished.
         conclusion: what a table comes to, in a sentence; empty where there is none.
+        numbers: the table as from `table_of`; None for a figure of the paper and for the findings.
     """
 
     table: str
     paths: list[str]
     conclusion: str = ""
+    numbers: pd.DataFrame | None = None
 
 
 def is_figure(experiment: str) -> bool:
@@ -104,7 +106,7 @@ def draw_report(
     else:
         rows = trials.loc[trials["trial_id"].isin(own), :]
     files: dict[str, bytes] = {}
-    text = sentence = ""
+    text, sentence, table = "", "", None
     if not is_figure(experiment):
         table = table_of(store, plan, rows)
         text, sentence = table_to_text(table, plan), conclusion(table)
@@ -116,7 +118,7 @@ def draw_report(
         files[f"figures/{name}.png"] = figure_bytes(figure, "png")
         files[f"figures/{name}.svg"] = figure_bytes(figure, "svg")
 
-    return DrawnReport(text, _write(store, files), sentence)
+    return DrawnReport(text, _write(store, files), sentence, table)
 
 
 def draw_findings(

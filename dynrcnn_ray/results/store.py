@@ -18,7 +18,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -26,28 +26,28 @@ import pyarrow as pa
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, from_yaml
-from dynrcnn_ray.results.files import StoreError, StoreFiles, one_line
+from dynrcnn_ray.results.files import FileStamp, StoreError, StoreFiles, one_line
+from dynrcnn_ray.results.folder_reader import KEYS, SUFFIX, read_file, read_folder
 from dynrcnn_ray.results.folds import FEW, read_fold, worth_folding, write_fold
-from dynrcnn_ray.results.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, to_parquet_bytes
-from dynrcnn_ray.results.remedies import FOREIGN_REMEDY, folder_and_name, remedy_of
+from dynrcnn_ray.results.parquet import to_parquet_bytes
+from dynrcnn_ray.results.remedies import FOREIGN_REMEDY
 from dynrcnn_ray.results.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, STATISTICS, TRIALS
 
-_SUFFIX = ".parquet"
-_TABLES_AT_ONCE = 1000
-"""Tables that are read before they are joined: one by itself takes some 80 KB, however short it is."""
-_KEYS = {"plans": "experiment"} | dict.fromkeys(
-    ("trials", "running", "dynamics", "proposals", "statistics", "detections"), "trial_id"
-)
-"""The field that a file is named after, by its folder."""
 _FOLDED = {"trials": TRIALS, "dynamics": DYNAMICS}
 """The folders that are folded."""
 
 
 @dataclass(frozen=True)
 class ResultStore:
-    """Where results live. Build one with `ResultStore.open`."""
+    """Where results live. Build one with `ResultStore.open`.
+
+    Attributes:
+        files: its files.
+        listed: folders that were listed before and are not listed again, each with what was there: see `fold`.
+    """
 
     files: StoreFiles
+    listed: Mapping[str, Mapping[str, FileStamp]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, location: str | os.PathLike[str]) -> "ResultStore":
@@ -66,8 +66,8 @@ class ResultStore:
         Raises:
             StoreError: the row does not fit the schema, or the storage cannot be written.
         """
-        self._write_rows(f"trials/{row['trial_id']}{_SUFFIX}", [row], TRIALS)
-        self.files.delete(f"running/{row['trial_id']}{_SUFFIX}")
+        self._write_rows(f"trials/{row['trial_id']}{SUFFIX}", [row], TRIALS)
+        self.files.delete(f"running/{row['trial_id']}{SUFFIX}")
 
     def write_running(self, row: Mapping[str, Any]) -> None:
         """Write the row of a trial that runs; `write_trial` removes it.
@@ -75,7 +75,7 @@ class ResultStore:
         Raises:
             StoreError: the row does not fit the schema, or the storage cannot be written.
         """
-        self._write_rows(f"running/{row['trial_id']}{_SUFFIX}", [row], TRIALS)
+        self._write_rows(f"running/{row['trial_id']}{SUFFIX}", [row], TRIALS)
 
     def write_dynamics(self, trial_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write all logged steps of a trial; fields as in `DYNAMICS`, without `trial_id`. Replaces earlier ones.
@@ -84,7 +84,7 @@ class ResultStore:
             StoreError: a row does not fit the schema, or the storage cannot be written.
         """
         named = [{**row, "trial_id": trial_id} for row in rows]
-        self._write_rows(f"dynamics/{trial_id}{_SUFFIX}", named, DYNAMICS)
+        self._write_rows(f"dynamics/{trial_id}{SUFFIX}", named, DYNAMICS)
 
     def write_proposals(self, trial_id: str, columns: Mapping[str, Any]) -> None:
         """Write a trial's recorded proposals: an array for each field of `PROPOSALS` but `trial_id`.
@@ -92,7 +92,7 @@ class ResultStore:
         Raises:
             StoreError: the columns do not fit the schema, or the storage cannot be written.
         """
-        self._write_columns(f"proposals/{trial_id}{_SUFFIX}", trial_id, columns, PROPOSALS)
+        self._write_columns(f"proposals/{trial_id}{SUFFIX}", trial_id, columns, PROPOSALS)
 
     def write_statistics(self, trial_id: str, columns: Mapping[str, Any]) -> None:
         """Write a trial's recorded statistics: an array for each field of `STATISTICS` but `trial_id`.
@@ -100,7 +100,7 @@ class ResultStore:
         Raises:
             StoreError: the columns do not fit the schema, or the storage cannot be written.
         """
-        self._write_columns(f"statistics/{trial_id}{_SUFFIX}", trial_id, columns, STATISTICS)
+        self._write_columns(f"statistics/{trial_id}{SUFFIX}", trial_id, columns, STATISTICS)
 
     def write_detections(self, trial_id: str, columns: Mapping[str, Any]) -> None:
         """Write a trial's detections: an array for each field of `DETECTIONS` but `trial_id`.
@@ -108,7 +108,7 @@ class ResultStore:
         Raises:
             StoreError: the columns do not fit the schema, or the storage cannot be written.
         """
-        self._write_columns(f"detections/{trial_id}{_SUFFIX}", trial_id, columns, DETECTIONS)
+        self._write_columns(f"detections/{trial_id}{SUFFIX}", trial_id, columns, DETECTIONS)
 
     def write_images(self, fingerprint: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a few validation images of a data set, known by its fingerprint; fields as in `IMAGES`.
@@ -116,7 +116,7 @@ class ResultStore:
         Raises:
             StoreError: a row does not fit the schema, or the storage cannot be written.
         """
-        self._write_rows(f"images/{fingerprint}{_SUFFIX}", list(rows), IMAGES)
+        self._write_rows(f"images/{fingerprint}{SUFFIX}", list(rows), IMAGES)
 
     def write_plan(self, experiment: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """Write the plan of an experiment; fields as in `PLAN`, without `experiment`. Replaces the earlier plan.
@@ -128,7 +128,7 @@ class ResultStore:
             StoreError: a row does not fit the schema, or the storage cannot be written.
         """
         named = [{**row, "experiment": experiment} for row in rows]
-        return _as_frame(self._write_rows(f"plans/{experiment}{_SUFFIX}", named, PLAN))
+        return _as_frame(self._write_rows(f"plans/{experiment}{SUFFIX}", named, PLAN))
 
     def read_table(self, relative: str, schema: pa.Schema) -> pa.Table | None:
         """A Parquet file of this schema; None if there is none.
@@ -137,7 +137,7 @@ class ResultStore:
             StoreError: the file is damaged, foreign or of another schema version.
         """
         content = self.files.read_bytes(relative)
-        return None if content is None else self._table(relative, content, schema)
+        return None if content is None else read_file(self.files, relative, content, schema)
 
     def trial_ids(self) -> list[str]:
         """Ids of the trials that have a row, sorted.
@@ -145,7 +145,7 @@ class ResultStore:
         Raises:
             StoreError: the storage cannot be read.
         """
-        return self.files.names("trials", _SUFFIX)
+        return list(self._present("trials"))
 
     def finished_trials(self) -> set[str]:
         """Ids of the trials that have finished; failed ones are not among them.
@@ -166,7 +166,7 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return _as_frame(self._read_folder("trials", TRIALS, trial_ids, columns))
+        return _as_frame(self._read("trials", TRIALS, trial_ids, columns))
 
     def trials_so_far(self, trial_ids: Iterable[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
         """Like `trials`, and with them those that run; one that has failed and runs again is only running.
@@ -178,9 +178,13 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        wanted = None if trial_ids is None else set(trial_ids)
-        ended = self._read_folder("trials", TRIALS, wanted, columns)
-        running = self._read_folder("running", TRIALS, wanted, columns)
+        asked = None if trial_ids is None else set(trial_ids)
+        listed = self._wanted("running", asked)
+        running = read_folder(self.files, "running", TRIALS, listed, columns)
+        # A trial that has ended since it was listed as running has a row by now, whether or not that is listed.
+        ended_since = listed.keys() - set(running["trial_id"].to_pylist())
+        wanted = {**self._wanted("trials", asked), **dict.fromkeys(ended_since)}
+        ended = read_folder(self.files, "trials", TRIALS, wanted, columns)
         # A command that is killed between a row and the removal of the other leaves both.
         states = zip(ended["trial_id"].to_pylist(), ended["status"].to_pylist(), strict=True)
         running = _without(running, {trial_id for trial_id, status in states if status == "finished"})
@@ -197,7 +201,7 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return _as_frame(self._read_folder("dynamics", DYNAMICS, trial_ids, columns))
+        return _as_frame(self._read("dynamics", DYNAMICS, trial_ids, columns))
 
     def proposals(self, trial_ids: Iterable[str]) -> pd.DataFrame:
         """Recorded proposals of the given trials; columns as in `PROPOSALS`. Trials that the store lacks are left out.
@@ -205,7 +209,7 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return _as_frame(self._read_folder("proposals", PROPOSALS, trial_ids))
+        return _as_frame(self._read("proposals", PROPOSALS, trial_ids))
 
     def statistics(self, trial_ids: Iterable[str]) -> pd.DataFrame:
         """Recorded statistics of the given trials; columns as in `STATISTICS`. Trials that lack them are left out.
@@ -213,7 +217,7 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return _as_frame(self._read_folder("statistics", STATISTICS, trial_ids))
+        return _as_frame(self._read("statistics", STATISTICS, trial_ids))
 
     def detections(self, trial_ids: Iterable[str]) -> pd.DataFrame:
         """Detections of the given trials; columns as in `DETECTIONS`. Trials that the store lacks are left out.
@@ -221,7 +225,7 @@ class ResultStore:
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version.
         """
-        return _as_frame(self._read_folder("detections", DETECTIONS, trial_ids))
+        return _as_frame(self._read("detections", DETECTIONS, trial_ids))
 
     def images(self, fingerprint: str) -> pd.DataFrame:
         """The stored validation images of a data set; columns as in `IMAGES`. Empty if there are none.
@@ -229,7 +233,7 @@ class ResultStore:
         Raises:
             StoreError: the file is damaged, foreign or of another schema version.
         """
-        return _as_frame(self._read_folder("images", IMAGES, [fingerprint]))
+        return _as_frame(self._read("images", IMAGES, [fingerprint]))
 
     def plan(self, experiment: str) -> pd.DataFrame | None:
         """The plan of an experiment's latest command; columns as in `PLAN`. None if it was never run here.
@@ -237,7 +241,7 @@ class ResultStore:
         Raises:
             StoreError: the file is damaged, foreign or of another schema version.
         """
-        table = self.read_table(f"plans/{experiment}{_SUFFIX}", PLAN)
+        table = self.read_table(f"plans/{experiment}{SUFFIX}", PLAN)
         return None if table is None else _as_frame(table)
 
     def experiments(self) -> list[str]:
@@ -246,22 +250,28 @@ class ResultStore:
         Raises:
             StoreError: the storage cannot be read.
         """
-        return self.files.names("plans", _SUFFIX)
+        return self.files.names("plans", SUFFIX)
 
-    def fold(self) -> None:
+    def fold(self) -> "ResultStore":
         """Repeat the rows of very many trials in a few files, from which they are read many times faster.
 
         What is read stays the same. Several commands may do this at once, and while trials are written.
 
+        Returns:
+            This store as it was just listed: what is drawn from it shows the trials of one moment, and its large
+            folders are listed once, which takes seconds on an object store.
+
         Raises:
             StoreError: a file of the store is damaged, foreign or of another schema version, or cannot be written.
         """
+        # The running ones first: a trial that ends meanwhile is then in both, not in neither.
+        listed = {folder: self.files.stamps(folder, SUFFIX) for folder in ("running", *_FOLDED)}
         for folder, schema in _FOLDED.items():
-            stamps = self.files.stamps(folder, _SUFFIX)
-            if len(stamps) > FEW:
-                settled = worth_folding(stamps, read_fold(self.files, folder, schema, [_KEYS[folder]]))
+            if len(listed[folder]) > FEW:
+                settled = worth_folding(listed[folder], read_fold(self.files, folder, schema, [KEYS[folder]]))
                 if settled:
-                    write_fold(self.files, folder, self._read_folder(folder, schema, settled), settled)
+                    write_fold(self.files, folder, read_folder(self.files, folder, schema, settled), settled)
+        return ResultStore(self.files, listed)
 
     def config_of(self, trial: Mapping[str, Any]) -> TrialConfig:
         """The configuration of a trial, from its row as in `TRIALS`.
@@ -272,7 +282,7 @@ class ResultStore:
         try:
             return from_yaml(trial["config"])
         except ConfigError as error:
-            path = self.files.describe_path(f"trials/{trial['trial_id']}{_SUFFIX}")
+            path = self.files.describe_path(f"trials/{trial['trial_id']}{SUFFIX}")
             raise StoreError(f"{path}: its configuration is of another release: {error}; {FOREIGN_REMEDY}") from None
 
     def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -297,44 +307,18 @@ class ResultStore:
             raise StoreError(f"{relative} does not fit its schema: {one_line(error)}") from None
         self.files.write_bytes(relative, to_parquet_bytes(table))
 
-    def _read_folder(
+    def _read(
         self, folder: str, schema: pa.Schema, names: Iterable[str] | None, columns: list[str] | None = None
     ) -> pa.Table:
-        present = self.files.stamps(folder, _SUFFIX)
-        wanted = list(present) if names is None else sorted(set(names).intersection(present))
-        merged = schema.empty_table().select(columns or schema.names)
-        fold = read_fold(self.files, folder, schema, columns) if folder in _FOLDED and len(wanted) > FEW else None
-        if fold is not None:
-            unchanged = {name for name in wanted if fold.stamps.get(name) == present[name]}
-            merged = fold.rows(_KEYS[folder], unchanged)
-            wanted = [name for name in wanted if name not in unchanged]
-        paths = [f"{folder}/{name}{_SUFFIX}" for name in wanted]
-        contents = self.files.contents(paths)
-        tables = []
-        for path, content in zip(paths, contents, strict=True):
-            tables.append(self._table(path, content, schema, columns))
-            if len(tables) == _TABLES_AT_ONCE:
-                merged = pa.concat_tables([merged, *tables]).combine_chunks()
-                tables = []
-        merged = pa.concat_tables([merged, *tables]).combine_chunks()
-        # Stable: a trial's rows keep their order.
-        return merged.sort_by(_KEYS[folder]) if fold is not None and wanted else merged
+        return read_folder(self.files, folder, schema, self._wanted(folder, names), columns)
 
-    def _table(self, relative: str, content: bytes, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-        try:
-            table = from_parquet_bytes(content, schema, columns)
-        except (DamagedFileError, ForeignFileError) as error:
-            remedy = FOREIGN_REMEDY if isinstance(error, ForeignFileError) else remedy_of(relative)
-            raise StoreError(f"{self.files.describe_path(relative)} {error}; {remedy}") from None
-        folder, name = folder_and_name(relative)
-        if folder in _KEYS:
-            strangers = set(table[_KEYS[folder]].unique().to_pylist()) - {name}
-            if strangers:
-                raise StoreError(
-                    f"{self.files.describe_path(relative)} holds the {_KEYS[folder]} {sorted(strangers)[0]!r}, "
-                    f"not its own; {remedy_of(relative)}"
-                )
-        return table
+    def _wanted(self, folder: str, names: Iterable[str] | None) -> dict[str, FileStamp]:
+        """Those of the names whose files are there, or all that are."""
+        present = self._present(folder)
+        return {name: present[name] for name in (present if names is None else set(names).intersection(present))}
+
+    def _present(self, folder: str) -> Mapping[str, FileStamp]:
+        return self.listed[folder] if folder in self.listed else self.files.stamps(folder, SUFFIX)
 
 
 def _without(trials: pa.Table, trial_ids: set[str]) -> pa.Table:

@@ -149,6 +149,52 @@ def test_few_new_files_are_not_worth_a_fold(many: ResultStore, monkeypatch: pyte
     assert not (tmp_path / "storage/folds").exists()
 
 
+def test_what_is_drawn_from_a_fold_shows_one_moment(many: ResultStore, make_trial, monkeypatch: pytest.MonkeyPatch):
+    """A trial may end and another begin while tables and figures are drawn; large folders are listed once."""
+    many.write_running(make_trial("runs", status="running"))
+    of_then = many.fold()
+    before = of_then.trials_so_far()
+    many.write_running(make_trial("begins later", status="running"))
+    many.write_dynamics("ends later", steps(1))
+    many.write_trial(make_trial("ends later"))
+    listed: list[str] = []
+    stamps = StoreFiles.stamps
+    monkeypatch.setattr(StoreFiles, "stamps", lambda *of: listed.append(of[1]) or stamps(*of))
+    pd.testing.assert_frame_equal(of_then.trials_so_far(), before)
+    assert of_then.dynamics([*IDS, "ends later"])["trial_id"].nunique() == MANY
+    assert len(of_then.trial_ids()) == MANY
+    assert not listed
+
+
+@pytest.mark.parametrize("of_one_moment", [False, True])
+def test_a_trial_that_ends_while_it_is_read_is_there_once(
+    many: ResultStore, make_trial, monkeypatch: pytest.MonkeyPatch, of_one_moment: bool
+):
+    """Between the listing of the running trials and the reading of their rows."""
+    many.write_trial(make_trial("ends", status="failed", AP=None))
+    many.write_running(make_trial("ends", status="running"))
+    reader = many.fold() if of_one_moment else many
+    contents = StoreFiles.contents
+
+    def end_first(files: StoreFiles, wanted: list[str]) -> Any:
+        if wanted == ["running/ends.parquet"]:
+            many.write_trial(make_trial("ends", AP=12.0))
+        return contents(files, wanted)
+
+    monkeypatch.setattr(StoreFiles, "contents", end_first)
+    trials = reader.trials_so_far()
+    assert sorted(trials["trial_id"]) == sorted([*IDS, "ends"])
+    [ended] = trials[trials["trial_id"] == "ends"].to_dict("records")
+    assert (ended["status"], ended["AP"]) == ("finished", 12.0)
+
+
+def test_a_file_that_goes_after_it_was_listed_counts_as_not_there(many: ResultStore, tmp_path: Path):
+    of_then = many.fold()
+    (tmp_path / "storage/trials/030.parquet").unlink()
+    (tmp_path / "storage/folds/trials.parquet").unlink()
+    assert of_then.trials()["trial_id"].tolist() == sorted({*IDS} - {"030"})
+
+
 @pytest.mark.slow
 def test_two_folds_at_once_and_a_writer_miss_and_double_nothing(many: ResultStore, make_trial, tmp_path: Path):
     failures: list[BaseException] = []

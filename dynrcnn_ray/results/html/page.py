@@ -1,6 +1,7 @@
 """The page: verdicts on the claims, every experiment in the paper's order, pictures of detections, every trial."""
 
 import base64
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from dynrcnn_ray.results.html.pictures import MIN_SCORE, pictures_of
 from dynrcnn_ray.results.html.trials import COMPACT, MOST_WITH_DETAILS, compact_trials, trials_in_detail
 from dynrcnn_ray.results.inspection import inspected_trials, read_inspection
 from dynrcnn_ray.results.labels import row_label
-from dynrcnn_ray.results.report import figure_names, is_figure, table_of
+from dynrcnn_ray.results.report import DrawnReport, figure_names, is_figure, table_of
 from dynrcnn_ray.results.schemas import SPEED, TRIALS
 from dynrcnn_ray.results.speed_table import SPEED_FILE, SPEED_TITLE, speed_grid, speed_note
 from dynrcnn_ray.results.store import ResultStore
@@ -47,7 +48,12 @@ def read_trials(store: ResultStore) -> pd.DataFrame:
     return store.trials_so_far(columns=[name for name in TRIALS.names if name in shown])
 
 
-def draw_html_report(store: ResultStore, trials: pd.DataFrame, renew_seconds: float = 0) -> str:
+def draw_html_report(
+    store: ResultStore,
+    trials: pd.DataFrame,
+    drawn: Mapping[str, DrawnReport] | None = None,
+    renew_seconds: float = 0,
+) -> str:
     """Write `report.html`: one page that needs no other file, from the store alone.
 
     The tables' and figures' own files must have been drawn before.
@@ -55,6 +61,7 @@ def draw_html_report(store: ResultStore, trials: pd.DataFrame, renew_seconds: fl
     Args:
         store: where to read and write.
         trials: all its trials, from `read_trials`.
+        drawn: experiments that were drawn from the same trials, whose tables need not be built again.
         renew_seconds: an open page loads itself anew after so many seconds; 0: never.
 
     Returns:
@@ -64,7 +71,7 @@ def draw_html_report(store: ResultStore, trials: pd.DataFrame, renew_seconds: fl
         StoreError: the store cannot be read or written.
     """
     plans = {name: plan for name in store.experiments() if (plan := store.plan(name)) is not None}
-    sections = [_experiment(store, name, plan, trials) for name, plan in plans.items()]
+    sections = [_experiment(store, name, plan, trials, (drawn or {}).get(name)) for name, plan in plans.items()]
     sections += _speeds(store)
     sections.sort(key=lambda section: _order(section["name"]))
     sections = [*_findings(store), *sections, *_detections(store, plans, trials), *_inspections(store, trials)]
@@ -111,14 +118,17 @@ def _short_title(name: str) -> str:
     return name.replace("train_", "Trial ") if name.startswith("train_") else name.title()
 
 
-def _experiment(store: ResultStore, name: str, plan: pd.DataFrame, trials: pd.DataFrame) -> dict[str, Any]:
+def _experiment(
+    store: ResultStore, name: str, plan: pd.DataFrame, trials: pd.DataFrame, drawn: DrawnReport | None
+) -> dict[str, Any]:
     shown: dict[str, Any] = {"cells": None, "warnings": [], "command": ""}
     title, figures = _short_title(name), (name,)
     if not plan.empty:
         title, shown["command"] = f"{plan['anchor'].iloc[0]}. {plan['title'].iloc[0]}", plan["command"].iloc[0]
         if not is_figure(name):
             own = trials.loc[trials["trial_id"].isin(plan["trial_id"].dropna()), :]
-            shown |= {"cells": make_cells(table_of(store, plan, own), plan), "warnings": _warnings(store, own)}
+            table = table_of(store, plan, own) if drawn is None or drawn.numbers is None else drawn.numbers
+            shown |= {"cells": make_cells(table, plan), "warnings": _warnings(store, own)}
             figures = figure_names(name)
     return _section(name, "experiment.html", title, **shown, figures=[_figure(store, figure) for figure in figures])
 
