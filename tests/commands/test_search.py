@@ -1,6 +1,5 @@
 """A search, on a real cluster: judged on a part of the training split, ended by a table, and resumed from the store."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,9 @@ def test_a_search_stops_what_does_badly_ends_with_its_winner_beside_the_baseline
     cache_home: Path, tmp_path: Path
 ):
     """A detector whose scores all lie below its threshold has an AP of zero, at every checkpoint."""
-    command = Command(cache_home, tmp_path / "store")
     # One after the other, and one that detects nothing last.
-    arguments = (*SEARCH, "--asha", "--search-seed", "1", "--run.cpus-per-worker", str(os.cpu_count()))
-    arguments = (*arguments, "--scale", "smoke", "--run.checkpoint-every", "3")
+    command = Command(cache_home, tmp_path / "store", {"RAY_OVERRIDE_RESOURCES": '{"CPU": 1}'})
+    arguments = (*SEARCH, "--asha", "--search-seed", "1", "--scale", "smoke", "--run.checkpoint-every", "3")
     code, out = command.run(*arguments)
     assert code == 0, out
     assert "search: 2 trials have finished, 1 were stopped early; the best AP on the part kept out is " in out
