@@ -9,7 +9,8 @@ from ray.exceptions import RayActorError, RayTaskError
 
 _LONGEST_REASON = 500
 _TRACEBACK = "Traceback (most recent call last)"
-_LACKS_MEMORY = re.compile(r"out of memory|low on memory|OOM", re.IGNORECASE)
+_LACKS_MEMORY = re.compile(r"(out of|low on) memory", re.IGNORECASE)
+"""What Ray says where it has ended a process itself. Of any crash it says that an "OOM killer" may be the cause."""
 _LOWER_ON_GPU = (
     "lower --train.global-batch or raise --num-workers (fewer images a GPU), lower --data.short-side and "
     "--data.long-side or --model.rois-per-image, or take --train.precision bfloat16"
@@ -86,7 +87,7 @@ def first_failure(worker_failures: Mapping[int, Exception]) -> TrialFailure:
     rank = min(causes, key=lambda rank: _order(causes[rank]))
     error = causes[rank]
     if isinstance(error, RayActorError):
-        lacks_memory = f" for lack of memory; {_LOWER_ON_HOST}" if _LACKS_MEMORY.search(str(error)) else ""
+        lacks_memory = for_lack_of_memory(str(error))
         return TrialFailure(f"worker {rank}: its process or its node ended{lacks_memory}", str(error))
     found = failure_of(error)
     return TrialFailure(
@@ -95,6 +96,15 @@ def first_failure(worker_failures: Mapping[int, Exception]) -> TrialFailure:
         would_repeat=found.would_repeat,
         failed_at=found.failed_at,
     )
+
+
+def for_lack_of_memory(text: str) -> str:
+    """The end of a line about a process that Ray found gone: what to do where memory was the cause, else nothing.
+
+    Args:
+        text: what Ray says of its end.
+    """
+    return f" for lack of memory; {_LOWER_ON_HOST}" if _LACKS_MEMORY.search(text) else ""
 
 
 def _order(error: Exception) -> tuple[int, float]:

@@ -2,6 +2,7 @@
 
 import signal
 import statistics
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -9,6 +10,7 @@ from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import from_yaml
+from dynrcnn_ray.orchestration.failures import for_lack_of_memory
 
 
 class ProgressLines(Callback):
@@ -60,7 +62,9 @@ class ProgressLines(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that the driver has ended and Tune takes another."""
-        self._print(trial, "its process ended; starts again in a new one")
+        # Tune's file has every end of the trial, one below the other.
+        last = Path(trial.error_file).read_text().rpartition("Failure #")[2] if trial.error_file else ""
+        self._print(trial, f"its process ended{for_lack_of_memory(last)}; starts again in a new one")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that the driver itself ended without a row."""

@@ -49,6 +49,16 @@ def test_what_another_attempt_may_survive(error: Exception):
     assert not failure_in_worker(error).would_repeat
 
 
+OF_A_CRASH = (
+    "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2. End "
+    "of file. Some common causes include: (1) the process was killed by the OOM killer due to high memory usage, (2) "
+    "ray stop --force was called, or (3) the worker crashed unexpectedly due to SIGSEGV or another unexpected error. "
+    "If the process was killed by the kernel OOM killer (verifiable by checking for OOM in dmesg of the OOMing node), "
+    "consider enabling resource isolation via --enable-resource-isolation to prevent node deaths by resource "
+    "contention and significant loss of progress by uninformed kernel OOM killing."
+)
+
+
 def no_memory_of_the_allocator() -> Exception:
     try:
         torch.empty(1 << 60)
@@ -65,6 +75,12 @@ def test_out_of_memory_says_what_to_lower():
     assert "--data.short-side" in failure_in_worker(on_gpu).reason
     killed = RayActorError(error_msg="The node was running low on memory")
     assert "for lack of memory; lower --run.loader-workers" in first_failure({1: killed}).reason
+
+
+def test_a_crash_is_not_taken_for_a_lack_of_memory():
+    """Ray names it among the causes of any end that it did not see coming; the text is that of a SIGKILL."""
+    error = RayActorError(error_msg="The actor is dead because its worker process has died. " + OF_A_CRASH)
+    assert first_failure({1: error}).reason == "worker 1: its process or its node ended"
 
 
 def test_a_failure_travels_between_processes_whatever_the_error_holds():

@@ -77,4 +77,5 @@ def test_a_trial_waits_for_a_node_in_the_place_of_a_dead_one_and_ends_with_the_s
         rest, _ = process.communicate()
     assert process.returncode == 0, lines + rest
     assert "goes on from the checkpoint of step 5\n" in rest
+    assert "lack of memory" not in lines
     assert_same_bits(command, undisturbed)

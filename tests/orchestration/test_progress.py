@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,9 @@ from dynrcnn_ray.orchestration.progress import ProgressLines
 @pytest.fixture
 def trials() -> list[Any]:
     described = {"config": to_yaml(TrialConfig()), "setting": "baseline"}
-    return [SimpleNamespace(trial_id=name, config={"trial": described}) for name in ("first", "second")]
+    return [
+        SimpleNamespace(trial_id=name, config={"trial": described}, error_file=None) for name in ("first", "second")
+    ]
 
 
 def test_a_driver_may_die_before_its_trial_starts(trials: list[Any], capsys: pytest.CaptureFixture[str]):
@@ -30,6 +33,19 @@ def test_a_driver_may_die_before_its_trial_starts(trials: list[Any], capsys: pyt
         f"[2/2] baseline, seed 0 starts: trial {TrialConfig().trial_id},",
         "[1/2] baseline, seed 0 its driver failed;",
     ]
+
+
+def test_of_a_process_that_ended_the_last_cause_is_told(
+    trials: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    trials[0].error_file = tmp_path / "error.txt"
+    of_memory = "Failure # 1 (occurred at 10:00)\n1 worker(s) were killed due to the node running low on memory.\n"
+    for text in (of_memory, of_memory + "Failure # 2 (occurred at 11:00)\nkilled by the OOM killer or crashed\n"):
+        trials[0].error_file.write_text(text)
+        ProgressLines(2).on_trial_recover(0, trials, trials[0])
+    first, second = capsys.readouterr().out.splitlines()
+    assert "its process ended for lack of memory; lower --run.loader-workers" in first
+    assert "its process ended; starts again in a new one" in second
 
 
 def test_a_full_disk_under_the_log_ends_no_training(trials: list[Any], monkeypatch: pytest.MonkeyPatch):

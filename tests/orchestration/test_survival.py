@@ -42,6 +42,7 @@ def test_the_same_command_goes_on_after_every_kill(undisturbed: Command, tmp_pat
     assert command.trials().empty
     assert resumed_from(out) == ["5", "5", "10"]
     assert out.count("its process ended; starts again in a new one") == 2
+    assert "Traceback" not in out, "Tune's own"
 
     code, out = command.run(*TRAIN)
     assert code == 0, out
@@ -62,6 +63,8 @@ def test_drivers_that_die_alone_are_recorded_and_do_not_stop_the_others(
     failed = trials[trials["status"] == "failed"]
     assert failed["error"].str.startswith("the trial's driver ended: ").all()
     assert failed["last_good_step"].dropna().tolist() == [4]
+    assert out.count("its driver failed; ") == 2
+    assert "Traceback" not in out, "Tune's own"
 
     again: list[str] = []
     monkeypatch.setattr(
