@@ -4,9 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 CODE := dynrcnn_ray experiments tests
-# Three processes, for some tests wait for Ray; a file's tests stay together, in the order of the files: those that start Ray do
-# not come last.
-PYTEST := $(BIN)/python -m pytest -q --numprocesses 3 --dist loadscope --no-loadscope-reorder
+# Two processes; a file's tests stay together, in the order of the files: those that start Ray do not come last.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help install demo test check gpu format clean
 
