@@ -53,8 +53,7 @@ def report(options: ReportOptions, call: Call) -> int:
 def _watch(store: "ResultStore", every: float) -> None:
     """Draw tables, figures and the page until every planned trial has ended; a line for each look at the store.
 
-    A look that fails is told, and the next one may succeed: a file can go between the moment when it is listed and the
-    one when it is read.
+    A look that fails is told, and the next one may succeed: a storage may not answer for a while.
     """
     from dynrcnn_ray.results.files import one_line
 

@@ -49,7 +49,7 @@ _TUNE_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     # Otherwise Tune takes an interrupt for the wish to end one of its grids, and returns as if all had been done.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # The progress lines say that a process has ended, and the row has Ray's whole text.
+    # The progress lines say that a process has ended; where none takes its place, the row has Ray's whole text.
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
 

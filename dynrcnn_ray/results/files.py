@@ -88,7 +88,14 @@ class StoreFiles:
         Raises:
             StoreError: the storage cannot be read.
         """
-        return self._content(relative)
+        # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
+        with self._readable(relative):
+            try:
+                file = self.filesystem.open_input_file(f"{self.root}/{relative}")
+            except FileNotFoundError:
+                return None
+            with file:
+                return file.read()
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """Names of a folder's files with this suffix, without it, sorted.
@@ -134,10 +141,10 @@ class StoreFiles:
             StoreError: the storage cannot be read.
         """
         if self.filesystem.type_name == "local":
-            yield from map(self._content, paths)
+            yield from map(self.read_bytes, paths)
         else:
             with ThreadPoolExecutor(_READERS) as readers:
-                yield from readers.map(self._content, paths)
+                yield from readers.map(self.read_bytes, paths)
 
     def _write_aside_and_rename(self, target: str, data: bytes) -> None:
         partial = f"{self.root}/{_PARTIAL}/{uuid.uuid4().hex}"
@@ -154,16 +161,6 @@ class StoreFiles:
     def _write_stream(self, path: str, data: bytes) -> None:
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(data)
-
-    def _content(self, relative: str) -> bytes | None:
-        # Not as a stream: an object store would be asked for it in pieces of 256 KiB, one after the other.
-        with self._readable(relative):
-            try:
-                file = self.filesystem.open_input_file(f"{self.root}/{relative}")
-            except FileNotFoundError:
-                return None
-            with file:
-                return file.read()
 
     @contextlib.contextmanager
     def _readable(self, relative: str, remedy: str = "") -> Iterator[None]:

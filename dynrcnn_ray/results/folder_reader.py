@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from dynrcnn_ray.results.files import FileStamp, StoreError, StoreFiles
-from dynrcnn_ray.results.folds import FEW, read_fold
+from dynrcnn_ray.results.folds import FEW, FOLDED, read_fold
 from dynrcnn_ray.results.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes
 from dynrcnn_ray.results.remedies import FOREIGN_REMEDY, folder_and_name, remedy_of
 
@@ -40,7 +40,7 @@ def read_folder(
         StoreError: a file is damaged, foreign or of another schema version.
     """
     rows = schema.empty_table().select(columns or schema.names)
-    fold = read_fold(files, folder, schema, columns) if len(wanted) > FEW else None
+    fold = read_fold(files, folder, schema, columns) if folder in FOLDED and len(wanted) > FEW else None
     singly = sorted(wanted)
     if fold is not None:
         unchanged = {name for name, stamp in wanted.items() if fold.stamps.get(name) == stamp is not None}

@@ -20,7 +20,10 @@ import pyarrow.parquet as pq
 
 from dynrcnn_ray.results.files import FileStamp, StoreFiles
 from dynrcnn_ray.results.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, to_parquet_bytes
+from dynrcnn_ray.results.schemas import DYNAMICS, TRIALS
 
+FOLDED = {"trials": TRIALS, "dynamics": DYNAMICS}
+"""The folders that are folded, with what their files are of."""
 FEW = 50
 """So few files are read one by one: a fold is a large file."""
 _NEW_FILES = 200

@@ -28,13 +28,10 @@ from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, from_yaml
 from dynrcnn_ray.results.files import FileStamp, StoreError, StoreFiles, one_line
 from dynrcnn_ray.results.folder_reader import KEYS, SUFFIX, read_file, read_folder
-from dynrcnn_ray.results.folds import FEW, read_fold, worth_folding, write_fold
+from dynrcnn_ray.results.folds import FEW, FOLDED, read_fold, worth_folding, write_fold
 from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.remedies import FOREIGN_REMEDY
 from dynrcnn_ray.results.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, STATISTICS, TRIALS
-
-_FOLDED = {"trials": TRIALS, "dynamics": DYNAMICS}
-"""The folders that are folded."""
 
 
 @dataclass(frozen=True)
@@ -265,8 +262,8 @@ class ResultStore:
             StoreError: a file of the store is damaged, foreign or of another schema version, or cannot be written.
         """
         # The running ones first: a trial that ends meanwhile is then in both, not in neither.
-        listed = {folder: self.files.stamps(folder, SUFFIX) for folder in ("running", *_FOLDED)}
-        for folder, schema in _FOLDED.items():
+        listed = {folder: self.files.stamps(folder, SUFFIX) for folder in ("running", *FOLDED)}
+        for folder, schema in FOLDED.items():
             if len(listed[folder]) > FEW:
                 settled = worth_folding(listed[folder], read_fold(self.files, folder, schema, [KEYS[folder]]))
                 if settled:
