@@ -43,8 +43,6 @@ def usable_checkpoint(
     """
     import sys
 
-    import torch
-
     from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
     from dynrcnn_ray.results.files import StoreError
     from dynrcnn_ray.results.store import ResultStore
@@ -52,7 +50,7 @@ def usable_checkpoint(
 
     store = ResultStore.open(storage_location(options.storage, options.scale))
     folder = CheckpointFolder(store.files, config.training_id)
-    checkpoint, _ = folder.require(which, torch.device("cpu"), on_damaged=lambda note: print(note, file=sys.stderr))
+    checkpoint, _ = folder.require(which, on_damaged=lambda note: print(note, file=sys.stderr))
     names = category_names(store, config.data.fingerprint)
     if not names:
         place = store.files.describe_path(f"images/{config.data.fingerprint}.parquet")

@@ -118,14 +118,12 @@ def _check_checkpoint(
     config: TrialConfig, training_id: str, store: ResultStore, num_classes: int, which: CheckpointName
 ) -> None:
     """Refuse a checkpoint that does not fit before anything starts."""
-    import torch
-
     from dynrcnn_ray.engine.collectives import Worker
     from dynrcnn_ray.engine.training import CheckpointError, load_trained
     from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 
     folder = CheckpointFolder(store.files, training_id)
-    checkpoint, _ = folder.require(which, torch.device("cpu"), on_damaged=lambda note: print(note, file=sys.stderr))
+    checkpoint, _ = folder.require(which, on_damaged=lambda note: print(note, file=sys.stderr))
     try:
         load_trained(config, num_classes, Worker(), checkpoint, training_id)
     except CheckpointError as error:

@@ -19,7 +19,7 @@ from dynrcnn_ray.engine.out_of_memory import is_out_of_memory
 from dynrcnn_ray.results.files import StoreError, StoreFiles
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 _BEST = "best.pt"
 
@@ -54,52 +54,48 @@ class CheckpointFolder:
         numbers = [name.removeprefix("step_") for name in names if name.startswith("step_")]
         return sorted(int(number) for number in numbers if number.isdecimal())
 
-    def newest(
-        self, device: torch.device, *, on_damaged: Callable[[str], None] = lambda note: None
-    ) -> dict[str, Any] | None:
-        """The newest training state that can be read, on a device; None if there is none.
+    def newest(self, *, on_damaged: Callable[[str], None] = lambda note: None) -> dict[str, Any] | None:
+        """The newest training state that can be read, on the host; None if there is none.
 
         A damaged file is passed over: the run then goes on from the one before. Nothing but tensors and plain values is
         accepted.
 
         Args:
-            device: where its tensors go.
             on_damaged: told of each file that is passed over, in a line.
 
         Raises:
             StoreError: the storage cannot be read; that is no reason to train anew. Nor is a lack of memory, which
                 raises whatever PyTorch raises.
         """
-        found = self.newest_with_content(device, on_damaged=on_damaged)
+        found = self.newest_with_content(on_damaged=on_damaged)
         return None if found is None else found[0]
 
     def newest_with_content(
-        self, device: torch.device, *, on_damaged: Callable[[str], None] = lambda note: None
+        self, *, on_damaged: Callable[[str], None] = lambda note: None
     ) -> tuple[dict[str, Any], bytes] | None:
         """Like `newest`, with the bytes of its file, from which `decode` makes the same state elsewhere."""
         for step in reversed(self.steps()):
-            if found := self._read(_file_name(step), device, on_damaged):
+            if found := self._read(_file_name(step), on_damaged):
                 return found
         return None
 
     def require(
-        self, which: CheckpointName, device: torch.device, *, on_damaged: Callable[[str], None] = lambda note: None
+        self, which: CheckpointName, *, on_damaged: Callable[[str], None] = lambda note: None
     ) -> tuple[dict[str, Any], bytes]:
-        """The newest training state that can be read, or the best one, on a device, and the bytes of its file.
+        """The newest training state that can be read, or the best one, on the host, and the bytes of its file.
 
         Args:
             which: the best is there where a trial trained with `run.evaluate_checkpoints`.
-            device: where its tensors go.
             on_damaged: told of each file that is passed over, in a line.
 
         Raises:
             StoreError: there is none that can be read.
         """
         if which == "best":
-            found = self._read(_BEST, device, on_damaged)
+            found = self._read(_BEST, on_damaged)
             remedy = "train with --run.evaluate-checkpoints, or take the last checkpoint"
         else:
-            found = self.newest_with_content(device, on_damaged=on_damaged)
+            found = self.newest_with_content(on_damaged=on_damaged)
             remedy = "give a trial that trained in this storage"
         if found is None:
             what = "best checkpoint" if which == "best" else "checkpoint"
@@ -107,9 +103,7 @@ class CheckpointFolder:
             raise StoreError(f"{self.described}: has no readable {what} ({there}); {remedy}")
         return found
 
-    def _read(
-        self, name: str, device: torch.device, on_damaged: Callable[[str], None]
-    ) -> tuple[dict[str, Any], bytes] | None:
+    def _read(self, name: str, on_damaged: Callable[[str], None]) -> tuple[dict[str, Any], bytes] | None:
         """A checkpoint and its bytes; None if it is not there or damaged."""
         relative = f"{self._folder}/{name}"
         content = self.files.read_bytes(relative)
@@ -117,7 +111,7 @@ class CheckpointFolder:
             return None
         try:
             _check_is_whole(content)
-            return decode(content, device), content
+            return decode(content), content
         except Exception as error:  # Broken bytes make the unpickler raise nearly anything.
             if is_out_of_memory(error):
                 raise
@@ -134,11 +128,15 @@ class CheckpointFolder:
         return f"checkpoints/{self.training_id}"
 
 
-def decode(content: bytes, device: torch.device) -> dict[str, Any]:
-    """The training state of a whole checkpoint file's content."""
+def decode(content: bytes) -> dict[str, Any]:
+    """The training state of a whole checkpoint file's content, on the host.
+
+    What belongs on a GPU is copied there by whoever takes it over. Records for the store never were there, and a second
+    copy of the weights would only take a part of the GPU's memory.
+    """
     import torch
 
-    return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def _check_is_whole(content: bytes) -> None:

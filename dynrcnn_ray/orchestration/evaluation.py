@@ -106,7 +106,7 @@ def _evaluate_worker(described: dict[str, Any]) -> dict[str, Any]:
     worker, report = this_worker(config)
     folder = CheckpointFolder(StoreFiles.open(described["storage"]), described["training_id"])
     dataset = CocoDataset(config.data.root, described["split"])
-    checkpoint, _ = folder.require(described["checkpoint"], worker.device)
+    checkpoint, _ = folder.require(described["checkpoint"])
     model = load_trained(config, len(dataset.class_names), worker, checkpoint, described["training_id"])
     detections = detect_all(config, model, dataset, worker, on_tenth=_progress(report, len(dataset)))
     has_metrics = worker.is_first and dataset.has_annotations

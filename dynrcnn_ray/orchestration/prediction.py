@@ -215,7 +215,7 @@ class DetectingActor:
         device = torch.device("cuda" if config.run.gpu else "cpu")
         names: dict[int, str] = described["category_names"]
         folder = CheckpointFolder(StoreFiles.open(described["storage"]), described["training_id"])
-        checkpoint, _ = folder.require(described["checkpoint"], device)
+        checkpoint, _ = folder.require(described["checkpoint"])
         self._predictor = Predictor(config, checkpoint, described["training_id"], sorted(names), device)
         self._min_score: float = described["min_score"]
         self._painter = Painter(names) if described["pictures"] else None

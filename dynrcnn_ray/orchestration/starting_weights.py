@@ -1,7 +1,5 @@
 """The trained detector that a trial starts from, on all of its workers; a trial's own comes out of the storage."""
 
-import torch
-
 from dynrcnn_ray.config_sections import CheckpointName, ModelConfig
 from dynrcnn_ray.engine.collectives import Worker, broadcast_bytes_from_first, broadcast_from_first
 from dynrcnn_ray.models.detector_weights import DetectorWeights, read_detector_weights, weights_of_content
@@ -44,6 +42,6 @@ def require_starting_weights(config: ModelConfig, store: ResultStore) -> None:
 
 def _of_trial(store: ResultStore, trial_id: str, which: CheckpointName) -> tuple[bytes, list[str] | None]:
     config = store.config_of(finished_trial(store, trial_id))
-    _, content = CheckpointFolder(store.files, config.training_id).require(which, torch.device("cpu"))
+    _, content = CheckpointFolder(store.files, config.training_id).require(which)
     categories = category_names(store, config.data.fingerprint)
     return content, [categories[category] for category in sorted(categories)] or None

@@ -137,9 +137,9 @@ def agreed_checkpoint(checkpoints: CheckpointFolder, worker: Worker) -> tuple[di
     workers make would never end.
     """
     notes: list[str] = []
-    found = checkpoints.newest_with_content(worker.device, on_damaged=notes.append) if worker.is_first else None
+    found = checkpoints.newest_with_content(on_damaged=notes.append) if worker.is_first else None
     state, content = found or (None, None)
     content = broadcast_bytes_from_first(content, worker)
     if state is None and content is not None:
-        state = decode(content, worker.device)
+        state = decode(content)
     return state, broadcast_from_first(notes, worker)

@@ -14,6 +14,7 @@ from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.environment import package_versions
 from dynrcnn_ray.engine.training import TrainingState, build_training_state
 from dynrcnn_ray.engine.trial import run_trial
+from dynrcnn_ray.orchestration.checkpoints import decode
 from tests.engine.test_trial import change, without_clock
 
 pytestmark = pytest.mark.gpu
@@ -24,14 +25,20 @@ pytestmark = pytest.mark.gpu
 def test_every_precision_trains_and_resumes(
     name: str, precision: str, smoke: TrialConfig, cuda: torch.device, tmp_path: Path
 ):
-    config = change(smoke, model={"name": name}, train={"precision": precision}, run={"gpu": 1})
+    config = change(
+        smoke, model={"name": name}, train={"precision": precision}, run={"gpu": 1, "record_statistics": True}
+    )
 
     def save(state: TrainingState, _is_best: bool) -> None:
         torch.save(state.state_dict(), tmp_path / f"{state.step}.pt")
 
     whole = run_trial(config, Worker(device=cuda), on_checkpoint=save)
-    checkpoint = torch.load(tmp_path / "5.pt", map_location=cuda, weights_only=True)
+    # As the workers of Ray Train read it.
+    checkpoint = decode((tmp_path / "5.pt").read_bytes())
     resumed = run_trial(config, Worker(device=cuda), checkpoint=checkpoint)
+    for recorded in ("proposals", "statistics"):
+        of_whole, of_resumed = (getattr(outcome, recorded) for outcome in (whole, resumed))
+        assert set(of_resumed["step"].tolist()) == set(of_whole["step"].tolist())
     assert [row["step"] for row in resumed.history] == [row["step"] for row in whole.history] == [2, 4, 6, 8, 10]
     # What was before the checkpoint is the same; after it a GPU adds up in any order.
     assert without_clock(resumed.history[:2]) == without_clock(whole.history[:2])

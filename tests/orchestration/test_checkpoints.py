@@ -17,7 +17,6 @@ from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder, decode
 from dynrcnn_ray.results.files import StoreError, StoreFiles
 from tests.engine.test_trial import change, without_clock
 
-CPU = torch.device("cpu")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -36,10 +35,10 @@ def file_of(folder: CheckpointFolder, step: int) -> Path:
 
 
 def test_the_newest_are_kept_and_the_newest_is_read(folder: CheckpointFolder):
-    assert folder.newest(CPU) is None
+    assert folder.newest() is None
     save(folder, 5, 10, 15)
     assert folder.steps() == [10, 15]
-    assert folder.newest(CPU) == {"training_id": "abc", "step": 15}
+    assert folder.newest() == {"training_id": "abc", "step": 15}
 
 
 def test_the_best_outlives_the_newest(folder: CheckpointFolder):
@@ -54,12 +53,12 @@ def test_the_best_is_there_on_request(folder: CheckpointFolder):
     with pytest.raises(
         StoreError, match=r"abc: has no readable best checkpoint \(none\); train with --run\.evaluate-check"
     ):
-        folder.require("best", CPU)
+        folder.require("best")
     save(folder, 10, is_best=True)
     save(folder, 15)
     for which, step in (("best", 10), ("last", 15)):
-        state, content = folder.require(which, CPU)
-        assert (state["step"], decode(content, CPU)["step"]) == (step, step)
+        state, content = folder.require(which)
+        assert (state["step"], decode(content)["step"]) == (step, step)
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text", "pickle"])
@@ -75,13 +74,13 @@ def test_a_damaged_checkpoint_is_passed_over(folder: CheckpointFolder, damage: s
             "pickle": pickle.dumps(Path("/tmp")),
         }[damage]
     )
-    state = folder.newest(CPU)
+    state = folder.newest()
     assert state is not None
     assert state["step"] == 5
     file_of(folder, 5).unlink()
-    assert folder.newest(CPU) is None
+    assert folder.newest() is None
     with pytest.raises(StoreError, match=r"checkpoints/abc: has no readable checkpoint \(1 damaged ones\)"):
-        folder.require("last", CPU)
+        folder.require("last")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ def test_a_lack_of_memory_is_no_damage(folder: CheckpointFolder, error: Exceptio
 
     monkeypatch.setattr(torch, "load", load)
     with pytest.raises(type(error)):
-        folder.newest(CPU)
+        folder.newest()
 
 
 def test_a_file_that_may_not_be_read_is_no_damage(folder: CheckpointFolder):
@@ -111,7 +110,7 @@ def test_a_file_that_may_not_be_read_is_no_damage(folder: CheckpointFolder):
 
     forbidden = CheckpointFolder(StoreFiles(Forbidding(), folder.files.root, ""), "abc")  # pyright: ignore[reportArgumentType]
     with pytest.raises(StoreError, match=r"step_00000010.pt cannot be read: .*Permission denied"):
-        forbidden.newest(CPU)
+        forbidden.newest()
 
 
 def test_a_lack_of_memory_does_not_make_a_checkpoint_foreign(smoke: TrialConfig, monkeypatch: pytest.MonkeyPatch):
@@ -134,7 +133,7 @@ class Evil:
 def test_a_checkpoint_cannot_run_code(folder: CheckpointFolder):
     save(folder, 5)
     torch.save({"training_id": "abc", "step": Evil()}, file_of(folder, 10))
-    state = folder.newest(CPU)
+    state = folder.newest()
     assert state is not None
     assert state["step"] == 5
     assert not Path("/tmp/dynrcnn_ray_evil").exists()

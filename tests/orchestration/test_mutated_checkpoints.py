@@ -13,8 +13,6 @@ from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
 from dynrcnn_ray.results.files import StoreFiles
 from tests.mutations import mutate
 
-CPU = torch.device("cpu")
-
 
 def state_of(step: int) -> dict[str, Any]:
     weights = {"fc6.weight": torch.arange(40.0).reshape(8, 5) + step, "fc6.bias": torch.arange(7) * step}
@@ -54,7 +52,7 @@ def test_the_newest_whole_state_or_none(folder: CheckpointFolder, data: st.DataO
         file_of(folder, step).write_bytes(content)
     notes: list[str] = []
 
-    state = folder.newest(CPU, on_damaged=notes.append)
+    state = folder.newest(on_damaged=notes.append)
 
     allowed = [state_of(10), state_of(5)] if 5 not in changed else [state_of(10), state_of(5), None]
     assert any(equal(state, one) for one in allowed), state
@@ -77,4 +75,4 @@ def test_every_bit_of_the_tensors_counts(folder: CheckpointFolder) -> None:
         flipped[byte] ^= 1 << byte % 8
         file_of(folder, 10).write_bytes(flipped)
         assert not equal(torch.load(io.BytesIO(flipped), weights_only=True), state_of(10))
-        assert equal(folder.newest(CPU), state_of(5))
+        assert equal(folder.newest(), state_of(5))

@@ -24,8 +24,8 @@ def test_a_trial_starts_from_another_one(trained: tuple[Path, TrialConfig]):
     folder, config = trained
     store = ResultStore.open(folder)
     checkpoints = CheckpointFolder(store.files, config.training_id)
-    last, _ = checkpoints.require("last", torch.device("cpu"))
-    best, _ = checkpoints.require("best", torch.device("cpu"))
+    last, _ = checkpoints.require("last")
+    best, _ = checkpoints.require("best")
     for name, state in ((config.trial_id, last), (f"{config.trial_id}:best", best)):
         weights = starting_weights(model_from(config, name).model, store, Worker())
         assert weights is not None
