@@ -42,7 +42,7 @@ def assign_labels(match: Match, gt_labels: Tensor, iou_threshold: Tensor) -> Ten
     Returns:
         `[num_proposals]`, int64.
     """
-    return torch.where(match.max_iou >= iou_threshold, gt_labels[match.gt_index], 0)
+    return gt_labels[match.gt_index] * (match.max_iou >= iou_threshold)
 
 
 def centre_errors(proposals: Tensor, targets: Tensor, weights: tuple[float, ...]) -> Tensor:

@@ -23,6 +23,7 @@ from dynrcnn_ray.models.roi_heads import (
     box_losses,
     mask_loss,
     roi_head_settings,
+    sample_proposals,
 )
 
 
@@ -83,6 +84,10 @@ class CascadeRoIHeads(RoIHeads):
             for result, masks in zip(results, self._masks(features, boxes, labels, image_shapes), strict=True):
                 result["masks"] = masks
         return results, {}
+
+    def subsample(self, labels: list[Tensor]) -> list[Tensor]:
+        """The sampled proposals of each image."""
+        return [sample_proposals(label, self.fg_bg_sampler) for label in labels]
 
     def candidates(
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]

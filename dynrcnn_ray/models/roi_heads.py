@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
 
 from dynrcnn_ray.boxes import assign_labels, match_proposals, smooth_l1
@@ -67,6 +67,10 @@ class DynamicRoIHeads(RoIHeads):
             )
         return [], losses
 
+    def subsample(self, labels: list[Tensor]) -> list[Tensor]:
+        """The sampled proposals of each image."""
+        return [sample_proposals(label, self.fg_bg_sampler) for label in labels]
+
     def postprocess_detections(
         self,
         class_logits: Tensor,
@@ -118,6 +122,26 @@ def roi_head_settings(config: TrialConfig) -> dict[str, Any]:
         "nms_thresh": config.model.nms_iou,
         "detections_per_img": config.model.detections_per_image,
     }
+
+
+def sample_proposals(labels: Tensor, sampler: BalancedPositiveNegativeSampler) -> Tensor:
+    """What torchvision's sampler draws of an image, without its masks: on a GPU the host waits for those once more.
+
+    Args:
+        labels: `[num_proposals]`, 0 is background.
+        sampler: says how many proposals to draw, and how many positives at most.
+
+    Returns:
+        `[num_sampled]`, ascending indices.
+    """
+    positive, negative = torch.where(labels >= 1)[0], torch.where(labels == 0)[0]
+    num_positive = min(len(positive), int(sampler.batch_size_per_image * sampler.positive_fraction))
+    num_negative = min(len(negative), sampler.batch_size_per_image - num_positive)
+    drawn = [
+        indices[torch.randperm(len(indices), device=labels.device)[:count]]
+        for indices, count in ((positive, num_positive), (negative, num_negative))
+    ]
+    return torch.cat(drawn).sort().values
 
 
 @torch.no_grad()
