@@ -13,7 +13,7 @@ help:
 	@echo "make demo    install, then train and print Table 3 at scale mini (eight to eleven minutes on two cores)"
 	@echo "make test    install, then run all tests"
 	@echo "make check   format, lint, import layers, types and the fast tests"
-	@echo "make gpu     what to run first on a machine with a GPU: tests and benchmarks, under eight minutes"
+	@echo "make gpu     what to run first on a machine with a GPU: tests and benchmarks, three and a half minutes on an H100"
 	@echo "make format  rewrite the code in the project's format"
 	@echo "make clean   remove .venv and caches"
 

@@ -16,7 +16,7 @@ from torchvision.models.detection.rpn import RPNHead
 
 def at_least_float32(x: Tensor) -> Tensor:
     """The same in float32, if its own type is shorter."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x if x.dtype.itemsize >= torch.float32.itemsize else x.float()
 
 
 class Float32AnchorGenerator(AnchorGenerator):
@@ -25,8 +25,8 @@ class Float32AnchorGenerator(AnchorGenerator):
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """The anchors of each image, `[num_anchors, 4]`."""
         # torchvision looks at the shape, type and device of the features alone: one number stands for all of them.
-        shapes = [level.new_empty((), dtype=torch.float32).expand(level.shape) for level in feature_maps]
-        return super().forward(image_list, shapes)
+        number = feature_maps[0].new_empty((), dtype=torch.float32)
+        return super().forward(image_list, [number.expand(level.shape) for level in feature_maps])
 
 
 class Float32RPNHead(RPNHead):
