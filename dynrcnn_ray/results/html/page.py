@@ -218,21 +218,21 @@ def _inspections(store: ResultStore, trials: pd.DataFrame) -> list[dict[str, Any
 
 
 def _trials_to_picture(plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> dict[str, str]:
-    shown = trials.loc[trials["status"] == "finished", ["trial_id", "AP", "setting"]]
-    finished = {row["trial_id"]: row for row in shown.to_dict("records")}
+    finished = trials.loc[trials["status"] == "finished", ["trial_id", "AP", "setting"]].set_index("trial_id")
+    # Where nothing could be found there is no AP.
+    average_precision = finished["AP"].fillna(-1)
     for plan in sorted(plans.values(), key=_has_dynamic_components, reverse=True):
-        lines = [line for line in plan.to_dict("records") if line["trial_id"] in finished]
-        for seed in sorted({line["seed"] for line in lines}):
-            of_seed = [line for line in lines if line["seed"] == seed]
-            baselines = [line for line in of_seed if line["row"] == line["baseline_row"]]
-            others = [line for line in of_seed if line["row"] != line["baseline_row"]]
-            if baselines and others:
-                best = max(others, key=lambda line: finished[line["trial_id"]]["AP"])
-                return {_name_of_line(line): line["trial_id"] for line in (baselines[0], best)}
-    if not finished:
+        for _, of_seed in plan.loc[plan["trial_id"].isin(finished.index), :].groupby("seed"):
+            is_baseline = of_seed["row"] == of_seed["baseline_row"]
+            if is_baseline.any() and not is_baseline.all():
+                others = of_seed.loc[~is_baseline, :]
+                best = average_precision[others["trial_id"]].to_numpy().argmax()
+                lines = [of_seed.loc[is_baseline, :].iloc[0].to_dict(), others.iloc[best].to_dict()]
+                return {_name_of_line(line): line["trial_id"] for line in lines}
+    if finished.empty:
         return {}
-    best = max(finished, key=lambda trial: finished[trial]["AP"])
-    return {str(finished[best]["setting"]): best}
+    best = average_precision.idxmax()
+    return {str(finished.loc[best, "setting"]): str(best)}
 
 
 def _name_of_line(line: dict[Any, Any]) -> str:
