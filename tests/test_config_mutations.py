@@ -45,6 +45,7 @@ def mutate_text(draw: Callable[..., Any], text: str) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.data())
 def test_refused_in_a_line_or_valid(data: st.DataObject) -> None:

@@ -102,6 +102,7 @@ def test_growth_is_the_slope_after_warm_up():
     assert growth(leaking) == pytest.approx(10 / 105)
 
 
+@pytest.mark.slow
 def test_a_store_is_filled_and_drawn(bench: Workbench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(folds, "SETTLED_SECONDS", 0)
     rows = list(measure_store(bench, 1, many=40))

@@ -42,6 +42,7 @@ def run_another_meanwhile(
     monkeypatch.setattr(grid, "run_trials", run_trials)
 
 
+@pytest.mark.slow
 def test_each_of_two_single_trials_keeps_its_table(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -60,6 +61,7 @@ def test_each_of_two_single_trials_keeps_its_table(
     assert "70.0" in drawn
 
 
+@pytest.mark.slow
 def test_a_table_is_drawn_from_the_plan_of_its_own_command(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -14,6 +14,7 @@ from tests.orchestration.commands import REPOSITORY, read_until, start_command
 from tests.results.conftest import dynamics_rows, table3_plan, trial_row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_command_in_one_line(tmp_path: Path, number: signal.Signals, code: int):
     """Both arrive twice, as from `timeout`, which sends to the process and to its group."""
@@ -50,6 +51,7 @@ def test_an_interrupt_that_lost_its_number_has_the_code_of_the_signal(number: si
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "interrupted\n")
 
 
+@pytest.mark.slow
 def test_a_pipe_that_nobody_reads_ends_a_command_without_a_word(tmp_path: Path):
     for arguments in (("list", "--scale", "smoke"), ("table3", "--help")):
         read, write = os.pipe()
@@ -63,6 +65,7 @@ def test_a_pipe_that_nobody_reads_ends_a_command_without_a_word(tmp_path: Path):
         assert process.returncode == 141
 
 
+@pytest.mark.slow
 def test_a_table_prints_where_the_output_is_not_utf8(tmp_path: Path):
     store = ResultStore.open(tmp_path / "störe")
     store.write_plan("table3", table3_plan())

@@ -32,6 +32,7 @@ def test_without_arguments_it_says_what_there_is(capsys):
         assert f"• {command} " in out
 
 
+@pytest.mark.slow
 def test_every_command_has_a_help_of_its_own(capsys):
     for command in PROGRAM.commands:
         code, out, _ = run(capsys, command.name, "--help")

@@ -35,6 +35,7 @@ def called(
     return seen
 
 
+@pytest.mark.slow
 def test_all_is_one_grid_that_holds_each_trial_once(called: dict[str, list[Any]], smoke: TrialConfig, tmp_path: Path):
     (trials,) = called["grids"]
     ids = Counter(trial.config.trial_id for trial in trials)
@@ -44,10 +45,12 @@ def test_all_is_one_grid_that_holds_each_trial_once(called: dict[str, list[Any]]
     assert set(ids) == {trial_id for plan in plans if plan is not None for trial_id in plan["trial_id"].dropna()}
 
 
+@pytest.mark.slow
 def test_the_data_are_checked_once(called: dict[str, list[Any]]):
     assert len(called["checks"]) == 1
 
 
+@pytest.mark.slow
 def test_the_longest_trials_start_first(called: dict[str, list[Any]]):
     trials: list[PlannedTrial] = called["grids"][0]
     seconds = [place_seconds([trial.config]) for trial in trials]

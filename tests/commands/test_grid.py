@@ -38,6 +38,7 @@ def trained(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[grid.Plan
     return seen
 
 
+@pytest.mark.slow
 def test_successive_grids_of_one_name_add_up(trained: list[grid.PlannedTrial], tmp_path: Path, capsys):
     flags = ["--scale", "smoke", "--storage", str(tmp_path), "--name", "ki", "--baseline", "dynamic.dla=false"]
     assert main(["grid", *flags, "--axis", "dynamic.iou-top-k", "64", "100"]) == 0
@@ -59,6 +60,7 @@ def test_successive_grids_of_one_name_add_up(trained: list[grid.PlannedTrial], t
     assert len(trained) == 7
 
 
+@pytest.mark.slow
 def test_a_file_says_the_same_and_flags_change_its_base(trained: list[grid.PlannedTrial], tmp_path: Path):
     file = REPOSITORY / "experiments" / "table4_wide.yaml"
     arguments = [str(file), "--scale", "smoke", "--storage", str(tmp_path), "--train.steps", "6"]
@@ -92,6 +94,7 @@ def build_model(config, num_classes, dynamic):
 """
 
 
+@pytest.mark.slow
 def test_a_module_hands_over_its_experiment_and_its_model(trained: list[grid.PlannedTrial], tmp_path: Path, capsys):
     file = tmp_path / "mine.py"
     file.write_text(MODULE)
@@ -137,6 +140,7 @@ def test_mistakes_are_refused_in_one_line(capsys, arguments: list[str], message:
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_stored_trials_configuration_is_a_file_to_start_from(
     trained: list[grid.PlannedTrial], tmp_path: Path, capsys
 ):

@@ -20,6 +20,7 @@ def _cache(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
 
 
+@pytest.mark.slow
 def test_a_trial_is_inspected_and_drawn(trained: tuple[Path, TrialConfig], capsys: pytest.CaptureFixture[str]):
     folder, config = trained
     assert call(COMMAND, config.trial_id, "--storage", str(folder), "--min-score", "0.05") == 0

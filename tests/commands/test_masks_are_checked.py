@@ -38,6 +38,7 @@ def with_masks(smoke: TrialConfig, root: Path, **data: Any) -> TrialConfig:
     return change(smoke, model={"name": "mask_rcnn"}, data={"root": str(root), "fingerprint": "", **data})
 
 
+@pytest.mark.slow
 def test_a_worker_that_lacks_the_cleaned_data_makes_the_same_again(smoke: TrialConfig, root: Path):
     config = with_masks(smoke, root, drop_invalid=True)
     config = change(dataclasses.replace(config, data=prepare_data(config.data, include_masks=True)), train={"steps": 1})

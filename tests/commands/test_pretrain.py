@@ -34,6 +34,7 @@ def from_weights(trial: TrialConfig, file: Path) -> TrialConfig:
     return with_fields(trial, "model", weights_fingerprint=identify_weights(trial.model).weights_fingerprint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_its_weights_are_those_of_the_record_and_a_trial_trains_from_them(
     made: Path, smoke: TrialConfig, backbone: str

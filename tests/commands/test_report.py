@@ -18,6 +18,7 @@ def write_finished(store: ResultStore, row: int) -> None:
     store.write_trial(trial_row(f"row{row}seed0", AP=50.0 + row))
 
 
+@pytest.mark.slow
 def test_it_draws_what_arrives_and_a_signal_ends_it_in_one_line(tmp_path: Path):
     store = ResultStore.open(tmp_path / "store")
     process = start_command(tmp_path, "report", "--watch", "--every", "1", "--storage", store.files.root)
@@ -49,6 +50,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], object]
     assert not left
 
 
+@pytest.mark.slow
 def test_a_look_that_fails_is_told_and_the_next_one_draws(
     looks: list[Callable[[], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
@@ -81,6 +83,7 @@ def test_a_look_that_fails_is_told_and_the_next_one_draws(
     assert "http-equiv" not in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_search_that_plans_its_next_trial_when_one_has_ended_is_watched_on(
     looks: list[Callable[[], object]], tmp_path: Path, capsys
 ):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -65,6 +66,7 @@ def mutate_file(draw: Callable[..., Any], kind: str, root: Path, split: str) -> 
         image.write_bytes(content[:at] if kind == "cut image" else content[:at] + b"\x00junk" + content[at + 5 :])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.booleans())
 def test_never_a_traceback_never_a_silent_wrong_number(data: st.DataObject, drop_invalid: bool) -> None:

@@ -62,6 +62,7 @@ def test_a_gpu_that_cannot_be_used_has_its_reason_in_one_line(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_the_drivers_version_comes_from_the_driver(tmp_path: Path):
     """A library of that name which answers as a driver of CUDA 12.4 does."""
     source = "int cuDriverGetVersion(int *version) { *version = 12040; return 0; }"

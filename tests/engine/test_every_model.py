@@ -68,6 +68,7 @@ def trains_evaluates_and_resumes(config: TrialConfig, folder: Path) -> None:
         assert torch.equal(value, last_resumed[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("deformable", [False, True], ids=["plain", "deformable"])
 def test_every_detector(smoke: TrialConfig, tmp_path: Path, name: str, deformable: bool):

@@ -14,6 +14,7 @@ from dynrcnn_ray.engine.trial import run_trial
 from tests.engine.test_trial import change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn"])
 def test_strips_of_one_pixel_and_the_thinnest_boxes_train(
     smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -12,6 +12,7 @@ from dynrcnn_ray.results.speed_table import speed_markdown, speed_parquet
 from experiments.table7 import NAMES, models, table_rows
 
 
+@pytest.mark.slow
 def test_the_four_models_are_timed_side_by_side(smoke: TrialConfig):
     dataset = CocoDataset(smoke.data.root, "val", include_masks=True)
     speeds = measure_speed(models(smoke), dataset, Worker(), rounds=2)
@@ -30,6 +31,7 @@ def test_the_four_models_are_timed_side_by_side(smoke: TrialConfig):
     assert pq.read_table(pa.BufferReader(speed_parquet(rows))).num_rows == 4
 
 
+@pytest.mark.slow
 def test_a_model_that_detects_nothing_is_not_timed(smoke: TrialConfig):
     """Its first convolutions make every activation overflow."""
     dataset = CocoDataset(smoke.data.root, "val", include_masks=True)

@@ -66,6 +66,7 @@ def test_a_row_and_its_proposals_hold_what_was_in_force_in_their_step(smoke: Tri
         assert row["worker_T_now"] == [row["T_now"]]
 
 
+@pytest.mark.slow
 def test_recorded_statistics_are_those_of_the_rows(smoke: TrialConfig):
     run = dataclasses.replace(smoke.run, log_every=1, record_statistics=True)
     outcome = run_trial(dataclasses.replace(smoke, run=run), Worker())

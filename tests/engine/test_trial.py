@@ -27,6 +27,7 @@ def change(config: TrialConfig, **sections: dict[str, Any]) -> TrialConfig:
     return dataclasses.replace(config, **replaced)
 
 
+@pytest.mark.slow
 def test_a_trial_trains_and_evaluates(smoke: TrialConfig):
     rows: list[dict[str, Any]] = []
     outcome = run_trial(smoke, Worker(), on_row=rows.append)
@@ -41,6 +42,7 @@ def test_a_trial_trains_and_evaluates(smoke: TrialConfig):
         assert 0 < row["positives"] <= 32
 
 
+@pytest.mark.slow
 def test_a_resumed_trial_is_the_uninterrupted_one(smoke: TrialConfig, tmp_path: Path):
     """Step 5 lies in the middle of an interval of 4 steps and between two rows."""
 
@@ -67,6 +69,7 @@ def test_a_resumed_trial_is_the_uninterrupted_one(smoke: TrialConfig, tmp_path: 
         assert torch.equal(ends[0]["dynamic"][name], ends[1]["dynamic"][name])
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains(smoke: TrialConfig):
     outcome = run_trial(change(smoke, train={"precision": "bfloat16", "steps": 4}), Worker())
     assert math.isfinite(outcome.history[-1]["loss"])

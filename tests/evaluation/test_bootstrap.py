@@ -73,6 +73,7 @@ def test_a_run_against_itself_differs_by_exactly_nothing(tmp_path: Path):
         assert not difference.differs_from_zero
 
 
+@pytest.mark.slow
 def test_the_interval_is_that_of_resampled_splits(tmp_path: Path):
     rng = np.random.default_rng(1)
     content = random_split(rng, 10)

@@ -139,6 +139,7 @@ def test_the_reference_is_judged_by_its_plans(reference):
     assert compared >= 9
 
 
+@pytest.mark.slow
 def test_the_command_writes_all_and_the_page_begins_with_it(reference, capsys):
     assert main(["findings", "--storage", str(reference)]) == 0
 
@@ -175,6 +176,7 @@ def test_a_store_without_the_papers_tables_has_no_findings(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_how_many_seeds_it_takes(reference, capsys):
     table = pd.read_parquet(reference / "tables" / "table3.parquet").set_index("name").drop("baseline")
     n = table["delta_n"]

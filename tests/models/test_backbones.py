@@ -36,6 +36,7 @@ def test_with_the_stride_in_the_1x1_a_stage_sees_every_second_pixel_alone(in_1x1
         assert block(features).shape[2:] == (4, 4)
 
 
+@pytest.mark.slow
 @DEFORMABLE
 @pytest.mark.parametrize("in_1x1", [False, True])
 def test_float16_weights_widen_and_load_either_way(tmp_path: Path, in_1x1: bool, deformable: bool):

@@ -235,6 +235,7 @@ def test_boxes_are_class_agnostic():
         assert offsets.shape == (5, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "push", [(1e4, 0, 0, 0), (0, -1e4, 0, 0), (0, 0, -1e4, 0), (0, 0, -1e4, -1e4)], ids=["right", "up", "thin", "point"]
 )

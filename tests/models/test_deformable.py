@@ -66,6 +66,7 @@ def test_each_tap_has_its_own_weight():
     torch.testing.assert_close(deformable(features), F.conv2d(features, plain.weight[:, :, 1:2, 1:2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "blocks"), [("tiny", (1, 1, 1)), ("resnet18", (2, 2, 2)), ("resnet50", (4, 6, 3))]
 )
@@ -86,6 +87,7 @@ def test_c3_to_c5_are_deformable_and_nothing_else(backbone: str, blocks: tuple[i
     assert [level.shape for level in deformable(images).values()] == [level.shape for level in plain(images).values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
 def test_torchvisions_weights_fit_but_for_the_offset_layers(backbone: str):
     torch.manual_seed(1)

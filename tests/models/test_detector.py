@@ -157,6 +157,7 @@ def test_ground_truths_are_among_the_proposals():
         assert (image.match.max_iou[-count:] > 0.999).all()
 
 
+@pytest.mark.slow
 def test_a_step_makes_no_more_host_syncs_than_without_the_dynamic_parts_or_than_torchvision():
     def host_syncs(dynamic: dict[str, Any] | None) -> int:
         trial = config(**(dynamic or {}))

@@ -45,6 +45,7 @@ def detector(config: TrialConfig) -> Detector:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -95,6 +96,7 @@ def trained_detector(trained: tuple[Path, TrialConfig], name: str) -> torch.nn.M
     return plain_detector(named, model.state_dict(), len(CATEGORIES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn"])
 def test_onnx_takes_images_of_any_size(trained: tuple[Path, TrialConfig], tmp_path: Path, name: str):
     model = trained_detector(trained, name)
@@ -121,6 +123,7 @@ def test_onnx_takes_images_of_any_size(trained: tuple[Path, TrialConfig], tmp_pa
     assert [output.name for output in graph.graph.output] == outputs
 
 
+@pytest.mark.slow
 def test_the_command(trained: tuple[Path, TrialConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder, config = trained
     options = ("--trial", config.trial_id, "--storage", str(folder), "--output", str(tmp_path))

@@ -110,6 +110,7 @@ def kept_for_backward(backbone: nn.Module, images: Tensor) -> int:
     return sum(tensor.nbytes for tensor in kept.values())
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_half_of_what_float32_keeps_for_backward():
     backbone = build_backbone(ModelConfig(weights="none"))
     images = torch.rand(3, 3, 64, 96)

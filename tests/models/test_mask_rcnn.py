@@ -43,6 +43,7 @@ def count_mask_rois(model: FasterRCNN) -> list[int]:
     return counts
 
 
+@pytest.mark.slow
 def test_trained_weights_load_into_torchvision_and_detect_the_same_boxes_and_masks():
     config = mask_trial(score_threshold=0.0, dynamic={"dla": True, "dsl": True})
     model, state = model_and_state(config)

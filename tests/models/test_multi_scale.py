@@ -63,6 +63,7 @@ def test_one_size_without_mirroring_is_plain_inference(name: str, soft_nms: str,
     torch.testing.assert_close(in_order(multi), in_order(plain))
 
 
+@pytest.mark.slow
 @FLOAT64
 @DETECTORS
 @SUPPRESSIONS

@@ -127,6 +127,7 @@ def test_what_is_no_file_of_weights_is_refused_in_a_line(make: Callable[[Path], 
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_the_identity_needs_no_torch_and_reading_no_torchvision():
     code = (
         "import sys; from dynrcnn_ray.models.weights import identify_weights, read_backbone_weights\n"

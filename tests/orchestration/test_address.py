@@ -44,6 +44,7 @@ def test_a_dead_cluster(complaint):
         assert "no Ray cluster answers there (" in complaint(address)
 
 
+@pytest.mark.slow
 def test_what_does_not_answer_as_ray_does(complaint):
     with deaf_port() as port:
         assert "does not answer as Ray does within 3 seconds" in complaint(f"127.0.0.1:{port}")

@@ -155,6 +155,7 @@ except StoreError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_in_a_line_and_costs_nothing_that_was_there(folder: CheckpointFolder):
     """The operating system refuses to let the file grow, as it does on a full disk."""
     command = [sys.executable, "-c", FULL_DISK, folder.files.root]
@@ -175,6 +176,7 @@ def test_the_checkpoint_of_another_training_is_refused(smoke: TrialConfig):
         other.load_state_dict({"model": {}})
 
 
+@pytest.mark.slow
 def test_a_resume_on_another_number_of_workers_says_so(smoke: TrialConfig):
     saved: list[dict] = []
     run_trial(smoke, Worker(), on_checkpoint=lambda state, _: saved.append(state.state_dict()))
@@ -194,6 +196,7 @@ def test_checkpoints_are_made_by_minutes_too(smoke: TrialConfig):
     assert steps == [4, 8, 10]
 
 
+@pytest.mark.slow
 def test_evaluated_checkpoints_know_the_best_and_change_nothing(smoke: TrialConfig):
     best: list[bool] = []
     plain = run_trial(smoke, Worker())

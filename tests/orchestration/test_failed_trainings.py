@@ -65,6 +65,7 @@ def test_none_stops_the_others(cache_home: Path, smoke: TrialConfig, tmp_path: P
     assert trials.loc[2, "last_good_step"] == 4
 
 
+@pytest.mark.slow
 def test_its_row_says_why_and_its_dynamics_what_led_there(
     smoke: TrialConfig, reports_of_drivers: list[dict[str, Any]], tmp_path: Path
 ):

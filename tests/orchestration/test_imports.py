@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _PROGRAM = """
 import sys
 import dynrcnn_ray.command_line.running, dynrcnn_ray.data.prepare, dynrcnn_ray.orchestration.grid
@@ -15,6 +17,7 @@ print({"torch", "torchvision"} & set(sys.modules))
 """
 
 
+@pytest.mark.slow
 def test_a_grids_own_process_loads_no_pytorch(tmp_path: Path):
     """Nor does it to see that its models can be had, where nothing pretrained is asked for."""
     command = [sys.executable, "-c", _PROGRAM, str(tmp_path)]

@@ -41,6 +41,7 @@ def folder(tmp_path: Path) -> CheckpointFolder:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())

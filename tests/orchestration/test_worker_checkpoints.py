@@ -17,6 +17,7 @@ from dynrcnn_ray.orchestration.checkpoints import decode
 from dynrcnn_ray.orchestration.preemption import WATCHER
 
 
+@pytest.mark.slow
 def test_each_checkpoint_is_told_with_its_own_ap_also_before_and_between_the_logged_rows(
     smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -35,7 +36,7 @@ def test_each_checkpoint_is_told_with_its_own_ap_also_before_and_between_the_log
     split = CocoDataset(config.data.root, "val")
     for step, average_precision in of_checkpoints.items():
         content = (tmp_path / "checkpoints" / config.training_id / f"step_{step:08d}.pt").read_bytes()
-        checkpoint = decode(content, Worker().device)
+        checkpoint = decode(content)
         model = load_trained(config, len(split.class_names), Worker(), checkpoint, config.training_id)
         expected = metrics_of(config, split, detect_all(config, model, split, Worker()))["AP"]
         assert expected

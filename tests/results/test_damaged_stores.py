@@ -69,6 +69,7 @@ def truth(small_store: ResultStore) -> list[object]:
     return read_everything(small_store)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_the_true_numbers_or_a_line_that_names_the_file(
@@ -92,6 +93,7 @@ def test_the_true_numbers_or_a_line_that_names_the_file(
             assert "; delete it" in text or "; move it away" in text, text
 
 
+@pytest.mark.slow
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_files_without_a_checksum_are_refused_in_a_line_or_read(small_store: ResultStore, data: st.DataObject) -> None:

@@ -169,6 +169,7 @@ def test_figure3_labels_the_same_proposals_by_each_steps_threshold(dynamic_run):
     assert renders(figure)
 
 
+@pytest.mark.slow
 def test_figure3_counts_each_steps_proposals_on_either_side_of_its_threshold(dynamic_run):
     first, last = draw_figure3(BASELINE, dynamic_run).axes[:2]
 
@@ -304,6 +305,7 @@ def test_trends_of_many_settings_with_long_names_are_told_apart_and_named_within
     assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == len(names)
 
 
+@pytest.mark.slow
 def test_the_same_figure_gives_the_same_svg(dynamic_run):
     for draw in (draw_figure2, draw_figure3):
         first, second = (figure_bytes(draw(BASELINE, dynamic_run), "svg") for _ in range(2))

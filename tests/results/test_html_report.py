@@ -94,6 +94,7 @@ def add_detections(store: ResultStore, trial_id: str, score: float) -> None:
     store.write_detections(trial_id, {**ids, "score": np.array([score], np.float32), **corners})
 
 
+@pytest.mark.slow
 def test_every_part_is_there_and_nothing_comes_from_elsewhere(table3_store: ResultStore):
     page = page_of(table3_store)
     assert {"table3", "trials"} <= page.ids
@@ -109,6 +110,7 @@ def test_every_part_is_there_and_nothing_comes_from_elsewhere(table3_store: Resu
     assert "script" not in page.tags
 
 
+@pytest.mark.slow
 def test_detections_are_drawn_over_the_image(table3_store: ResultStore, make_trial):
     config = "data: {fingerprint: abc}\ndynamic: {dla: false, update_interval: 20}\n"
     for trial_id, score in (("row0seed0", 0.9), ("row3seed0", 0.8), ("row2seed0", 0.2)):

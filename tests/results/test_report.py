@@ -51,6 +51,7 @@ def figure_of(store, name):
     return draw_figures(store, name, store.plan(name), store.finished_trials()).get(name)
 
 
+@pytest.mark.slow
 def test_report_writes_a_table_and_its_trends(table3_store, tmp_path):
     drawn = draw_report(table3_store, "table3")
 
@@ -82,6 +83,7 @@ def test_a_report_before_the_first_trial_is_a_table_alone(table3_store, store, t
     ]
 
 
+@pytest.mark.slow
 def test_a_figure_is_drawn_from_its_recorded_trials_without_a_table(table3_store, tmp_path):
     baseline = ["row0seed0", "row0seed1", "row0seed2"]
     for name in ("figure1", "figure2", "figure3"):

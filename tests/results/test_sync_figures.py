@@ -99,6 +99,7 @@ def test_simulated_workers_are_drawn_for_each_c_and_number_of_images(plan, recor
     assert "seed 3" in figure.get_suptitle()
 
 
+@pytest.mark.slow
 def test_a_run_shorter_than_c_says_so(plan, records):
     figure = draw_simulated_workers(plan, records, own_interval=10, seed=0)
 
