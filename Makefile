@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 CODE := dynrcnn_ray experiments tests
 # Two processes; a file's tests stay together, in the order of the files: those that start Ray do not come last.
-PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder
+# One thread each, also in the commands that tests start: a second thread would wait for a core that the other test has.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help install demo test check gpu format clean
 

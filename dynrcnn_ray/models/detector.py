@@ -6,6 +6,7 @@ from torch import nn
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_sections import ModelConfig
@@ -15,6 +16,7 @@ from dynrcnn_ray.models.cascade import STAGES, CascadeRoIHeads, ClassAgnosticPre
 from dynrcnn_ray.models.float32 import Float32AnchorGenerator, Float32BoxPredictor, Float32RPNHead
 from dynrcnn_ray.models.input_size import InputSizeTransform
 from dynrcnn_ray.models.one_stage import build_one_stage
+from dynrcnn_ray.models.region_proposals import BestFirstRPN
 from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 
@@ -73,7 +75,7 @@ def build_torchvision_model(config: TrialConfig, num_classes: int) -> FasterRCNN
     box_head, box_predictor = _box_head(settings), Float32BoxPredictor(settings.head_channels, num_classes + 1)
     _initialise_predictor(box_predictor)
     masks = {"mask_roi_pool": _roi_pool(settings, _MASK_SIZE), **_mask_head(settings, num_classes)}
-    return (MaskRCNN if settings.has_masks else FasterRCNN)(
+    model = (MaskRCNN if settings.has_masks else FasterRCNN)(
         backbone,
         min_size=config.data.short_side,
         max_size=config.data.long_side,
@@ -97,6 +99,9 @@ def build_torchvision_model(config: TrialConfig, num_classes: int) -> FasterRCNN
         box_positive_fraction=settings.positive_fraction,
         **(masks if settings.has_masks else {}),
     )
+    assert isinstance(model.rpn, RegionProposalNetwork)
+    model.rpn = BestFirstRPN.of(model.rpn)
+    return model
 
 
 def _cascade_heads(settings: ModelConfig, num_classes: int) -> dict[str, Any]:
