@@ -6,8 +6,10 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from dynrcnn_ray.engine.device import on_device
 from dynrcnn_ray.models.detector import build_torchvision_model
+from dynrcnn_ray.models.region_proposals import BestFirstRPN
 from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
 from tests.models.test_detector import NUM_CLASSES, config, model_and_state, random_batch
+from tests.models.test_region_proposals import ANCHORS_OF_LEVELS, SHAPES, outputs, rpn
 
 pytestmark = pytest.mark.gpu
 
@@ -51,3 +53,17 @@ def test_the_roi_align_of_the_cpu_is_that_of_the_gpu(size: int, cuda: torch.devi
     torch.testing.assert_close(*pooled, rtol=1e-4, atol=1e-4)
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_the_proposals_of_the_gpu_are_those_of_the_cpu(cuda: torch.device):
+    """But for boxes whose IoU is so near to the limit that rounding decides."""
+    ours = BestFirstRPN.of(rpn(0.85, 250))
+    boxes, logits = outputs(0, 8.0)
+    on_cpu, _ = ours.filter_proposals(boxes, logits, SHAPES, ANCHORS_OF_LEVELS)
+    on_gpu, _ = ours.filter_proposals(boxes.to(cuda), logits.to(cuda), SHAPES, ANCHORS_OF_LEVELS)
+    for one, other in zip(on_cpu, on_gpu, strict=True):
+        assert len(one) == len(other) == 250
+        of_one, of_other = (
+            {tuple(box) for box in proposals.cpu().round(decimals=3).tolist()} for proposals in (one, other)
+        )
+        assert len(of_one & of_other) > 0.97 * len(of_one)
