@@ -19,13 +19,13 @@ from dynrcnn_ray.engine.device import on_device
 from dynrcnn_ray.engine.training import build_training_state, to_device
 
 _NUM_IMAGES = 8
-_ROUNDS_OF_RESNET = 4
-"""On a CPU, one round of ResNet-50 for so many of mini."""
+_ROUNDS_OF_MINI = 4
+"""For one of ResNet-50."""
 
 
 def measure_inference(bench: Workbench, rounds: int) -> Iterator[Row]:
     """One image at a time, at scale mini and with ResNet-50-FPN."""
-    few = rounds if bench.on_gpu else max(2, rounds // _ROUNDS_OF_RESNET)
+    few = bench.rounds_of_resnet(rounds, of_mini=_ROUNDS_OF_MINI)
     for label, config, count in (("mini", bench.mini, rounds), ("ResNet-50 320 px", bench.resnet, few)):
         torch.set_num_threads(config.run.threads_per_worker)
         yield _row(label, config, count, bench.worker)

@@ -21,8 +21,8 @@ from dynrcnn_ray.engine.training import build_training_state, seed_step, train
 from dynrcnn_ray.models.detector import build_torchvision_model
 
 _NUM_BATCHES = 8
-_ROUNDS_OF_RESNET = 20
-"""On a CPU, one round of ResNet-50 for so many of mini."""
+_ROUNDS_OF_MINI = 20
+"""For one of ResNet-50."""
 
 
 def measure_training_step(bench: Workbench, rounds: int) -> Iterator[Row]:
@@ -31,7 +31,7 @@ def measure_training_step(bench: Workbench, rounds: int) -> Iterator[Row]:
     if not bench.on_gpu:  # There the host's clock says nothing of what the device does meanwhile.
         # First, in a process that holds nothing else yet, as a training's own does.
         yield _outside_row(bench.mini, rounds)
-    few = rounds if bench.on_gpu else max(2, rounds // _ROUNDS_OF_RESNET)
+    few = bench.rounds_of_resnet(rounds, of_mini=_ROUNDS_OF_MINI)
     for label, config, count in (("mini", bench.mini, rounds), ("ResNet-50 320 px", bench.resnet, few)):
         torch.set_num_threads(config.run.threads_per_worker)
         key = label.split()[0].lower()

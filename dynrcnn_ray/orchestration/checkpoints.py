@@ -6,20 +6,15 @@
 ```
 """
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dynrcnn_ray.config_sections import CheckpointName
 from dynrcnn_ray.engine.out_of_memory import is_out_of_memory
 from dynrcnn_ray.results.files import StoreError, StoreFiles
-
-if TYPE_CHECKING:
-    pass
 
 _BEST = "best.pt"
 
