@@ -9,7 +9,7 @@ The interval holds the two trained models fixed. It does not say what other seed
 The second trial may be in another storage (--storage-b). In its place may stand a COCO results file of any other code
 (--results detections.json), such as MMDetection or YOLO write it, of the trial's validation split.
 
-Command:  dynrcnn compare TRIAL_A TRIAL_B [--storage-b DIR] [--samples 1000] [--seed 0]
+Command:  dynrcnn compare TRIAL_A TRIAL_B [--storage-b DIR] [--samples 1000] [--seed 0] [--data-root DIR]
           dynrcnn compare TRIAL_A --results FILE
 """
 
@@ -56,6 +56,8 @@ class CompareOptions(StoreOptions):
     """The scale whose default storage to read."""
     samples: int = 1000
     """How many times the images are drawn anew."""
+    data_root: str = ""
+    """The data set's folder, where the trials trained on another machine; default: the first trial's."""
     seed: int = 0
     """Seed of the draws."""
 
@@ -78,11 +80,11 @@ def compare_trials(options: CompareOptions, _call: Call) -> int:
         _require_same_images(row_a, config, row_b, store_b.config_of(row_b))
 
     from dynrcnn_ray.data.layout import annotation_path
-    from dynrcnn_ray.data.prepare import prepare_data
+    from dynrcnn_ray.data.prepare import data_here, prepare_data
     from dynrcnn_ray.evaluation.bootstrap import bootstrap_differences
     from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
 
-    data = prepare_data(config.data, include_masks=config.model.has_masks)
+    data = prepare_data(data_here(config.data, options.data_root), include_masks=config.model.has_masks)
     annotations = annotation_path(data.root, data.val_split)
     truth = read_ground_truth(annotations)
     differences = bootstrap_differences(

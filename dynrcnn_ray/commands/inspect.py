@@ -4,7 +4,7 @@ Prints the numbers of each class, the confusion matrix with the background, and 
 stays in the storage, and `report` draws it, with the precision over the recall of each class. It is about boxes, for
 Mask R-CNN too: a trial does not store its masks.
 
-Command:  dynrcnn inspect TRIAL [--min-score 0.5]
+Command:  dynrcnn inspect TRIAL [--min-score 0.5] [--data-root DIR]
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,8 @@ class InspectOptions(StoredOptions):
     """Id of a finished trial: a row of `trials` in the storage."""
     min_score: float = 0.5
     """The confusion matrix takes detections from this score on; the other numbers take all."""
+    data_root: str = ""
+    """The data set's folder, where the trial trained on another machine; default: the trial's."""
 
 
 def inspect_trial(options: InspectOptions, _call: Call) -> int:
@@ -41,7 +43,7 @@ def inspect_trial(options: InspectOptions, _call: Call) -> int:
     if not 0 <= options.min_score <= 1:
         raise ConfigError(f"--min-score: {options.min_score} must be from 0 to 1")
     from dynrcnn_ray.data.coco import CocoDataset
-    from dynrcnn_ray.data.prepare import prepare_data
+    from dynrcnn_ray.data.prepare import data_here, prepare_data
     from dynrcnn_ray.evaluation.inspect_trial import as_arrays, inspect_detections
     from dynrcnn_ray.results.inspection import write_inspection
     from dynrcnn_ray.results.store import ResultStore
@@ -51,7 +53,7 @@ def inspect_trial(options: InspectOptions, _call: Call) -> int:
     row = finished_trial(store, options.trial)
     config = store.config_of(row)
     detections = as_arrays(stored_detections(store, row))
-    data = prepare_data(config.data, include_masks=config.model.has_masks)
+    data = prepare_data(data_here(config.data, options.data_root), include_masks=config.model.has_masks)
     split = CocoDataset(data.root, data.val_split)
     names = dict(zip(split.category_ids, split.class_names, strict=True))
     found = inspect_detections(split.annotation_file, names, detections, min_score=options.min_score)

@@ -56,6 +56,11 @@ def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig
     return dataclasses.replace(prepared, root=str(copied), source_root=str(own_root or ""))
 
 
+def data_here(trained_on: DataConfig, root: str) -> DataConfig:
+    """A stored trial's data set, where this machine has it in another folder: `root`; empty: in the trial's own."""
+    return dataclasses.replace(trained_on, root=root, source_root="") if root else trained_on
+
+
 def prepare_split(
     data: DataConfig, root: str | Path, split: str, *, include_masks: bool, classes: Collection[int]
 ) -> Path:

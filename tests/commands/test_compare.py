@@ -14,6 +14,7 @@ from dynrcnn_ray.commands.compare import COMMAND
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_sections import DataConfig
 from dynrcnn_ray.config_yaml import ConfigError, to_yaml
+from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.evaluation.results_file import ResultsFileError
 from dynrcnn_ray.results.files import StoreError
@@ -107,6 +108,19 @@ def test_a_trial_of_another_storage(store: ResultStore, data: DataConfig, tmp_pa
     of_two_stores = capsys.readouterr().out
     assert run(store, "exact", "narrow", "--samples", "20") == 0
     assert capsys.readouterr().out == of_two_stores.replace("there", "narrow")
+
+
+def test_trials_of_another_machine_are_compared_where_the_data_are(store, data: DataConfig, tmp_path: Path, capsys):
+    assert run(store, "exact", "narrow", "--samples", "20") == 0
+    before = capsys.readouterr().out
+    Path(data.root).rename(tmp_path / "here")
+    with pytest.raises(DataError, match="cannot be read"):
+        run(store, "exact", "narrow", "--samples", "20")
+    assert run(store, "exact", "narrow", "--samples", "20", "--data-root", str(tmp_path / "here")) == 0
+    assert capsys.readouterr().out == before
+    (tmp_path / "here" / "val" / "1.png").write_bytes((tmp_path / "here" / "val" / "2.png").read_bytes() + b" ")
+    with pytest.raises(DataError, match="fingerprint"):
+        run(store, "exact", "narrow", "--data-root", str(tmp_path / "here"))
 
 
 @pytest.mark.parametrize("image_id", [int, str, lambda image: f"{image}.png"])
