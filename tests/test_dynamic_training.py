@@ -2,6 +2,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,9 +28,16 @@ from tests.dynamic_oracle import WEIGHTS, Oracle
 
 # 1. Against the oracle.
 
+FEW_SEEDS = 20
+"""How many of the seeds are not slow: `make check` takes these alone."""
+
+
+def seeds(count: int) -> list[Any]:
+    return [*range(FEW_SEEDS), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(FEW_SEEDS, count))]
+
 
 @EVERY_CONVENTION
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", seeds(100))
 def test_random_runs(convention: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     world_size, interval = int(rng.choice([1, 2, 3])), int(rng.choice([1, 2, 3, 4]))
@@ -49,7 +57,7 @@ def test_random_runs(convention: str, seed: int) -> None:
 
 
 @EVERY_CONVENTION
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", seeds(30))
 def test_ground_truths_may_be_left_out_of_the_statistics(convention: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     config = make_config(

@@ -55,6 +55,7 @@ def test_its_weights_are_those_of_the_record_and_a_trial_trains_from_them(
     assert not any(torch.equal(end[name], value) for name, value in weights.items()), "every stage trains"
 
 
+@pytest.mark.slow
 def test_making_one_again_gives_the_same_weights(made: Path, cache_home: Path, tmp_path: Path, monkeypatch):
     """In this process, which has trained others."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))

@@ -102,6 +102,7 @@ def test_a_search_that_plans_its_next_trial_when_one_has_ended_is_watched_on(
     assert "later" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_finished_store_is_drawn_at_once(looks: list[Callable[[], object]], tmp_path: Path):
     store = ResultStore.open(tmp_path)
     store.write_plan("table3", [plan_row(0)])

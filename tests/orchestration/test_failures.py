@@ -83,6 +83,7 @@ def test_a_crash_is_not_taken_for_a_lack_of_memory():
     assert first_failure({1: error}).reason == "worker 1: its process or its node ended"
 
 
+@pytest.mark.slow
 def test_a_failure_travels_between_processes_whatever_the_error_holds():
     class OfTwoArguments(Exception):
         def __init__(self, one: str, two: object) -> None:

@@ -126,6 +126,7 @@ def test_detections_are_drawn_over_the_image(table3_store: ResultStore, make_tri
     assert "a<b.jpg" in page.text
 
 
+@pytest.mark.slow
 def test_a_failed_trial_shows_its_reason_and_no_markup_of_its_own(store: ResultStore, table3_store, make_trial):
     store.write_trial(
         make_trial(
@@ -143,6 +144,7 @@ def test_a_failed_trial_shows_its_reason_and_no_markup_of_its_own(store: ResultS
     assert "last good step" in page.text
 
 
+@pytest.mark.slow
 def test_a_trial_that_runs_shows_where_it_stands_and_its_curves(store: ResultStore, table3_store, make_trial):
     """A row of it is in no table yet; the next drawing has it."""
     (Path(store.files.root) / "trials" / "row3seed0.parquet").unlink()
@@ -153,11 +155,13 @@ def test_a_trial_that_runs_shows_where_it_stands_and_its_curves(store: ResultSto
     assert page.text.count("beta_now (normalised offset)") == 12
 
 
+@pytest.mark.slow
 def test_a_trial_that_ended_with_fewer_workers_says_so(store: ResultStore, table3_store, make_trial):
     store.write_trial(make_trial("row1seed0", num_workers=8, workers_at_end=7))
     assert "workers: 8, at the end 7" in page_of(store).text
 
 
+@pytest.mark.slow
 def test_an_update_that_had_nothing_to_measure_is_explained(store: ResultStore, table3_store, make_trial):
     config = "data: {fingerprint: abc}\ndynamic: {dla: true, update_interval: 20}\n"
     row = make_trial("row3seed0", config=config, steps=600, kept_beta_updates=30, final_T_now=0.9)
@@ -167,6 +171,7 @@ def test_an_update_that_had_nothing_to_measure_is_explained(store: ResultStore, 
     assert "Raise dynamic.iou_top_k" in page.text
 
 
+@pytest.mark.slow
 def test_many_trials_are_a_plain_table(store: ResultStore, make_trial):
     for index in range(201):
         store.write_trial(make_trial(f"trial{index:04d}", seed=index))

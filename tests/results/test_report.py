@@ -131,6 +131,7 @@ def test_figures_and_tables_are_told_apart():
     ] * 2
 
 
+@pytest.mark.slow
 def test_drawing_needs_neither_torch_nor_ray():
     code = "import sys, dynrcnn_ray.results.report; print({'torch', 'torchvision', 'ray'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -80,6 +80,7 @@ def records() -> Records:
     return Records(rng.uniform(0.4, 0.9, (30, 2)), rng.uniform(0.1, 0.9, (30, 2)), np.ones((30, 2), bool), 0.4, 1.0)
 
 
+@pytest.mark.slow
 def test_simulated_workers_are_drawn_for_each_c_and_number_of_images(plan, records):
     figure = draw_simulated_workers(plan, records, own_interval=5, seed=3)
 
