@@ -62,6 +62,7 @@ def measure_prediction(bench: Workbench, rounds: int, pictures: int = PICTURES, 
     in_loop, one, two = (measured[kind][warm_up:] for kind in ("loop", "1", "2"))
     yield _speed_row("one_worker", "predict, 1 worker, mini", "a plain loop in one process", one, in_loop, 0.95)
     yield _cpu_row("one_worker", "predict, 1 worker, mini", "a plain loop in one process", one, in_loop)
+    yield _speed_row("two_workers_loop", "predict, 2 workers, mini", "a plain loop in one process", two, in_loop, 1.8)
     yield _speed_row("two_workers", "predict, 2 workers, mini", "predict, 1 worker", two, one, 1.8)
     yield _cpu_row("two_workers", "predict, 2 workers, mini", "predict, 1 worker", two, one)
 

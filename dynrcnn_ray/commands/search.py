@@ -77,18 +77,28 @@ def run(options: SearchOptions, call: Call) -> int:
         return 0
     from dynrcnn_ray.command_line.running import run_experiments
 
-    winner = _search(options, space, seeds[0], call)
-    if winner is None:
-        print("No trial of the search has finished; the same command goes on.")
-        return 1
-    values = {path: field_value(winner, path) for path in space}
-    print(f"\nThe winner: {', '.join(f'{path} = {cell}' for path, cell in labels_of(winner, space).items())}")
-    experiment = _final_table(options.name, values, fields_of_flags(options.baseline), space)
-    return run_experiments([experiment], options, seeds, call)
+    with contextlib.ExitStack() as cluster:
+        winner = _search(options, space, seeds[0], call, cluster)
+        if winner is None:
+            print("No trial of the search has finished; the same command goes on.")
+            return 1
+        values = {path: field_value(winner, path) for path in space}
+        print(f"\nThe winner: {', '.join(f'{path} = {cell}' for path, cell in labels_of(winner, space).items())}")
+        experiment = _final_table(options.name, values, fields_of_flags(options.baseline), space)
+        return run_experiments([experiment], options, seeds, call)
 
 
-def _search(options: SearchOptions, space: Space, seed: int, call: Call) -> TrialConfig | None:
+def _search(
+    options: SearchOptions, space: Space, seed: int, call: Call, cluster: contextlib.ExitStack
+) -> TrialConfig | None:
     """Run what is left of the search.
+
+    Args:
+        options: what to search.
+        space: what is varied.
+        seed: of the search's own trials.
+        call: the command as it was given.
+        cluster: takes the Ray cluster, if the search has trials to run: what comes after needs no other.
 
     Returns:
         The finished trial with the highest AP on the part that was kept out; None if none has finished.
@@ -125,7 +135,7 @@ def _search(options: SearchOptions, space: Space, seed: int, call: Call) -> Tria
         say_if_unknown(commit)
         search = PlannedSearch(name, base, space, options.trials, options.search_seed, options.asha)
         try:
-            run_search(search, known, storage=storage, git_commit=commit, on_trial=add_to_plan)
+            run_search(search, known, cluster, storage=storage, git_commit=commit, on_trial=add_to_plan)
         except KeyboardInterrupt as interrupt:
             with contextlib.suppress(StoreError):
                 done = sum(map(len, _trials_so_far(store, name, base, space)))

@@ -58,6 +58,7 @@ class PlannedSearch:
 def run_search(
     search: PlannedSearch,
     known: Mapping[str, float | None],
+    cluster: contextlib.ExitStack,
     *,
     storage: str,
     git_commit: str,
@@ -68,6 +69,7 @@ def run_search(
     Args:
         search: what to run.
         known: AP of the trials that an earlier call has finished or stopped early, by their id; None: not known.
+        cluster: takes the Ray cluster, and ends it when it is closed.
         storage: the store's absolute path or URI.
         git_commit: the code's commit, for the rows.
         on_trial: told of each trial before it runs.
@@ -87,8 +89,8 @@ def run_search(
     callbacks = [ProgressLines(left), *watchers_of(run, storage)]
     optuna = optuna_search(search, known, store)
     described: dict[str, dict[str, str]] = {}
+    cluster.enter_context(ray_cluster())
     with contextlib.ExitStack() as stack:
-        stack.enter_context(ray_cluster())
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="dynrcnn_ray_"))
         # What does not fit is refused before anything is trained.
         at_once = trials_at_once(run)

@@ -151,6 +151,7 @@ def test_a_benchmark_of_it_has_all_pictures_on_both_sides(smoke: TrialConfig, tm
     assert [row["name"].removeprefix("predict.") for row in rows] == [
         "one_worker",
         "one_worker.cpu",
+        "two_workers_loop",
         "two_workers",
         "two_workers.cpu",
     ]
