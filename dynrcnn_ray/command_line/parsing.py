@@ -68,7 +68,10 @@ def _cli(options: Any, arguments: Sequence[str], flags: Sequence[str], **setting
             raise ConfigError(line)
 
     with _errors.on_parse_error(refuse):
-        return tyro.cli(options, args=list(arguments), **settings)
+        try:
+            return tyro.cli(options, args=list(arguments), **settings)
+        except ImportError:  # Tyro leaves tcsh to another package.
+            raise ConfigError("--tyro-print-completion: not for this shell; allowed: bash, zsh, fish") from None
 
 
 def _one_line(event: _errors.ParseErrorEvent, flags: Sequence[str]) -> str:

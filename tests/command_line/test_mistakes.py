@@ -59,11 +59,16 @@ def test_the_installed_command_has_all_but_the_papers_own(capsys):
 
 
 def test_the_shell_completes_commands_and_flags(capsys):
-    for shell in ("bash", "zsh"):
+    for shell in ("bash", "zsh", "fish"):
         assert dynrcnn(["--tyro-print-completion", shell]) == 0
         out = capsys.readouterr().out
         assert "check-data" in out
         assert "--dynamic.iou-top-k" in out
+
+
+def test_a_shell_that_cannot_be_completed_is_refused_in_a_line(capsys):
+    assert dynrcnn(["--tyro-print-completion", "tcsh"]) == 2
+    assert "not for this shell; allowed: bash, zsh, fish" in capsys.readouterr().err
 
 
 def test_list_shows_anchor_rows_and_trials(capsys):
