@@ -129,10 +129,12 @@ class _Clock:
     def __init__(self, cpu_seconds: Callable[[], dict[int, float]]) -> None:
         self._cpu_seconds = cpu_seconds
         self._wall, self._cpu = time.perf_counter(), cpu_seconds()
+        self._seen = dict(self._cpu)
 
     def per_picture(self, pictures: int) -> _Measured:
-        """What has passed since, shared among so many; without what processes have used that have ended."""
-        cpu = sum(seconds - self._cpu.get(process, 0.0) for process, seconds in self._cpu_seconds().items())
+        """What has passed since, shared among so many; of a process that has ended, what the last look at it saw."""
+        self._seen |= self._cpu_seconds()
+        cpu = sum(seconds - self._cpu.get(process, 0.0) for process, seconds in self._seen.items())
         return _Measured((time.perf_counter() - self._wall) / pictures, cpu / pictures)
 
 
