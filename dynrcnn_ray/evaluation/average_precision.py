@@ -100,7 +100,8 @@ def _mean_precisions(
     first_near = np.searchsorted(matches.near, first)
     some = slice(first_near[0], first_near[-1])
     near = matches.near[some] - first[0]
-    category = np.repeat(np.arange(stop - start), np.diff(first_near))
+    every_category = np.arange(stop - start)
+    category = np.repeat(every_category, np.diff(first_near))
     objects = np.where(num_objects > 0, num_objects, 1)[:, start:stop]
 
     of_each = weights[:, matches.image[rows]]
@@ -118,11 +119,10 @@ def _mean_precisions(
         of_hit = category[hits]
         ignored = _flags(matches.ignored[some], size, threshold).nonzero()[0]
         passing = _total_before(near_weights[:, ignored])
-        counted = passed[:, hits] - (
-            passing[:, np.searchsorted(ignored, hits)] - passing[:, np.searchsorted(category[ignored], of_hit)]
-        )
+        first_ignored, first_hit = (np.searchsorted(of, every_category)[of_hit] for of in (category[ignored], of_hit))
+        counted = passed[:, hits] - (passing[:, np.searchsorted(ignored, hits)] - passing[:, first_ignored])
         finding = _total_before(near_weights[:, hits])
-        found = finding[:, 1:] - finding[:, np.searchsorted(of_hit, of_hit)]
+        found = finding[:, 1:] - finding[:, first_hit]
         precision = found / (counted + np.spacing(1))
         # A recall belongs to the first hit that reaches it. Hits in front of it reach fewer, and none is none.
         reached = np.searchsorted(RECALLS, (found / objects[:, of_hit]).ravel(), side="right") - 1
