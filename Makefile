@@ -8,7 +8,7 @@ CODE := dynrcnn_ray experiments tests
 # One thread each, also in the commands that tests start: a second thread would wait for a core that the other test has.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help install demo test check gpu format clean
+.PHONY: help install demo test check types fast_tests gpu format clean
 
 help:
 	@echo "make demo    install, then train and print Table 3 at scale mini (8 min 15 s on two cores)"
@@ -35,7 +35,12 @@ check: install
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory --jobs 2 types fast_tests
+
+types: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+fast_tests: install
 	$(PYTEST) -m "not ray and not slow and not benchmark and not gpu"
 
 # Results go to gpu_results/. ResNet-50 at the paper's size needs neither weights nor COCO here: its speed is the same.

@@ -73,6 +73,7 @@ def test_batches_of_the_reference_hold_one_aspect_ratio():
     assert len({index for batch in batches for index in batch}) == 16
 
 
+@pytest.mark.slow
 def test_evaluation_compares_equal_numbers(bench: Workbench):
     speed, difference, *against_hotcoco, difference_to_hotcoco = measure_evaluation(bench, 1, num_images=20)
     for line in speed, *against_hotcoco:

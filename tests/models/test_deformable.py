@@ -100,6 +100,7 @@ def test_torchvisions_weights_fit_but_for_the_offset_layers(backbone: str):
     assert torch.equal(body.layer3[1].conv2.weight, source.layer3[1].conv2.weight)
 
 
+@pytest.mark.slow
 def test_backbone_weights_from_a_file_reach_the_deformable_layers(tmp_path):
     torch.manual_seed(2)
     source = models.resnet18(weights=None)

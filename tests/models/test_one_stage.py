@@ -21,6 +21,7 @@ def one_stage(config: TrialConfig, name: str, **test: object) -> TrialConfig:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "torchvisions"), [("retinanet", retinanet_resnet50_fpn), ("fcos", fcos_resnet50_fpn)])
 def test_weights_load_into_torchvisions_model(name: str, torchvisions):
     ours = build_one_stage(one_stage(base_config("coco"), name), 80)

@@ -47,6 +47,7 @@ def test_the_record_says_how_they_were_made():
     assert sum(file.stat().st_size for file in PACKAGED.iterdir()) < 4_000_000
 
 
+@pytest.mark.slow
 def test_every_model_of_the_papers_tables_starts_from_them():
     """Tables 2, 8 and 9 among them: masks, deformable convolutions, one-stage detectors, and the deeper backbone."""
     trials = [

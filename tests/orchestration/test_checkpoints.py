@@ -189,6 +189,7 @@ def test_a_resume_on_another_number_of_workers_says_so(smoke: TrialConfig):
     ]
 
 
+@pytest.mark.slow
 def test_checkpoints_are_made_by_minutes_too(smoke: TrialConfig):
     steps: list[int] = []
     often = change(smoke, run={"checkpoint_every": 500, "checkpoint_minutes": 1e-9, "log_every": 4})

@@ -153,6 +153,7 @@ def dynamic_run() -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_figure3_labels_the_same_proposals_by_each_steps_threshold(dynamic_run):
     figure = draw_figure3(BASELINE, dynamic_run)
 
@@ -243,6 +244,7 @@ K_PLAN = plan_of(
 )
 
 
+@pytest.mark.slow
 def test_figure5_draws_the_threshold_by_k_i_and_beta_by_k_beta():
     runs = [
         dynamics_of("i64", T_now=[0.4, 0.6], beta_now=[1.0, 0.5]),
@@ -288,6 +290,7 @@ def test_trends_have_a_line_a_setting_and_dash_what_is_only_recorded(table3_stor
     assert list(drawn) == pytest.approx(expected.tolist())
 
 
+@pytest.mark.slow
 def test_trends_of_many_settings_with_long_names_are_told_apart_and_named_within_the_figure():
     names = [f"Dynamic R-CNN+{number}x+MST*, small ResNet-FPN-DCN" for number in range(15)]
     plan = plan_of(*((row, {"Method": name}, 0, str(row)) for row, name in enumerate(names)))

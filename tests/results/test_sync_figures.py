@@ -47,6 +47,7 @@ def dynamics(plan: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@pytest.mark.slow
 def test_every_worker_is_a_line_in_the_panel_of_its_number(plan):
     figure = draw_workers(plan, dynamics(plan))
 
@@ -63,6 +64,7 @@ def test_every_worker_is_a_line_in_the_panel_of_its_number(plan):
     assert len(figure_bytes(figure, "png")) > 5000
 
 
+@pytest.mark.slow
 def test_trials_that_have_not_finished_leave_room(plan):
     of_many = dynamics(plan)
     figure = draw_workers(plan, of_many[of_many["trial_id"].str.startswith("20-2-False-1")])
