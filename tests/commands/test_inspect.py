@@ -1,5 +1,7 @@
 """The command `inspect` on a trained trial, and what the page draws of it."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from dynrcnn_ray.commands.inspect import COMMAND
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.shapes import CATEGORIES
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.html.page import draw_html_report, read_trials
@@ -42,6 +45,22 @@ def test_a_trial_is_inspected_and_drawn(trained: tuple[Path, TrialConfig], capsy
     assert f"Trial {config.trial_id}: trial" in page
     assert "circle: precision" in page
     assert "missed: no detection accounts for the object" in page
+
+
+@pytest.mark.slow
+def test_a_trial_of_another_machine_is_inspected_where_the_data_are(
+    trained: tuple[Path, TrialConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder, config = trained
+    here = Path(shutil.copytree(config.data.root, tmp_path / "here"))
+    printed = []
+    for options in ((), ("--data-root", str(here))):
+        assert call(COMMAND, config.trial_id, "--storage", str(folder), *options) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    (here / "annotations" / "instances_val.json").unlink()
+    with pytest.raises(DataError, match=re.escape(str(here))):
+        call(COMMAND, config.trial_id, "--storage", str(folder), "--data-root", str(here))
 
 
 def test_what_is_wrong_is_said(trained: tuple[Path, TrialConfig]):
