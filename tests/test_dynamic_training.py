@@ -37,7 +37,7 @@ def seeds(count: int) -> list[Any]:
 
 
 @EVERY_CONVENTION
-@pytest.mark.parametrize("seed", seeds(60))
+@pytest.mark.parametrize("seed", seeds(100))
 def test_random_runs(convention: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     world_size, interval = int(rng.choice([1, 2, 3])), int(rng.choice([1, 2, 3, 4]))

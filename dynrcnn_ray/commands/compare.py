@@ -56,10 +56,10 @@ class CompareOptions(StoreOptions):
     """The scale whose default storage to read."""
     samples: int = 1000
     """How many times the images are drawn anew."""
-    data_root: str = ""
-    """The data set's folder, where the trials trained on another machine; default: the first trial's."""
     seed: int = 0
     """Seed of the draws."""
+    data_root: str = ""
+    """The data set's folder, where the trials trained on another machine; default: the first trial's."""
 
 
 def compare_trials(options: CompareOptions, _call: Call) -> int:
