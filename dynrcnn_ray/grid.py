@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, parse_yaml, validate, with_values
 from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, Row, field_value
-from dynrcnn_ray.results.labels import CHECK
+from dynrcnn_ray.results.labels import CHECK, NO_CELL
 
 _PAPER = "paper"
 """The field of a row that is none of the configuration: a paper's numbers."""
@@ -223,7 +223,7 @@ def _rows_of_axes(grid: Grid, base: TrialConfig) -> tuple[list[tuple[dict[str, s
     same = [index for index, (_, other) in enumerate(rows) if other.trial_id == config.trial_id]
     if same:
         return rows, same[0]
-    labels = {columns[path]: _cell(config, path) if path in of_baseline else "-" for path in paths}
+    labels = {columns[path]: _cell(config, path) if path in of_baseline else NO_CELL for path in paths}
     return [(labels, config), *rows], 0
 
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 CHECK = "✓"
 """The cell of a component that is switched on, as in the paper's Table 3."""
-EMPTY_CELLS = ("", "-")
+NO_CELL = "-"
+"""The cell of a row that a column says nothing of."""
+EMPTY_CELLS = ("", NO_CELL)
 _PLAIN_COLUMNS = ("Setting", "Method", "Backbone", "Task", "Convention")
 """Columns whose cells are understood without the column's name."""
 

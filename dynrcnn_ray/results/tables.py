@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dynrcnn_ray.results.drift import DRIFT
-from dynrcnn_ray.results.labels import row_names
+from dynrcnn_ray.results.labels import NO_CELL, row_names
 from dynrcnn_ray.results.parquet import to_parquet_bytes
 from dynrcnn_ray.results.power import detectable_effect, seeds_needed
 from dynrcnn_ray.results.schemas import TRIALS, optional, required, versioned
@@ -124,7 +124,7 @@ def _table_row(
 
     row: dict[str, Any] = {"row": lines[0]["row"]}
     row["name"] = name
-    row |= {column: labels.get(column, "") for column in label_columns(plan)}
+    row |= {column: labels.get(column, NO_CELL) for column in label_columns(plan)}
     row["source"] = "measured" if planned else "reported"
     states = ("finished", "running", "failed")
     row["status"] = next((state for state in states if state in known), "missing" if planned else "reported")

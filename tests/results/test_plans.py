@@ -31,3 +31,25 @@ def test_rows_seeds_and_the_baseline_of_both_are_there(store: ResultStore):
 def test_a_row_that_is_trained_anew_takes_the_place_of_the_old_one():
     first = [line(0, {"K": "64"}, 0, "old", None, "1")]
     assert [each["trial_id"] for each in added_up(None, first)] == ["old"]
+
+
+def test_switched_off_is_not_the_same_as_a_column_that_the_row_does_not_have(store: ResultStore):
+    first = [line(0, {"K": "64"}, seed, f"on{seed}", None, "1") for seed in (0, 1)]
+    store.write_plan("mine", first)
+    second = [
+        line(0, {"K": "64", "dsl": ""}, 0, "off0", None, "2"),
+        line(1, {"K": "64", "dsl": "✓"}, 0, "on0", None, "2"),
+        line(2, {"K": "100", "dsl": "-"}, 0, "other", None, "2"),
+    ]
+    lines = added_up(store.plan("mine"), second)
+    # The trial tells that the row with the check mark is the first command's.
+    assert [(each["row"], each["seed"], each["trial_id"]) for each in lines] == [
+        (0, 0, "on0"),
+        (0, 1, "on1"),
+        (1, 0, "off0"),
+        (2, 0, "other"),
+    ]
+    assert [each["labels"] for each in lines[:2]] == [{"K": "64", "dsl": "✓"}] * 2
+    store.write_plan("mine", lines)
+    third = [line(0, {"K": "100"}, 1, "other1", None, "3")]
+    assert [each["row"] for each in added_up(store.plan("mine"), third)] == [0, 0, 1, 2, 2]

@@ -103,12 +103,12 @@ def test_a_row_that_only_the_paper_reports(write_table):
 
     assert table["source"].tolist() == ["measured", "reported", "reported"]
     assert table["status"].tolist() == ["finished", "reported", "reported"]
-    assert table["DSL"].tolist() == ["", "", ""]
+    assert table["DSL"].tolist() == ["", "-", "-"]
     assert table.loc[1, ["AP", "AP50_paper", "AP90_paper", "delta_AP", "delta_AP_paper"]].isna().all()
     for name, number in {"Cascade": "40.3", "Other": "-"}.items():
         [line] = [line for line in table_to_markdown(table, plan).splitlines() if f"| {name} " in line]
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert cells == [name, "", "paper", "", number, "-", "-", "-"]
+        assert cells == [name, "-", "paper", "", number, "-", "-", "-"]
     assert pq.read_table(io.BytesIO(table_to_parquet_bytes(table, plan)))["AP50_paper"][1].as_py() is None
 
 
