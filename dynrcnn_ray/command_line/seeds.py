@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dynrcnn_ray.experiment import Experiment
-from dynrcnn_ray.results.report import is_figure
+from dynrcnn_ray.results.report import is_figure, table_of
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.table_cells import seeds_grid, seeds_text
 from dynrcnn_ray.results.table_text import grid_to_text
-from dynrcnn_ray.results.tables import build_table, trial_columns
+from dynrcnn_ray.results.tables import trial_columns
 
 
 def print_seeds(store: ResultStore, experiment: Experiment) -> None:
@@ -46,7 +46,7 @@ def _stored_table(store: ResultStore, experiment: Experiment) -> tuple[pd.DataFr
     plan = store.plan(experiment.name)
     if plan is None or plan.empty or is_figure(experiment.name):
         return None
-    return build_table(plan, store.trials(plan["trial_id"].dropna(), trial_columns(plan))), plan
+    return table_of(store, plan, store.trials(plan["trial_id"].dropna(), trial_columns(plan))), plan
 
 
 def _place(store: ResultStore) -> str:
