@@ -45,15 +45,19 @@ def joined_columns(snapshots: list[ProposalColumns]) -> dict[str, np.ndarray]:
     return {name: torch.cat([columns[name] for columns in snapshots]).numpy() for name in snapshots[0]}
 
 
-def statistics_columns(recorded: list[Tensor] | None) -> dict[str, np.ndarray]:
-    """`DynamicTrainingState.recorded` as columns of `schemas.STATISTICS` but `trial_id`; nothing if none was kept."""
-    if not recorded:
+def statistics_columns(dynamic: DynamicTrainingState) -> dict[str, np.ndarray]:
+    """What `dynamic.recorded` holds as columns of `schemas.STATISTICS` but `trial_id`; nothing if none was kept.
+
+    It ends with the last update. A run that began to record when it was resumed lacks the steps before.
+    """
+    if not dynamic.recorded:
         return {}
-    ious, errors, valid = torch.cat(recorded, dim=1).numpy()
+    ious, errors, valid = torch.cat(dynamic.recorded, dim=1).numpy()
+    last_update = dynamic.step - dynamic.step % dynamic.config.update_interval
     step, image = np.indices(ious.shape).reshape(2, -1)
     values = {"iou": ious, "error": errors}
     measured = {name: np.where(valid > 0, value, np.nan).reshape(-1) for name, value in values.items()}
-    return {"step": step + 1, "image": image, **measured}
+    return {"step": step + 1 + last_update - len(ious), "image": image, **measured}
 
 
 def _of_image(position: int, image: AssignedProposals) -> ProposalColumns:

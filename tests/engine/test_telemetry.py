@@ -1,5 +1,6 @@
 """Rows of the dynamics: what was in force in their step, and every image with the same weight."""
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,21 @@ def test_recorded_statistics_are_those_of_the_rows(smoke: TrialConfig):
         assert np.nanmean(outcome.statistics["iou"][of_step]) == pytest.approx(row["iou_at_rank"], rel=1e-5)
     # The last update is that of step 8, at an interval of 4.
     assert outcome.statistics["step"].tolist() == np.repeat(np.arange(1, 9), smoke.train.global_batch).tolist()
+
+
+@pytest.mark.slow
+def test_statistics_that_a_resumed_run_begins_to_record_have_its_steps(smoke: TrialConfig):
+    run = dataclasses.replace(smoke.run, log_every=1, checkpoint_every=5)
+    checkpoints: list[dict[str, Any]] = []
+    run_trial(
+        dataclasses.replace(smoke, run=run),
+        Worker(),
+        on_checkpoint=lambda state, _: checkpoints.append(copy.deepcopy(state.state_dict())),
+    )
+    recording = dataclasses.replace(smoke, run=dataclasses.replace(run, record_statistics=True))
+    outcome = run_trial(recording, Worker(), checkpoint=checkpoints[0])
+    # The updates are those of steps 4 and 8, and the checkpoint is that of step 5.
+    assert sorted(set(outcome.statistics["step"].tolist())) == [5, 6, 7, 8]
+    for row in outcome.history[4:8]:
+        of_step = outcome.statistics["step"] == row["step"]
+        assert np.nanmean(outcome.statistics["iou"][of_step]) == pytest.approx(row["iou_at_rank"], rel=1e-5)
