@@ -54,8 +54,8 @@ class TrainingState:
     snapshots: list[ProposalColumns] = field(default_factory=list)
     train_seconds: float = 0.0
     best_average_precision: float = -1.0
-    checkpoint_average_precision: float = 0.0
-    """Of the newest checkpoint that was evaluated, on the first worker."""
+    checkpoint_average_precision: float | None = None
+    """Of the newest checkpoint; None if it was not evaluated. The first worker's alone is known, the others have 0."""
 
     @property
     def step(self) -> int:

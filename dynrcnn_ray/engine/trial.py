@@ -74,7 +74,8 @@ def run_trial(
         on_checkpoint: called by every worker whenever a checkpoint is due, and told whether its AP is the best so far;
             that is known on the first worker, and where checkpoints are evaluated.
         on_note: called by every worker with what people should know of a resume, or of the weights it starts from.
-        wants_checkpoint: asked by every worker at every row; all must get the same answer.
+        wants_checkpoint: asked by every worker at every row; all must get the same answer. The checkpoint is made at
+            once, without an evaluation.
 
     Returns:
         The outcome; metrics, proposals, detections and images are on the first worker alone.
@@ -98,10 +99,20 @@ def run_trial(
     elif detector_weights is not None:
         on_note(take_weights(state.model, detector_weights, train_split.class_names))
     _require_same_start(state, data.fingerprint, len(train_split))
+    is_urgent = False
 
     def handle_checkpoint(state: TrainingState) -> None:
-        is_best = config.run.evaluate_checkpoints and _evaluate_checkpoint(config, state, val_split)
-        on_checkpoint(state, is_best)
+        nonlocal is_urgent
+        evaluates = config.run.evaluate_checkpoints and (not is_urgent or state.step == config.total_steps)
+        is_urgent = False
+        state.checkpoint_average_precision = None
+        on_checkpoint(state, evaluates and _evaluate_checkpoint(config, state, val_split))
+
+    def wants_urgently() -> bool:
+        # Whoever wants one has no time for an evaluation: a node may be about to go.
+        nonlocal is_urgent
+        is_urgent = wants_checkpoint()
+        return is_urgent
 
     began_at = time.time()
     train(
@@ -110,7 +121,7 @@ def run_trial(
         train_split,
         on_row=on_row,
         on_checkpoint=handle_checkpoint,
-        wants_checkpoint=wants_checkpoint,
+        wants_checkpoint=wants_urgently,
     )
     trained = time.perf_counter()
     detections = detect_all(config, state.model, val_split, worker)
@@ -122,7 +133,7 @@ def run_trial(
         eval_seconds=time.perf_counter() - trained,
         training_began_at=began_at,
         proposals=joined_columns(state.snapshots),
-        statistics=statistics_columns(state.dynamic.recorded),
+        statistics=statistics_columns(state.dynamic),
         detections=detection_columns(detections) if worker.is_first else {},
         example_images=example_images(val_split) if worker.is_first else [],
         kept_iou_updates=int(state.dynamic.kept_iou_updates) if not config.model.is_one_stage else None,
@@ -157,6 +168,7 @@ def _evaluate_checkpoint(config: TrialConfig, state: TrainingState, val_split: C
     """Evaluate in the middle of training; whether the AP is the best so far, on the first worker."""
     detections = detect_all(config, state.model, val_split, state.worker)
     state.model.train()
+    state.checkpoint_average_precision = 0.0
     if not state.worker.is_first:
         return False
     average_precision = metrics_of(config, val_split, detections)["AP"] or 0.0

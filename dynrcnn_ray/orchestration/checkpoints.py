@@ -27,7 +27,9 @@ class CheckpointFolder:
     training_id: str
 
     def save(self, state: dict[str, Any], step: int, *, is_best: bool, keep: int) -> None:
-        """Write a training state; then drop all but the newest `keep`.
+        """Write a training state; then drop all but the newest `keep` of those so far.
+
+        A later one is none of them: it is damaged and was passed over, or another driver's.
 
         Raises:
             StoreError: the storage cannot be written, for example because it is full. What was there stays.
@@ -37,10 +39,11 @@ class CheckpointFolder:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
-        self.files.write_bytes(f"{self._folder}/{_file_name(step)}", content)
         if is_best:
+            # First, as whoever goes on from this state takes its AP for the best already.
             self.files.write_bytes(f"{self._folder}/{_BEST}", content)
-        for old in self.steps()[:-keep]:
+        self.files.write_bytes(f"{self._folder}/{_file_name(step)}", content)
+        for old in [each for each in self.steps() if each <= step][:-keep]:
             self.files.delete(f"{self._folder}/{_file_name(old)}")
 
     def steps(self) -> list[int]:

@@ -74,7 +74,7 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
             store.write_dynamics(config.trial_id, history)
             row = payload["row"]
             store.write_running(row | {"last_good_step": state.step, "finished_at": datetime.now(UTC)})
-        if config.run.evaluate_checkpoints and state.step < config.total_steps:
+        if state.checkpoint_average_precision is not None and state.step < config.total_steps:
             # Every worker reports, as Ray Train demands; the first one's counts.
             report({"checkpoint_AP": state.checkpoint_average_precision, "step": state.step})
 

@@ -41,6 +41,15 @@ def test_the_newest_are_kept_and_the_newest_is_read(folder: CheckpointFolder):
     assert folder.newest() == {"training_id": "abc", "step": 15}
 
 
+def test_a_damaged_one_of_a_later_step_is_none_of_those_that_are_kept(folder: CheckpointFolder):
+    save(folder, 5, 20)
+    file_of(folder, 20).write_bytes(b"damaged")
+    for keep, kept in ((2, [10, 15]), (1, [15])):
+        save(folder, 10, 15, keep=keep)
+        assert folder.steps() == [*kept, 20]
+        assert folder.newest() == {"training_id": "abc", "step": 15}
+
+
 def test_the_best_outlives_the_newest(folder: CheckpointFolder):
     save(folder, 5, is_best=True)
     save(folder, 10, 15, 20)
@@ -212,6 +221,19 @@ def test_evaluated_checkpoints_know_the_best_and_change_nothing(smoke: TrialConf
     rows = without_clock(evaluated.history)
     assert rows[-1].pop("AP") == evaluated.metrics["AP"]
     assert rows == without_clock(plain.history)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_wanted_at_once_is_not_evaluated(smoke: TrialConfig):
+    """A node that is taken back leaves two minutes, and an evaluation may take longer."""
+    made: list[tuple[int, bool]] = []
+    run_trial(
+        change(smoke, run={"evaluate_checkpoints": True, "checkpoint_every": 4, "log_every": 2}),
+        Worker(),
+        on_checkpoint=lambda state, _: made.append((state.step, state.checkpoint_average_precision is not None)),
+        wants_checkpoint=iter([False, False, True, False, True]).__next__,
+    )
+    assert made == [(4, True), (6, False), (8, True), (10, True)]
 
 
 def test_no_checkpoint_of_a_run_that_has_diverged(smoke: TrialConfig):
