@@ -22,6 +22,7 @@ from dynrcnn_ray.config_sections import CheckpointName, RunConfig, TestConfig
 from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.results.trained import category_names
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,28 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
 
     split = options.split or data.val_split
     masks = config.model.has_masks
-    if options.data_root or options.data.drop_invalid or split != data.val_split:
-        is_there = annotation_path(data.root, data.val_split).is_file()
+    is_there = annotation_path(data.root, data.val_split).is_file()
+    stored = {} if is_there or not options.data_root else category_names(store, data.fingerprint)
+    if stored:
+        # The trial is another machine's: its own data are not needed here.
+        trained_root, categories = "", sorted(stored)
+        known_from = store.files.describe_path(f"images/{data.fingerprint}.parquet")
+    else:
         trained_root = data.root if is_there else prepare_data(data, include_masks=masks).root
         trained_on = CocoDataset(trained_root, data.val_split)
+        categories, known_from = list(trained_on.category_ids), str(trained_on.annotation_file)
+    if options.data_root or options.data.drop_invalid or split != data.val_split:
         as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))
         # Where one split is divided, its own folder has no more than the whole.
         root = options.data_root or (trained_root if data.val_fraction else own_folder(data))
-        root = str(prepare_split(as_asked, root, split, include_masks=masks, classes=trained_on.category_ids))
-        dataset = CocoDataset(root, split)
+        root = str(prepare_split(as_asked, root, split, include_masks=masks, classes=categories))
     else:
         root = prepare_data(data, include_masks=masks).root
-        dataset = trained_on = CocoDataset(root, split)
+    dataset = CocoDataset(root, split)
     config = dataclasses.replace(config, data=dataclasses.replace(data, root=root))
-    if dataset.category_ids != trained_on.category_ids:
+    if list(dataset.category_ids) != categories:
         raise DataError(
-            f"{dataset.annotation_file}: its categories are not those of {trained_on.annotation_file}, with which the "
-            "trial was trained"
+            f"{dataset.annotation_file}: its categories are not those of {known_from}, with which the trial was trained"
         )
     _check_checkpoint(config, trained_id, store, len(dataset.class_names), options.checkpoint)
     from dynrcnn_ray.orchestration.evaluation import Evaluation, EvaluationFailedError, run_evaluation

@@ -1,7 +1,7 @@
 """The evaluation of a trained trial as one more trial of a grid: on its workers and their GPUs, with progress lines.
 
 The first worker's detections come back through the storage, as the file that the COCO server takes:
-`<storage>/evaluations/detections_<split>_<trial_id>_results.json`.
+`<storage>/evaluations/detections_<split>_<trial_id>_results.json`, with `<trial_id>-best` for the best checkpoint's.
 """
 
 import dataclasses
@@ -53,7 +53,8 @@ class Evaluation:
     @property
     def file_name(self) -> str:
         """The name of the results file."""
-        return f"detections_{self.split}_{self.trial_id}_results.json"
+        algorithm = self.trial_id if self.checkpoint == "last" else f"{self.trial_id}-{self.checkpoint}"
+        return f"detections_{self.split}_{algorithm}_results.json"
 
 
 def run_evaluation(evaluation: Evaluation) -> dict[str, float | None]:
@@ -73,7 +74,7 @@ def run_evaluation(evaluation: Evaluation) -> dict[str, float | None]:
     }
     ended = run_one(drive_evaluation, evaluation.config.run, described)
     if "metrics" not in ended:
-        raise EvaluationFailedError(ended.get("ending", "the evaluation's driver ended"))
+        raise EvaluationFailedError(ended["ending"])
     return ended["metrics"]
 
 
@@ -85,11 +86,11 @@ def drive_evaluation(described: dict[str, Any]) -> None:
     evaluation = Evaluation(**{item.name: described[item.name] for item in dataclasses.fields(Evaluation)})
     try:
         outcome = fit(config, _evaluate_worker, described)
-    except Exception as error:  # Whatever the workers raised; nothing of it is left but this line.
+        store = ResultStore.open(evaluation.storage)
+        store.files.write_bytes(evaluation.results_file, results_bytes(outcome["detections"]))
+    except Exception as error:  # Whatever the workers or the storage raised; nothing of it is left but this line.
         tune.report({"ending": failure_of(error).reason})
         return
-    store = ResultStore.open(evaluation.storage)
-    store.files.write_bytes(evaluation.results_file, results_bytes(outcome["detections"]))
     tune.report({"ending": "finished", "metrics": outcome["metrics"]})
 
 

@@ -16,6 +16,7 @@ from dynrcnn_ray.config_yaml import from_yaml, to_yaml
 from dynrcnn_ray.orchestration.address import ray_address
 from dynrcnn_ray.orchestration.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.orchestration.driver import drive_trial, driver_resources, record_lost_driver
+from dynrcnn_ray.orchestration.failures import failure_of
 from dynrcnn_ray.orchestration.nodes import storage_seen_by_all
 from dynrcnn_ray.orchestration.progress import ProgressLines
 from dynrcnn_ray.orchestration.watching import watchers_of
@@ -101,7 +102,7 @@ def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str
         described: its `config` (YAML), `setting` and `starts` for the progress lines, and what `drive` wants to know.
 
     Returns:
-        What it reported last.
+        What it reported last; its `ending` says so if the driver itself has failed.
 
     Raises:
         ConfigError: the cluster is too small.
@@ -110,7 +111,8 @@ def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
         (result,) = _tuner(drive, [described], run, scratch, [ProgressLines(1)]).fit()
-        return dict(result.metrics or {})
+        lost = {"ending": f"its driver ended: {failure_of(result.error).reason}"} if result.error else {}
+        return {**(result.metrics or {}), **lost}
 
 
 def require_what_is_asked_for(runs: Iterable[RunConfig]) -> None:

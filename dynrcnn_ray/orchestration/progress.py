@@ -68,7 +68,9 @@ class ProgressLines(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that the driver itself ended without a row."""
-        self._print(trial, "its driver failed; run the same command again to go on from the last checkpoint")
+        is_training = "starts" not in trial.config["trial"]
+        goes_on = " to go on from the last checkpoint" if is_training else ""
+        self._print(trial, f"its driver failed; run the same command again{goes_on}")
 
     def _time_left(self, trial: Trial, row: dict[str, Any]) -> str:
         """Estimated from the speed of all rows so far, as the workers measured it."""

@@ -15,9 +15,9 @@ _LATEST = ("title", "anchor", "metrics", "scale", "command")
 def added_up(earlier: pd.DataFrame | None, new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The lines of an earlier plan and then those of a new one.
 
-    A row of both is one row, with the seeds of both. It is known by its labels, or else by a trial: a later command that
-    varies one field more names the same trial otherwise, and the row then has the new labels. Where both have the same
-    seed, the new line counts.
+    A row of both is one row, with the seeds of both; where both have the same seed, the new line counts. It is known by
+    its labels, or else by a trial: a later command that varies one field more names the same trial otherwise, and the
+    row then has the new labels.
 
     Args:
         earlier: rows as in `schemas.PLAN`; None or empty: nothing ran before.

@@ -15,6 +15,7 @@ from PIL import Image
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import to_yaml
 from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.data.examples import example_images
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.inference import detect, detect_all
 from dynrcnn_ray.engine.training import TrainingState, build_training_state
@@ -36,12 +37,16 @@ def home(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(tmp_path: Path, home: None, smoke: TrialConfig) -> CheckpointFolder:
     """A finished trial with an untrained checkpoint of step 5 in its store."""
     store = ResultStore.open(tmp_path / "store")
-    row = {"trial_id": "abc", "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke", "num_workers": 1}
-    row |= {"status": "finished", "AP": 0.0, "config": to_yaml(smoke)}
-    store.write_trial(row | {"finished_at": datetime.datetime.now(datetime.UTC)})
+    write_row(store, smoke)
     folder = CheckpointFolder(store.files, smoke.training_id)
     save(folder, untrained(smoke), 5)
     return folder
+
+
+def write_row(store: ResultStore, config: TrialConfig) -> None:
+    row = {"trial_id": "abc", "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke", "num_workers": 1}
+    row |= {"status": "finished", "AP": 0.0, "config": to_yaml(config)}
+    store.write_trial(row | {"finished_at": datetime.datetime.now(datetime.UTC)})
 
 
 def untrained(config: TrialConfig, more_classes: int = 0) -> TrainingState:
@@ -259,3 +264,50 @@ def test_a_split_that_trained_is_checked_as_one_to_measure_on(
     file.write_text(json.dumps(content))
     assert run(folder, tmp_path, "--data-root", str(other_split), "--split", "train") == 2
     assert "instances_train.json: bbox of (nearly) zero width or height" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("reports_of_drivers")
+def test_a_trial_of_another_machine_is_measured_on_data_of_this_one(
+    folder: CheckpointFolder, smoke: TrialConfig, other_split: Path, tmp_path: Path, capsys
+):
+    """Its own data set is not here: what its categories are, the store says."""
+    store = ResultStore.open(folder.files.root)
+    elsewhere = change(smoke, data={"root": str(tmp_path / "gone"), "fingerprint": "its own"})
+    write_row(store, elsewhere)
+    state = untrained(smoke).state_dict() | {"training_id": elsewhere.training_id}
+    save(CheckpointFolder(store.files, elsewhere.training_id), state, 5)
+    arguments = (folder, tmp_path, "--data-root", str(other_split), "--split", "train")
+    assert run(*arguments) == 2
+    assert f"{tmp_path}/gone" in capsys.readouterr().err
+    split = CocoDataset(smoke.data.root, smoke.data.val_split)
+    store.write_images("its own", example_images(split))
+    assert run(*arguments) == 0
+    assert "AP50 " in capsys.readouterr().out
+    file = other_split / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    content["categories"].append({"id": 1000, "name": "another"})
+    content["annotations"][0]["category_id"] = 1000
+    file.write_text(json.dumps(content))
+    assert run(*arguments) == 2
+    assert f"its categories are not those of {store.files.root}/images/" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("reports_of_drivers")
+def test_the_best_checkpoint_has_a_results_file_of_its_own(
+    folder: CheckpointFolder, smoke: TrialConfig, tmp_path: Path
+):
+    folder.save(untrained(smoke).state_dict(), 10, is_best=True, keep=2)
+    for which in ("last", "best"):
+        assert run(folder, tmp_path, "--checkpoint", which) == 0
+    names = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert names == ["detections_val_abc-best_results.json", "detections_val_abc_results.json"]
+
+
+@pytest.mark.usefixtures("reports_of_drivers")
+def test_a_storage_that_takes_no_results_file_is_the_reason(
+    folder: CheckpointFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (Path(folder.files.root) / "evaluations").write_text("in the way")
+    assert run(folder, tmp_path) == 1
+    assert "The evaluation has failed: " in (told := capsys.readouterr().err)
+    assert "evaluations/detections_val_abc_results.json cannot be written" in told
