@@ -5,9 +5,11 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ _MOST_AT_ONCE = 128
 _SHARES_OF_A_WORKER = 8
 _FRAMES_AT_ONCE = 8
 _READERS = 2
+_MOST_READ_AHEAD = 4
 _SECONDS_BETWEEN_LINES = 5.0
 _PLAIN = ("training_id", "category_names", "storage", "checkpoint", "min_score", "pictures")
 
@@ -225,7 +228,7 @@ class DetectingActor:
         """What is found in some pictures, as rows of `PICTURE`."""
         rows = table.to_pylist()
         with ThreadPoolExecutor(_READERS) as readers:
-            found = [self._found(row, *read) for row, read in zip(rows, readers.map(_read, rows), strict=True)]
+            found = [self._found(row, *read) for row, read in _read_ahead(readers, rows)]
         return pa.Table.from_pylist(found, schema=PICTURE)
 
     def _found(self, row: dict[str, Any], pixels: NDArray[np.uint8] | None, error: str) -> dict[str, Any]:
@@ -255,6 +258,17 @@ class DetectingActor:
         picture = self._painter.draw(pixels, found.boxes, found.scores, found.category_ids, masks)
         name = "frame" if "pixels" in row else Path(row["file_name"]).stem
         self._files.write_bytes(f"{row['image_id']:08d}_{name}.jpg", picture)
+
+
+def _read_ahead(
+    readers: ThreadPoolExecutor, rows: Sequence[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], tuple[NDArray[np.uint8] | None, str]]]:
+    """Each row with its picture, in order; a few are read meanwhile, as a block of large photographs is gigabytes."""
+    reading: deque[Future[tuple[NDArray[np.uint8] | None, str]]] = deque()
+    ahead = iter(rows)
+    for row in rows:
+        reading.extend(readers.submit(_read, each) for each in islice(ahead, _MOST_READ_AHEAD - len(reading)))
+        yield row, reading.popleft().result()
 
 
 def _read(row: dict[str, Any]) -> tuple[NDArray[np.uint8] | None, str]:

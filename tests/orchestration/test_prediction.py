@@ -1,6 +1,7 @@
 """A trained trial is used on pictures: the detections are those of its evaluation, bad files are skipped."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,28 @@ def test_bad_files_are_listed_and_the_rest_is_written(trained: Trained, tmp_path
         [row["x1"], row["y1"], row["x2"] - row["x1"], row["y2"] - row["y1"]], abs=1e-2
     )
     assert [file.name for file in (tmp_path / "drawn").glob("*.jpg")] == [f"00000002_{good.stem}.jpg"]
+
+
+def test_few_pictures_are_read_before_their_turn(trained: Trained, monkeypatch: pytest.MonkeyPatch):
+    """A block has 128, and as many large photographs at once are gigabytes."""
+    read: list[str] = []
+    taken: list[int] = []
+
+    def reading(row: dict[str, Any]) -> tuple[None, str]:
+        read.append(row["file_name"])
+        return None, "not read"
+
+    def found(_actor: DetectingActor, row: dict[str, Any], pixels: None, error: str) -> dict[str, Any]:
+        time.sleep(0.01)  # The readers are faster.
+        taken.append(len(read))
+        return {"image_id": row["image_id"], "file_name": row["file_name"], "error": error}
+
+    monkeypatch.setattr(prediction, "_read", reading)
+    monkeypatch.setattr(DetectingActor, "_found", found)
+    names = [f"{number}.jpg" for number in range(20)]
+    assert actor(trained)(rows_of(names))["file_name"].to_pylist() == names
+    assert all(ahead <= at + 4 for at, ahead in enumerate(taken))
+    assert max(ahead - at for at, ahead in enumerate(taken)) == 4
 
 
 def test_what_is_wrong_is_said_before_anything_starts(trained: Trained, tmp_path: Path):
