@@ -78,7 +78,29 @@ def config_at(base: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
     return identified(validate(with_values(base, values)))
 
 
+def rounded(values: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """The same point with as many digits as its labels have, so that these tell any two points apart."""
+    return dict(values) | {
+        path: min(max(float(_shown(values[path])), each.low), each.high)
+        for path, each in space.items()
+        if isinstance(each, Range) and not each.is_whole
+    }
+
+
+def holds(space: Space, config: TrialConfig) -> bool:
+    """Whether a trial's values lie in the space."""
+    return all(
+        each.low <= field_value(config, path) <= each.high
+        if isinstance(each, Range)
+        else field_value(config, path) in each
+        for path, each in space.items()
+    )
+
+
 def labels_of(config: TrialConfig, space: Space) -> dict[str, str]:
     """The cells that tell a point of the space from others."""
-    cells = {path: field_value(config, path) for path in space}
-    return {path: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in cells.items()}
+    return {path: _shown(field_value(config, path)) for path in space}
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

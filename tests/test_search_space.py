@@ -5,7 +5,7 @@ import pytest
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.experiment import Experiment, Row
 from dynrcnn_ray.scales import base_config
-from dynrcnn_ray.search_space import Range, config_at, labels_of, space_of_flags
+from dynrcnn_ray.search_space import Range, config_at, holds, labels_of, rounded, space_of_flags
 
 BASE = base_config("mini")
 
@@ -53,3 +53,28 @@ def test_a_mistake_is_refused_in_one_line(ranges, logs, choices, message: str):
         space_of_flags(ranges, logs, choices, BASE)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_points_that_differ_have_labels_that_differ():
+    """The plan of a search knows its trials by their labels: of two that look alike one would be lost."""
+    base = base_config("smoke")
+    space = {"dynamic.initial_iou": Range(0.4000004, 0.5, log=False, is_whole=False), "dynamic.dsl": (True, False)}
+    near = [{"dynamic.initial_iou": value, "dynamic.dsl": True} for value in (0.408010, 0.408041, 0.4080414)]
+    configs = [config_at(base, rounded(point, space)) for point in near]
+    assert [labels_of(config, space)["dynamic.initial_iou"] for config in configs] == [
+        "0.40801",
+        "0.408041",
+        "0.408041",
+    ]
+    assert [config.trial_id == configs[1].trial_id for config in configs] == [False, True, True]
+    lowest = config_at(base, rounded({"dynamic.initial_iou": 0.4000004, "dynamic.dsl": True}, space))
+    assert holds(space, lowest)
+
+
+def test_a_point_outside_of_the_space():
+    base = base_config("smoke")
+    space = {"dynamic.iou_top_k": Range(32, 128, log=False, is_whole=True), "dynamic.update_interval": (10, 20)}
+    inside = {"dynamic.iou_top_k": 128, "dynamic.update_interval": 10}
+    assert holds(space, config_at(base, inside))
+    assert not holds(space, config_at(base, inside | {"dynamic.iou_top_k": 200}))
+    assert not holds(space, config_at(base, inside | {"dynamic.update_interval": 4}))

@@ -26,7 +26,7 @@ from dynrcnn_ray.config import TrialConfig, as_given
 from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, Row, field_value
 from dynrcnn_ray.grid import check_name, fields_of_flags
-from dynrcnn_ray.search_space import Space, config_at, labels_of, space_of_flags
+from dynrcnn_ray.search_space import Space, config_at, holds, labels_of, space_of_flags
 
 if TYPE_CHECKING:
     from dynrcnn_ray.results.store import ResultStore
@@ -120,29 +120,37 @@ def _search(
     base = _with_part_kept_out(with_data(base), options.holdout)
     base = dataclasses.replace(base, seed=seed, run=dataclasses.replace(base.run, evaluate_checkpoints=options.asha))
     name, shown = f"{options.name}_search", call.shown(options.storage, store)
-    finished, stopped = _trials_so_far(store, name, base, space)
+    so_far = _trials_so_far(store, name, base, space)
 
     def add_to_plan(config: TrialConfig) -> None:
         row = Row(labels_of(config, space), dataclasses.replace(config, seed=0), {})
         one = Experiment(name, "Search", f"Trials of the search {options.name}", ("AP",), (), lambda _: [row])
         store.write_plan(name, added_up(store.plan(name), one.plan(base, [seed], shown)))
 
-    known = {**finished, **stopped}
-    if len(known) < options.trials:
+    if (left := options.trials - len(so_far.known)) > 0:
         require_models([base.model], store)
-        print(f"search: {options.trials - len(known)} trials to run, {len(known)} already there.", flush=True)
+        print(f"search: {left} trials to run, {len(so_far.known)} already there.", flush=True)
         commit = git_commit()
         say_if_unknown(commit)
         search = PlannedSearch(name, base, space, options.trials, options.search_seed, options.asha)
         try:
-            run_search(search, known, cluster, storage=storage, git_commit=commit, on_trial=add_to_plan)
+            run_search(
+                search,
+                so_far.known,
+                so_far.interrupted,
+                cluster,
+                storage=storage,
+                git_commit=commit,
+                on_trial=add_to_plan,
+            )
         except KeyboardInterrupt as interrupt:
             with contextlib.suppress(StoreError):
-                done = sum(map(len, _trials_so_far(store, name, base, space)))
+                done = len(_trials_so_far(store, name, base, space).known)
                 place = store.files.describe_path("").rstrip("/")
                 interrupt.add_note(f"{done} of {options.trials} trials are in {place}; the same command goes on")
             raise
-        finished, stopped = _trials_so_far(store, name, base, space)
+        so_far = _trials_so_far(store, name, base, space)
+    finished, stopped = so_far.finished, so_far.stopped
     if not finished:
         return None
     best = max(finished, key=lambda trial: finished[trial])
@@ -182,32 +190,48 @@ def _with_part_kept_out(base: TrialConfig, share: float) -> TrialConfig:
     return dataclasses.replace(base, data=prepare_data(data, include_masks=base.model.has_masks))
 
 
-def _trials_so_far(
-    store: "ResultStore", name: str, base: TrialConfig, space: Space
-) -> tuple[dict[str, float], dict[str, float | None]]:
-    """AP of the search's trials of this base, whose other fields are the same, by their id.
+@dataclass(frozen=True)
+class _SoFar:
+    """What an earlier call has left of a search.
 
-    Returns:
-        Of those that have finished, and, at their last logged checkpoint, of those that were stopped early.
+    Attributes:
+        finished: AP of the trials that have finished, by their id.
+        stopped: AP of those that were stopped early, at their last logged checkpoint.
+        interrupted: those that have begun, and not ended.
     """
+
+    finished: dict[str, float]
+    stopped: dict[str, float | None]
+    interrupted: list[TrialConfig]
+
+    @property
+    def known(self) -> dict[str, float | None]:
+        return {**self.finished, **self.stopped}
+
+
+def _trials_so_far(store: "ResultStore", name: str, base: TrialConfig, space: Space) -> _SoFar:
+    """The search's trials of this base, whose other fields are the same, at points of the space."""
     from dynrcnn_ray.orchestration.search import STOPPED_EARLY
 
+    so_far = _SoFar({}, {}, [])
     plan = store.plan(name)
-    if plan is None:
-        return {}, {}
     columns = ["trial_id", "status", "error", "AP", "config"]
-    finished: dict[str, float] = {}
-    stopped: dict[str, float | None] = {}
-    for row in store.trials(plan["trial_id"].dropna(), columns).to_dict("records"):
+    rows = [] if plan is None else store.trials_so_far(plan["trial_id"].dropna(), columns).to_dict("records")
+    for row in rows:
         config, trial_id = store.config_of(row), row["trial_id"]
-        if config_at(base, {path: field_value(config, path) for path in space}).trial_id != trial_id:
+        if not holds(space, config):
+            continue
+        here = config_at(base, {path: field_value(config, path) for path in space})
+        if here.trial_id != trial_id:
             continue
         if row["status"] == "finished":
-            finished[trial_id] = float(row["AP"] or 0.0)
+            so_far.finished[trial_id] = float(row["AP"] or 0.0)
         elif row["error"] == STOPPED_EARLY:
             logged = store.dynamics([trial_id], ["trial_id", "AP"])["AP"].dropna()
-            stopped[trial_id] = None if logged.empty else float(logged.iloc[-1])
-    return finished, stopped
+            so_far.stopped[trial_id] = None if logged.empty else float(logged.iloc[-1])
+        elif row["status"] == "running":
+            so_far.interrupted.append(here)
+    return so_far
 
 
 def _final_table(name: str, values: Mapping[str, Any], of_baseline: Mapping[str, Any], space: Space) -> Experiment:

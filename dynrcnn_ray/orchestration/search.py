@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from dynrcnn_ray.orchestration.nodes import storage_seen_by_all
 from dynrcnn_ray.orchestration.progress import ProgressLines
 from dynrcnn_ray.orchestration.watching import watchers_of
 from dynrcnn_ray.results.store import ResultStore
-from dynrcnn_ray.search_space import Range, Space, config_at, labels_of
+from dynrcnn_ray.search_space import Range, Space, config_at, labels_of, rounded
 
 CHECKPOINT_METRIC = "checkpoint_AP"
 """What a worker reports at a checkpoint that it evaluates, but for the one after the last step."""
@@ -58,6 +58,7 @@ class PlannedSearch:
 def run_search(
     search: PlannedSearch,
     known: Mapping[str, float | None],
+    interrupted: Sequence[TrialConfig],
     cluster: contextlib.ExitStack,
     *,
     storage: str,
@@ -69,6 +70,7 @@ def run_search(
     Args:
         search: what to run.
         known: AP of the trials that an earlier call has finished or stopped early, by their id; None: not known.
+        interrupted: trials that an earlier call has begun: they come first, and go on from their checkpoints.
         cluster: takes the Ray cluster, and ends it when it is closed.
         storage: the store's absolute path or URI.
         git_commit: the code's commit, for the rows.
@@ -107,7 +109,7 @@ def run_search(
         tuner = tune.Tuner(
             tune.with_resources(_drive, driver_resources(run)),
             tune_config=tune.TuneConfig(
-                search_alg=_Suggestions(search, optuna, set(known), store, describe_next),
+                search_alg=_Suggestions(search, optuna, set(known), interrupted, store, describe_next),
                 scheduler=_asha(search.base) if search.stops_early else None,
                 num_samples=left,
                 max_concurrent_trials=at_once,
@@ -151,11 +153,13 @@ class _Suggestions(Searcher):
         search: PlannedSearch,
         optuna: Searcher,
         seen: set[str],
+        interrupted: Sequence[TrialConfig],
         store: ResultStore,
         describe: Callable[[TrialConfig], dict[str, str]],
     ) -> None:
         super().__init__()
         self._search, self._optuna, self._seen, self._store, self._describe = search, optuna, seen, store, describe
+        self._interrupted = list(interrupted)
         self._trials: dict[str, dict[str, str]] = {}
         self._ids: dict[str, str] = {}
         self._so_far: dict[str, float] = {}
@@ -166,25 +170,30 @@ class _Suggestions(Searcher):
 
     # The type of the base class leaves FINISHED out.
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The next trial that the store does not hold."""
+        """The next trial that the store does not hold: what was interrupted, then Optuna's points."""
+        if self._interrupted:
+            return self._start(trial_id, self._interrupted.pop(0))
         for attempt in range(_ASKS_AT_MOST):
             asked = f"{trial_id}_{attempt}"
             values = self._optuna.suggest(asked)
             if not isinstance(values, dict):
                 return values
             try:
-                config = config_at(self._search.base, values)
+                config = config_at(self._search.base, rounded(values, self._search.space))
             except ConfigError:
                 self._optuna.on_trial_complete(asked, error=True)
                 continue
             if config.trial_id in self._seen:
                 self._optuna.on_trial_complete(asked, error=True)
                 continue
-            self._seen.add(config.trial_id)
             self._ids[trial_id] = asked
-            self._trials[trial_id] = self._describe(config)
-            return {"trial": self._trials[trial_id]}
+            return self._start(trial_id, config)
         return Searcher.FINISHED
+
+    def _start(self, trial_id: str, config: TrialConfig) -> dict[str, Any]:
+        self._seen.add(config.trial_id)
+        self._trials[trial_id] = self._describe(config)
+        return {"trial": self._trials[trial_id]}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep the AP of the newest checkpoint."""
@@ -193,16 +202,19 @@ class _Suggestions(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna the AP; a trial that was stopped early is judged by its last checkpoint."""
-        described, asked = self._trials[trial_id], self._ids[trial_id]
+        described = self._trials[trial_id]
         if result and CHECKPOINT_METRIC in result:
             record_lost_driver(described, TrialFailure(STOPPED_EARLY, ""))
         average_precision = self._finished_with(described)
         if average_precision is None:
             average_precision = self._so_far.get(trial_id)
-        if average_precision is None:
-            self._optuna.on_trial_complete(asked, error=True)
-        else:
-            self._optuna.on_trial_complete(asked, {"AP": average_precision})
+        if asked := self._ids.get(trial_id):
+            found = None if average_precision is None else {"AP": average_precision}
+            self._optuna.on_trial_complete(asked, found, error=found is None)
+        elif average_precision is not None:
+            # Optuna has not asked for a trial that was interrupted.
+            point = _point(from_yaml(described["config"]), self._search.space)
+            self._optuna.add_evaluated_point(point, average_precision)
 
     def _finished_with(self, described: dict[str, str]) -> float | None:
         """AP of the trial's row; None if it has not finished."""
@@ -258,7 +270,11 @@ def _points(
     for row in store.trials(known, ["trial_id", "config"]).to_dict("records"):
         config, average_precision = store.config_of(row), known[row["trial_id"]]
         if average_precision is not None:
-            yield {path: _comparable(field_value(config, path)) for path in space}, average_precision
+            yield _point(config, space), average_precision
+
+
+def _point(config: TrialConfig, space: Space) -> dict[str, Any]:
+    return {path: _comparable(field_value(config, path)) for path in space}
 
 
 def _comparable(value: Any) -> Any:

@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from ray.tune.search.optuna import OptunaSearch
 
 from dynrcnn_ray.__main__ import main
-from dynrcnn_ray.config_yaml import to_yaml
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import from_yaml, to_yaml
 from dynrcnn_ray.engine import environment
 from dynrcnn_ray.orchestration import search
 from dynrcnn_ray.results.store import ResultStore
@@ -101,3 +104,52 @@ def test_what_is_suggested_lies_in_the_space_and_follows_what_is_known(tmp_path:
     assert all(isinstance(top_k, int) and 32 <= top_k <= 256 for top_k in top_ks)
     assert {point["dynamic.dsl"] for point in found if isinstance(point, dict)} <= {True, False}
     assert sorted(abs(top_k - 96) for top_k in top_ks)[5] < 40, "most of them near the best that is known"
+
+
+def test_what_was_interrupted_comes_first_and_counts(tmp_path: Path):
+    base = base_config("smoke")
+    space = {"dynamic.iou_top_k": Range(32, 256, log=False, is_whole=True)}
+    planned = search.PlannedSearch("best", base, space, trials=20, seed=0, stops_early=False)
+    store = ResultStore.open(tmp_path)
+    optuna = search.optuna_search(planned, {}, store)
+    interrupted = config_at(base, {"dynamic.iou_top_k": 200})
+    suggestions = search._Suggestions(
+        planned, optuna, set(), [interrupted], store, lambda config: {"config": to_yaml(config)}
+    )
+    assert suggestions.suggest("first") == {"trial": {"config": to_yaml(interrupted)}}
+    second = suggestions.suggest("second")
+    assert isinstance(second, dict)
+    assert from_yaml(second["trial"]["config"]).trial_id != interrupted.trial_id
+    store.write_trial(trial_row(interrupted.trial_id, scale="smoke", config=to_yaml(interrupted), AP=50.0))
+    suggestions.on_trial_complete("first", {})
+    assert isinstance(optuna, OptunaSearch)
+    assert optuna._ot_study is not None
+    told = [(trial.params["dynamic.iou_top_k"], trial.value) for trial in optuna._ot_study.trials if trial.values]
+    assert told == [(200, 50.0)]
+
+
+def test_a_search_in_a_smaller_space_leaves_out_what_lies_outside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """And knows which of its trials has begun, and which has ended."""
+    given: list[list[int]] = []
+
+    def run_search(planned: search.PlannedSearch, known: list[str], interrupted: list[TrialConfig], *_: Any, **on: Any):
+        given.append([len(known), *(config.dynamic.iou_top_k for config in interrupted)])
+        store = ResultStore.open(tmp_path)
+        for top_k, status in ((40, "finished"), (50, "running"), (200, "finished"), (210, "running")):
+            config = config_at(planned.base, {"dynamic.iou_top_k": top_k})
+            on["on_trial"](config)
+            row = trial_row(config.trial_id, scale="smoke", config=to_yaml(config), status=status, AP=float(top_k))
+            (store.write_trial if status == "finished" else store.write_running)(row)
+
+    monkeypatch.setattr(search, "run_search", run_search)
+    # The table at the end.
+    monkeypatch.setattr("dynrcnn_ray.command_line.running.run_experiments", lambda *_: 0)
+    winners = []
+    for high in ("256", "128"):
+        flags = ["--range", "dynamic.iou-top-k", "32", high, "--scale", "smoke", "--storage", str(tmp_path)]
+        assert main(["search", "--name", "best", *flags]) == 0
+        winners.append(capsys.readouterr().out.rstrip().rpartition("The winner: ")[2])
+    assert given == [[0], [1, 50]]
+    assert winners == ["dynamic.iou_top_k = 200", "dynamic.iou_top_k = 40"]
