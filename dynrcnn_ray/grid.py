@@ -38,7 +38,7 @@ class Grid:
         baseline: what the differences refer to: the name of a row, or fields such as {dynamic.dla: false}, which
             become a row unless one has them.
         metrics: the columns of numbers.
-        seeds: every row runs once with each.
+        seeds: every row runs once with each; none: that of the configuration.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -51,7 +51,7 @@ class Grid:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     baseline: str | dict[str, Any] = ""
     metrics: tuple[str, ...] = METRICS_BY_IOU
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = ()
 
     def based_on(self, config: TrialConfig) -> TrialConfig:
         """A configuration with the fields of `base`.

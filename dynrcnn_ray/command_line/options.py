@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -12,7 +12,7 @@ from dynrcnn_ray.command_line.parsing import parse_first
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_sections import DataConfig, DynamicConfig, ModelConfig, RunConfig, TestConfig, TrainConfig
 from dynrcnn_ray.config_yaml import ConfigError, from_yaml, validate
-from dynrcnn_ray.scales import Scale, base_config
+from dynrcnn_ray.scales import SCALES, Scale, base_config
 
 _SECTIONS = ("data", "model", "dynamic", "train", "test", "run")
 
@@ -74,6 +74,11 @@ class RunOptions(StoreOptions):
         Raises:
             ConfigError: naming the field, its value and what is allowed.
         """
+        if "@" in self.run.mlflow.partition("://")[2].partition("/")[0]:
+            raise ConfigError(
+                "run.mlflow: names a user, and results carry the whole URI; give it without, and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
         return validate(self.unchecked_config())
 
     def unchecked_config(self) -> TrialConfig:
@@ -98,17 +103,23 @@ def starting_config(first: BaseOptions, arguments: Sequence[str]) -> TrialConfig
     if any(each.partition("=")[0] == "--scale" for each in arguments):
         raise ConfigError(f"--scale: {first.config} says the scale; leave one of --scale and --config out")
     try:
-        return from_yaml(Path(first.config).read_text())
+        config = from_yaml(Path(first.config).read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config: {first.config!r} cannot be read ({' '.join(str(error).split())})") from None
     except ConfigError as error:
         raise ConfigError(f"--config: {first.config}: {error}") from None
+    if config.scale not in SCALES:
+        allowed = ", ".join(SCALES)
+        raise ConfigError(f"--config: {first.config}: scale: {config.scale!r} is not allowed; allowed: {allowed}")
+    return config
 
 
 def start_from(options: type[_RunOptions], config: TrialConfig, file: str = "") -> _RunOptions:
     """Options whose defaults are the values of a configuration, and the file that it was read from."""
-    sections = {name: getattr(config, name) for name in _SECTIONS}
-    return options(scale=config.scale, from_file=file, **sections)  # pyright: ignore[reportArgumentType]
+    values: dict[str, Any] = {name: getattr(config, name) for name in _SECTIONS}
+    if "seeds" in (option.name for option in dataclasses.fields(options)):
+        values["seeds"] = (config.seed,)
+    return options(scale=config.scale, from_file=file, **values)  # pyright: ignore[reportArgumentType]
 
 
 def start_from_base(options: type[_RunOptions]) -> Callable[[Sequence[str]], tuple[_RunOptions, Sequence[str]]]:

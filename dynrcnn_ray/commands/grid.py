@@ -59,7 +59,7 @@ def _of_the_file(arguments: Sequence[str]) -> tuple[GridOptions, Sequence[str]]:
     file, *rest = rest
     grid = _read(file)
     options = start_from(GridOptions, grid.based_on(base), first.config)
-    return dataclasses.replace(options, file=file, metrics=grid.metrics, seeds=grid.seeds), rest
+    return dataclasses.replace(options, file=file, metrics=grid.metrics, seeds=grid.seeds or options.seeds), rest
 
 
 def run_grid(options: GridOptions, call: Call) -> int:

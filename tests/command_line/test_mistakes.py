@@ -187,3 +187,37 @@ def test_weights_that_cannot_be_had_say_which_file_to_place_where(capsys, tmp_pa
     assert f"{tmp_path}/torch/hub/checkpoints" in err
     assert err.count("\n") == 1
     assert GRID not in sys.modules
+
+
+def test_the_seed_of_a_file_is_the_seed_of_its_trials(capsys, tmp_path):
+    file, grid = tmp_path / "trial.yaml", tmp_path / "mine.yaml"
+    file.write_text("scale: smoke\nseed: 7\n")
+    storage = ("--storage", str(tmp_path / "store"), "--dry-run")
+    given = ("--config", str(file), *storage)
+    assert "seed 7 " in run(capsys, "table3", *given)[1]
+    assert "seed 3 " in run(capsys, "table3", *given, "--seeds", "3")[1]
+    grid.write_text("axes: {dynamic.iou_top_k: [64]}\n")
+    assert "seed 7 " in run(capsys, "grid", str(grid), *given)[1]
+    grid.write_text("axes: {dynamic.iou_top_k: [64]}\nbase: {seed: 5}\n")
+    assert "seed 5 " in run(capsys, "grid", str(grid), "--scale", "smoke", *storage)[1]
+    grid.write_text("axes: {dynamic.iou_top_k: [64]}\nseeds: [1]\n")
+    assert "seed 1 " in run(capsys, "grid", str(grid), *given)[1]
+
+
+def test_a_file_of_an_unknown_scale(capsys, tmp_path):
+    file = tmp_path / "trial.yaml"
+    file.write_text("scale: mine\n")
+    for command in (("table3",), ("train",), ("grid", "--axis", "dynamic.iou-top-k", "64")):
+        code, _, err = run(capsys, *command, "--config", str(file))
+        assert code == 2
+        assert f"--config: {file}: scale: 'mine' is not allowed; allowed: smoke, mini, coco" in err
+
+
+def test_a_password_has_no_place_in_results(capsys, tmp_path):
+    secret = ("--run.mlflow", "http://user:secret@host:5000", "--storage", str(tmp_path))
+    for command in (("table3",), ("train",), ("search", "--name", "a", "--range", "dynamic.iou-top-k", "32", "64")):
+        code, out, err = run(capsys, *command, *secret)
+        assert code == 2
+        assert "run.mlflow: names a user, and results carry the whole URI" in err
+        assert "secret" not in out + err
+    assert not list(tmp_path.iterdir())
