@@ -126,7 +126,7 @@ def starting_values(checked: "CheckedSplit", config: TrialConfig, call: Call) ->
     share = _share_that_hold(with_them.beta_top_k, counts)
     still_kept = (
         f"  That K_beta is {with_them.beta_top_k} at this scale, and {share:.0%} of the images with objects hold as "
-        "many:\n  beta_now would be kept as it was. There only --dynamic.no-count-ground-truths lets it move.\n"
+        "many:\n  beta_now would be kept as it was. Raise it further, or take --dynamic.no-count-ground-truths.\n"
     )
     around = {paper.iou_top_k, iou_top_k, max(10, iou_top_k // 2), min(2 * iou_top_k, SAMPLED_ROIS)}
     axis = " ".join(map(str, sorted(around)))
@@ -139,7 +139,7 @@ def starting_values(checked: "CheckedSplit", config: TrialConfig, call: Call) ->
         f"{_OBJECTS_OF_COCO} on COCO. Or the paper's with --dynamic.no-count-ground-truths.\n",
         still_kept if share >= _MOST else "",
         f"  To try others: dynrcnn grid --name my_k_i --axis dynamic.iou-top-k {axis} --baseline dynamic.dla=false "
-        f"--dynamic.beta-top-k {beta_top_k} --seeds 0 1 2 {shlex.join(own)}\n",
+        f"dynamic.dsl=false --dynamic.beta-top-k {beta_top_k} --seeds 0 1 2 {shlex.join(own)}\n",
     ]
 
 

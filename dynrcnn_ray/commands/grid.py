@@ -1,6 +1,6 @@
 """The command `grid`: an experiment of one's own, with all that the paper's tables have.
 
-dynrcnn grid --name my_ki --axis dynamic.iou-top-k 64 100 150 --baseline dynamic.dla=false --seeds 0 1 2
+dynrcnn grid --name my_ki --axis dynamic.iou-top-k 64 100 --baseline dynamic.dla=false dynamic.dsl=false --seeds 0 1 2
 dynrcnn grid my_grid.yaml
 dynrcnn grid --module my_table.py
 
