@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -80,6 +81,9 @@ class TrialConfig:
             of_model.pop("detector_weights", None)
         if not self.dynamic.is_independent_of_split or self.run.distinct_by_workers:
             deciding["num_workers"] = self.run.num_workers
+        for section, name in _without_effect(self):
+            if deciding.get(section, {}).pop(name, None) is not None and not deciding[section]:
+                del deciding[section]
         canonical = json.dumps([_ID_VERSION, deciding], sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -128,6 +132,21 @@ def as_given(config: TrialConfig) -> TrialConfig:
             model, weights_fingerprint="", detector_weights_fingerprint="", module_fingerprint=""
         ),
     )
+
+
+def _without_effect(config: TrialConfig) -> Iterator[tuple[str, str]]:
+    """Section and name of the fields that nothing reads, as others leave out what they belong to."""
+    data, model, dynamic, test = config.data, config.model, config.dynamic, config.test
+    if dynamic.dla or model.is_cascade or model.is_one_stage:
+        yield "dynamic", "fixed_iou"
+    if dynamic.dsl or model.is_one_stage:
+        yield "dynamic", "fixed_beta"
+    if not data.train_short_sides:
+        yield "data", "train_long_side"
+    if not test.multi_scale:
+        yield from (("test", "multi_scale_short_sides"), ("test", "multi_scale_long_side"))
+    if test.soft_nms != "gaussian":
+        yield "test", "soft_nms_sigma"
 
 
 def _differences(value: Any, default: Any) -> dict[str, Any]:

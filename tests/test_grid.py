@@ -3,7 +3,7 @@
 import pytest
 
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.config_yaml import ConfigError, with_values
 from dynrcnn_ray.experiment import Row
 from dynrcnn_ray.grid import Grid, grid_of_flags, read_grid
 from dynrcnn_ray.results.labels import row_names
@@ -119,3 +119,31 @@ def test_a_mistake_is_refused_in_one_line(text: str, message: str):
 def test_flags_that_are_not_whole_are_refused(axes, baseline, message: str):
     with pytest.raises(ConfigError, match=message):
         grid_of_flags(axes, baseline, name="mine")
+
+
+@pytest.mark.parametrize("path", ["data.val_seed", "data.val_fraction", "data.train_annotations", "data.val_images"])
+def test_what_splits_the_data_is_no_axis(path: str):
+    """The data are prepared once, for all rows."""
+    with pytest.raises(ConfigError, match=f"{path}: all rows share it"):
+        read_grid(f"axes: {{{path}: [0, 1]}}", "mine").experiment()
+
+
+def test_a_field_that_nothing_reads_makes_no_other_trial():
+    base = base_config("smoke")
+    for values in (
+        {"dynamic.fixed_iou": 0.6},
+        {"dynamic.fixed_beta": 0.5},
+        {"data.train_long_side": 500},
+        {"test.multi_scale_long_side": 500},
+        {"test.soft_nms": "linear", "test.soft_nms_sigma": 0.3},
+        {"model.name": "cascade_rcnn", "dynamic.dla": False, "dynamic.dsl": False, "dynamic.fixed_iou": 0.6},
+    ):
+        config = with_values(base, values)
+        read = with_values(base, {path: value for path, value in values.items() if path != list(values)[-1]})
+        assert config.trial_id == read.trial_id, values
+    fixed = {"dynamic.dla": False, "dynamic.dsl": False}
+    for path in ("dynamic.fixed_iou", "dynamic.fixed_beta"):
+        assert with_values(base, fixed | {path: 0.6}).trial_id != with_values(base, fixed).trial_id
+    experiment = read_grid("axes: {dynamic.fixed_iou: [0.4, 0.6]}", "mine").experiment()
+    with pytest.raises(ConfigError, match="are the same trial"):
+        experiment.rows(base)

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -51,7 +51,8 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         return 0
     if any(experiment.rows(base) for experiment in experiments):
         require_cluster()
-        base = with_data(base)
+        given, base = base, with_data(base, masks=base.model.has_masks)
+        experiments = [_on_checked_masks(each, base, lambda: with_data(given, masks=True)) for each in experiments]
     shown = call.shown(options.storage, store)
     trials = _distinct_trials(experiments, base, seeds)
     plans = {_plan_name(experiment, trials): experiment for experiment in experiments}
@@ -116,14 +117,35 @@ def _require_same_base(store: ResultStore, experiment: Experiment, base: TrialCo
     )
 
 
-def with_data(base: TrialConfig) -> TrialConfig:
-    """The same with its data generated, checked and known by their fingerprint."""
+def _on_checked_masks(experiment: Experiment, base: TrialConfig, with_masks: Callable[[], TrialConfig]) -> Experiment:
+    """The same; rows with masks, where the base has none, on data in which every object has one.
+
+    Args:
+        experiment: what to run.
+        base: with its data.
+        with_masks: the base with the data of such rows; asked if there are any.
+    """
+    rows = [(row, row.config) for row in experiment.rows(base)]
+    if base.model.has_masks or not any(config.model.has_masks for _, config in rows if config):
+        return experiment
+    data = with_masks().data
+    checked = [
+        dataclasses.replace(row, config=dataclasses.replace(config, data=data))
+        if config and config.model.has_masks
+        else row
+        for row, config in rows
+    ]
+    return dataclasses.replace(experiment, rows=lambda _: checked)
+
+
+def with_data(base: TrialConfig, *, masks: bool) -> TrialConfig:
+    """The same with its data generated, checked (objects without a usable mask too) and known by their fingerprint."""
     # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
     from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
 
     if images := images_to_generate(base.data):
         print(f"Generating {images} images; this happens once.", flush=True)
-    return dataclasses.replace(base, data=prepare_data(base.data, include_masks=base.model.has_masks))
+    return dataclasses.replace(base, data=prepare_data(base.data, include_masks=masks))
 
 
 def _distinct_trials(
@@ -229,13 +251,20 @@ def base_for_this_machine(options: RunOptions) -> TrialConfig:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, num_workers=1))
 
 
-def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int]) -> int:
-    from dynrcnn_ray.data.coco import DataError
+def _with_fingerprint(base: TrialConfig, *, masks: bool) -> TrialConfig:
     from dynrcnn_ray.data.prepare import fingerprint
 
+    found = fingerprint(base.data, include_masks=masks)
+    return dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=found))
+
+
+def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int]) -> int:
+    from dynrcnn_ray.data.coco import DataError
+
     try:
-        found = fingerprint(base.data, include_masks=base.model.has_masks)
-        base = dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=found))
+        given = base
+        base = _with_fingerprint(given, masks=given.model.has_masks)
+        experiment = _on_checked_masks(experiment, base, lambda: _with_fingerprint(given, masks=True))
     except DataError as error:
         print(f"The data cannot be used, so the trial ids are not final: {error}")
     trials = experiment.trials(base, seeds)

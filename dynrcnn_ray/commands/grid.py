@@ -25,6 +25,9 @@ from dynrcnn_ray.grid import Grid, grid_of_flags, read_grid
 from dynrcnn_ray.models.user_module import load_module
 from dynrcnn_ray.scales import base_config
 
+_OF_A_TABLE = ("name", "title", "baseline", "zip", "metrics")
+"""What the EXPERIMENT of a module says itself."""
+
 
 @dataclass(frozen=True)
 class GridOptions(RunOptions):
@@ -66,6 +69,8 @@ def run_grid(options: GridOptions, call: Call) -> int:
     """Run the grid's missing trials, then print its table and where it is."""
     if sum(map(bool, (options.file, options.module, options.axis))) != 1:
         raise ConfigError("grid: give a YAML file, or --module, or --axis with its values")
+    if options.file and parse_first(BaseOptions, call.arguments)[1][:1] != [options.file]:
+        raise ConfigError(f"{options.file}: must come first: what it says stands below the other arguments")
     if options.module:
         experiment, options = _of_module(options)
     else:
@@ -108,6 +113,8 @@ def _of_module(options: GridOptions) -> tuple[Experiment, GridOptions]:
     experiment = getattr(module, "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"--module: {options.module!r} holds no EXPERIMENT, a dynrcnn_ray.experiment.Experiment")
+    if said := [name for name in _OF_A_TABLE if getattr(options, name) != getattr(GridOptions, name)]:
+        raise ConfigError(f"--{said[0]}: {options.module} says it; leave it out")
     experiment.check_base(options.unchecked_config(), base_config(options.scale))
     if hasattr(module, "build_model"):
         with_module = with_fields(options.config(), "model", module=str(Path(options.module).absolute()))

@@ -117,7 +117,10 @@ def _search(
     base = base_for_this_machine(options)
     if options.asha:
         _check_early_stopping(base)
-    base = _with_part_kept_out(with_data(base), options.holdout)
+    choices = space.get("model.name")
+    names = choices if isinstance(choices, tuple) else (base.model.name,)
+    masks = any(dataclasses.replace(base.model, name=name).has_masks for name in names)
+    base = _with_part_kept_out(with_data(base, masks=masks), options.holdout, masks=masks)
     base = dataclasses.replace(base, seed=seed, run=dataclasses.replace(base.run, evaluate_checkpoints=options.asha))
     name, shown = f"{options.name}_search", call.shown(options.storage, store)
     so_far = _trials_so_far(store, name, base, space)
@@ -171,12 +174,12 @@ def _check_early_stopping(base: TrialConfig) -> None:
         )
 
 
-def _with_part_kept_out(base: TrialConfig, share: float) -> TrialConfig:
+def _with_part_kept_out(base: TrialConfig, share: float, *, masks: bool) -> TrialConfig:
     """The same, with a part of the training split as its validation split."""
-    from dynrcnn_ray.data.layout import canonical_files
+    from dynrcnn_ray.data.layout import find_split
     from dynrcnn_ray.data.prepare import prepare_data
 
-    files = canonical_files(base.data.root, base.data.train_split)
+    files = find_split(base.data.root, base.data.train_split)
     data = dataclasses.replace(
         as_given(base).data,
         root="",
@@ -187,7 +190,7 @@ def _with_part_kept_out(base: TrialConfig, share: float) -> TrialConfig:
         val_split=_HELD_OUT,
         val_fraction=share,
     )
-    return dataclasses.replace(base, data=prepare_data(data, include_masks=base.model.has_masks))
+    return dataclasses.replace(base, data=prepare_data(data, include_masks=masks))
 
 
 @dataclass(frozen=True)

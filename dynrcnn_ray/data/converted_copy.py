@@ -44,9 +44,10 @@ def write_copy(
     Raises:
         DataError: the cache cannot be written.
     """
-    # The same data set in another place needs other links, and a model with masks other polygons.
+    # The same data set in another place, or under other names, needs other links; a model with masks other polygons.
     folders = {split: str(files[split].images) for split in sorted(splits)}
-    place = json.dumps([_COPY_VERSION, str(own_root), folders, include_masks])
+    names = {split: [image["file_name"] for image in splits[split].images] for split in sorted(splits)}
+    place = json.dumps([_COPY_VERSION, str(own_root), folders, names, include_masks])
     folder = cache_folder() / f"prepared-{content}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
     if folder.is_dir():
         return folder

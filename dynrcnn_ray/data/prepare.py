@@ -57,8 +57,9 @@ def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig
 
 
 def data_here(trained_on: DataConfig, root: str) -> DataConfig:
-    """A stored trial's data set, where this machine has it in another folder: `root`; empty: in the trial's own."""
-    return dataclasses.replace(trained_on, root=root, source_root="") if root else trained_on
+    """A stored trial's data set, where this machine has it in another folder: `root`; empty: where the trial had it."""
+    named = ("source_root", "train_annotations", "train_images", "val_annotations", "val_images")
+    return dataclasses.replace(trained_on, root=root, **dict.fromkeys(named, "")) if root else trained_on
 
 
 def prepare_split(

@@ -221,3 +221,24 @@ def test_a_password_has_no_place_in_results(capsys, tmp_path):
         assert "run.mlflow: names a user, and results carry the whole URI" in err
         assert "secret" not in out + err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_file_of_a_grid_comes_first(capsys, tmp_path):
+    """Behind another flag its base and seeds would not be read."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: {train.steps: 77}\naxes: {dynamic.iou_top_k: [64]}\n")
+    code, out, _ = run(capsys, "grid", "--scale", "smoke", str(file), "--dry-run", "--storage", str(tmp_path))
+    assert code == 0
+    assert "77 steps" in out
+    code, _, err = run(capsys, "grid", "--dry-run", str(file))
+    assert code == 2
+    assert f"{file}: must come first" in err
+
+
+def test_what_a_module_says_is_no_flag(capsys, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from experiments.table4 import EXPERIMENT\n")
+    for flag in (("--name", "mine"), ("--title", "mine"), ("--baseline", "dynamic.dla=false"), ("--metrics", "AP")):
+        code, _, err = run(capsys, "grid", "--module", str(file), *flag, "--dry-run", "--scale", "smoke")
+        assert code == 2
+        assert f"{flag[0]}: {file} says it; leave it out" in err

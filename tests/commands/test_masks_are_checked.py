@@ -71,6 +71,29 @@ def test_a_plan_with_masks_leaves_out_what_the_run_leaves_out(smoke: TrialConfig
     assert prepared.trial_id in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "command", [["table8"], ["grid", "--name", "a", "--axis", "model.name", "faster_rcnn", "mask_rcnn"]]
+)
+def test_rows_with_masks_over_a_base_without_are_refused_before_anything_trains(
+    root: Path, tmp_path: Path, capsys, command: list[str]
+):
+    arguments = ["--scale", "smoke", "--data.root", str(root), "--storage", str(tmp_path / "store")]
+    assert main([*command, *arguments]) == 2
+    assert "instances_train.json: no segmentation, which Mask R-CNN needs" in capsys.readouterr().err
+
+
+def test_each_row_leaves_out_what_it_would_leave_out_alone(smoke: TrialConfig, root: Path, capsys):
+    """So that tables share their trials: what has no mask is a box all the same."""
+    arguments = ["--scale", "smoke", "--data.root", str(root), "--data.drop-invalid", "--dry-run"]
+    alone = []
+    for name in ("faster_rcnn", "mask_rcnn"):
+        assert main(["train", *arguments, "--model.name", name]) == 0
+        alone.append(capsys.readouterr().out.split("\n")[1].split()[0])
+    assert main(["grid", "--name", "mine", *arguments, "--axis", "model.name", "faster_rcnn", "mask_rcnn"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:3]
+    assert [line.split()[0] for line in lines] == alone
+
+
 class SeenError(Exception):
     pass
 
