@@ -28,7 +28,8 @@ class PredictOptions(TrainedTrial):
     """Options of the command `predict`. The section run starts from the trial's own."""
 
     images: str = ""
-    """A folder, with those below it; a pattern in quotes; a picture; a video; or a URI such as s3://bucket/folder."""
+    """A folder, with those below it; a pattern in quotes; a picture; a file of a video; or the URI of pictures, such as
+    s3://bucket/folder."""
     score: float = 0.5
     """Detections below this score are left out."""
     checkpoint: CheckpointName = "last"
@@ -61,22 +62,26 @@ def predict(options: PredictOptions, _call: Call) -> int:
 
     from dynrcnn_ray.data.pictures import find_pictures, is_video
     from dynrcnn_ray.extras import import_extra
-    from dynrcnn_ray.orchestration.prediction import Prediction, predict_pictures, predict_video
+    from dynrcnn_ray.orchestration.prediction import Prediction, open_video, predict_pictures, predict_video
     from dynrcnn_ray.results.predictions import PredictionFiles
 
     listing = find_pictures(options.images)
     if options.pictures:
         import_extra("supervision", "predict")
+    # Before the files of an earlier call are replaced.
+    video = open_video(listing.paths[0]) if len(listing.paths) == 1 and is_video(listing.paths[0]) else None
     _, names = usable_checkpoint(options, config, options.checkpoint)
     output = options.output.expanduser().absolute()
     drawn = str(output / "pictures") if options.pictures else ""
     storage = storage_location(options.storage, options.scale)
-    prediction = Prediction(config, config.training_id, names, storage, options.checkpoint, options.score, drawn)
+    prediction = Prediction(
+        config, config.training_id, names, storage, options.checkpoint, options.score, drawn, listing.source
+    )
     if listing.others:
         print(f"{listing.others} files are no pictures by their names and left out.", file=sys.stderr)
     with PredictionFiles(output, names) as files:
-        if len(listing.paths) == 1 and is_video(listing.paths[0]):
-            predict_video(prediction, listing.paths[0], files, _tell)
+        if video is not None:
+            predict_video(prediction, listing.paths[0], video, files, _tell)
         else:
             predict_pictures(prediction, listing.paths, files, _tell)
     for line in files.bad[:_MOST_BAD_SHOWN]:

@@ -26,12 +26,14 @@ class Listing(NamedTuple):
     """What was found.
 
     Attributes:
-        paths: absolute paths or URIs, sorted.
+        paths: absolute paths, or URIs without credentials and options, sorted.
         others: how many files of a folder are no pictures by their names.
+        source: the URI whose file system has them; empty: this machine's.
     """
 
     paths: list[str]
     others: int = 0
+    source: str = ""
 
 
 class UnreadablePictureError(ValueError):
@@ -49,6 +51,8 @@ def find_pictures(where: str) -> Listing:
     elif Path(where).expanduser().is_dir():
         files = [str(file.absolute()) for file in Path(where).expanduser().rglob("*") if file.is_file()]
         found = _by_name(files)
+    elif Path(where).expanduser().is_file():
+        found = Listing([str(Path(where).expanduser().absolute())])
     else:
         pattern = str(Path(where).expanduser())
         found = Listing(sorted(str(Path(file).absolute()) for file in glob.glob(pattern, recursive=True)))
@@ -63,17 +67,25 @@ def is_video(where: str) -> bool:
     return where.lower().endswith(VIDEO_SUFFIXES)
 
 
-def read_content(path: str) -> bytes:
-    """The bytes of a file at a path or URI.
+def file_system(source: str) -> pafs.FileSystem | None:
+    """The file system of `Listing.source`; None for this machine's."""
+    return pafs.FileSystem.from_uri(source)[0] if source else None
+
+
+def read_content(path: str, files: pafs.FileSystem | None = None) -> bytes:
+    """The bytes of a listed file.
+
+    Args:
+        path: of `Listing.paths`.
+        files: from `file_system`.
 
     Raises:
         UnreadablePictureError: the system does not give them.
     """
     try:
-        if "://" not in path:
+        if files is None:
             return Path(path).read_bytes()
-        filesystem, inner = pafs.FileSystem.from_uri(path)
-        with filesystem.open_input_file(inner) as file:
+        with files.open_input_file(path.partition("://")[2]) as file:
             return file.read()
     except (OSError, pa.ArrowException) as error:
         raise UnreadablePictureError(getattr(error, "strerror", None) or _one_line(error)) from None
@@ -123,11 +135,12 @@ def _below_uri(uri: str) -> Listing:
         filesystem, inner = pafs.FileSystem.from_uri(uri)
         info = filesystem.get_file_info(inner)
         if info.type == pafs.FileType.File:
-            return Listing([uri])
+            return Listing([f"{scheme}://{info.path}"], source=uri)
         files = filesystem.get_file_info(pafs.FileSelector(inner, recursive=True, allow_not_found=True))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"--images: {scheme}://... cannot be read: {_one_line(error)}") from None
-    return _by_name([f"{scheme}://{file.path}" for file in files if file.type == pafs.FileType.File])
+    found = _by_name([f"{scheme}://{file.path}" for file in files if file.type == pafs.FileType.File])
+    return found._replace(source=uri)
 
 
 def _one_line(error: BaseException) -> str:

@@ -56,11 +56,7 @@ def plain_detector(config: TrialConfig, state: dict[str, Tensor], num_classes: i
     Raises:
         ExportError: the detector is none of torchvision's.
     """
-    settings = config.model
-    if settings.name not in ("faster_rcnn", "mask_rcnn"):
-        raise ExportError(
-            f"--trial: a {settings.name} cannot be exported; only faster_rcnn and mask_rcnn are torchvision's own"
-        )
+    _require_plain(config.model)
     model = build_torchvision_model(_untrained(config), num_classes)
     model.load_state_dict(state)
     return model.eval()
@@ -165,11 +161,24 @@ def _only_used(line: str, text: str) -> str:
     return f"{start}import {', '.join(kept)}" if kept else ""
 
 
-def _require_torchvisions(settings: ModelConfig) -> None:
+def _require_plain(settings: ModelConfig) -> None:
+    """Refuse what neither format holds."""
     own = [
         (settings.name not in ("faster_rcnn", "mask_rcnn"), f"model.name {settings.name}"),
-        (settings.backbone in ("tiny", "small"), f"model.backbone {settings.backbone}"),
         (settings.deformable, "model.deformable"),
+        (settings.module, "model.module"),
+    ]
+    if found := [what for is_own, what in own if is_own]:
+        raise ExportError(
+            f"--trial: a detector with {', '.join(found)} cannot be exported, only plain Faster and Mask R-CNN; "
+            "`predict` uses any trial"
+        )
+
+
+def _require_torchvisions(settings: ModelConfig) -> None:
+    _require_plain(settings)
+    own = [
+        (settings.backbone in ("tiny", "small"), f"model.backbone {settings.backbone}"),
         (settings.stride_in_1x1, "model.stride_in_1x1"),
     ]
     if found := [what for is_own, what in own if is_own]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import ray
 from numpy.typing import NDArray
 
@@ -32,7 +33,7 @@ _FRAMES_AT_ONCE = 8
 _READERS = 2
 _MOST_READ_AHEAD = 4
 _SECONDS_BETWEEN_LINES = 5.0
-_PLAIN = ("training_id", "category_names", "storage", "checkpoint", "min_score", "pictures")
+_PLAIN = ("training_id", "category_names", "storage", "checkpoint", "min_score", "pictures", "source")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Prediction:
         checkpoint: which of the trial's.
         min_score: detections below are left out.
         pictures: folder for the drawn pictures; empty draws none.
+        source: the URI whose file system has what is detected on; empty: each node's own.
     """
 
     config: TrialConfig
@@ -56,6 +58,7 @@ class Prediction:
     checkpoint: CheckpointName
     min_score: float
     pictures: str
+    source: str = ""
 
 
 def predict_pictures(
@@ -65,7 +68,7 @@ def predict_pictures(
 
     Args:
         prediction: what to detect, and with what.
-        paths: paths or URIs that every node can read.
+        paths: as listed, files that every node can read.
         files: takes what is found.
         tell: is told how far it is, every few seconds.
 
@@ -79,14 +82,38 @@ def predict_pictures(
         _run(prediction, pictures, len(paths), files, tell)
 
 
-def predict_video(prediction: Prediction, path: str, files: PredictionFiles, tell: Callable[[str], None]) -> None:
-    """Detect on the frames of a video; a frame's id is its number, from 1. The arguments are those of pictures.
+def open_video(path: str) -> Any:
+    """Size and number of frames of a video.
+
+    Raises:
+        DataError: it cannot be read.
+        MissingExtraError: supervision is not installed.
+    """
+    from dynrcnn_ray.data.annotations import DataError
+
+    supervision = import_extra("supervision", "predict")
+    try:
+        return supervision.VideoInfo.from_video_path(path)
+    except Exception as error:  # Supervision raises no type of its own.
+        what = "copy it to a file" if "://" in path else "it is damaged, or of a codec that OpenCV lacks"
+        raise DataError(f"--images: {path!r} cannot be read as a video ({error}); {what}") from None
+
+
+def predict_video(
+    prediction: Prediction, path: str, video: Any, files: PredictionFiles, tell: Callable[[str], None]
+) -> None:
+    """Detect on the frames of a video; a frame's id is its number, from 1. The other arguments are those of pictures.
+
+    Args:
+        prediction: what to detect, and with what.
+        path: the video's.
+        video: from `open_video`.
+        files: takes what is found.
+        tell: is told how far it is.
 
     Raises:
         ConfigError: the cluster is too small for the workers.
-        MissingExtraError: supervision is not installed.
     """
-    video = import_extra("supervision", "predict").VideoInfo.from_video_path(path)
     with _ray_data(prediction.config):
         frames = _frames_of_video(path, bytes_of_frame=3 * video.width * video.height)
         _run(prediction, frames, video.total_frames, files, tell)
@@ -208,6 +235,7 @@ class DetectingActor:
         import torch
 
         from dynrcnn_ray.data.drawing import Painter
+        from dynrcnn_ray.data.pictures import file_system
         from dynrcnn_ray.engine.predictor import Predictor
         from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
         from dynrcnn_ray.results.files import StoreFiles
@@ -223,12 +251,13 @@ class DetectingActor:
         self._min_score: float = described["min_score"]
         self._painter = Painter(names) if described["pictures"] else None
         self._files = StoreFiles.open(described["pictures"] or ".")
+        self._source = file_system(described["source"])
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """What is found in some pictures, as rows of `PICTURE`."""
         rows = table.to_pylist()
         with ThreadPoolExecutor(_READERS) as readers:
-            found = [self._found(row, *read) for row, read in _read_ahead(readers, rows)]
+            found = [self._found(row, *read) for row, read in _read_ahead(readers, rows, self._source)]
         return pa.Table.from_pylist(found, schema=PICTURE)
 
     def _found(self, row: dict[str, Any], pixels: NDArray[np.uint8] | None, error: str) -> dict[str, Any]:
@@ -261,17 +290,17 @@ class DetectingActor:
 
 
 def _read_ahead(
-    readers: ThreadPoolExecutor, rows: Sequence[dict[str, Any]]
+    readers: ThreadPoolExecutor, rows: Sequence[dict[str, Any]], source: pafs.FileSystem | None
 ) -> Iterator[tuple[dict[str, Any], tuple[NDArray[np.uint8] | None, str]]]:
     """Each row with its picture, in order; a few are read meanwhile, as a block of large photographs is gigabytes."""
     reading: deque[Future[tuple[NDArray[np.uint8] | None, str]]] = deque()
     ahead = iter(rows)
     for row in rows:
-        reading.extend(readers.submit(_read, each) for each in islice(ahead, _MOST_READ_AHEAD - len(reading)))
+        reading.extend(readers.submit(_read, each, source) for each in islice(ahead, _MOST_READ_AHEAD - len(reading)))
         yield row, reading.popleft().result()
 
 
-def _read(row: dict[str, Any]) -> tuple[NDArray[np.uint8] | None, str]:
+def _read(row: dict[str, Any], source: pafs.FileSystem | None) -> tuple[NDArray[np.uint8] | None, str]:
     """A picture's pixels; or none, and why."""
     from dynrcnn_ray.data.pictures import UnreadablePictureError, decode_picture, read_content
 
@@ -279,6 +308,6 @@ def _read(row: dict[str, Any]) -> tuple[NDArray[np.uint8] | None, str]:
         shape = (row["height"], row["width"], 3)
         return np.frombuffer(bytearray(row["pixels"]), dtype=np.uint8).reshape(shape), ""
     try:
-        return decode_picture(read_content(row["file_name"])), ""
+        return decode_picture(read_content(row["file_name"], source)), ""
     except UnreadablePictureError as error:
         return None, str(error)

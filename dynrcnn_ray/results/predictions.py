@@ -57,7 +57,7 @@ class PredictionFiles:
         """Create the folder.
 
         Args:
-            folder: where to write; files of an earlier call are replaced.
+            folder: where to write; tables of an earlier call are replaced, its drawings of other pictures stay.
             category_names: name of each category by its id.
         """
         self._folder = folder

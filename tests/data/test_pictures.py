@@ -9,7 +9,14 @@ import pytest
 from PIL import Image
 
 from dynrcnn_ray.data.annotations import DataError
-from dynrcnn_ray.data.pictures import UnreadablePictureError, decode_picture, find_pictures, is_video, read_content
+from dynrcnn_ray.data.pictures import (
+    UnreadablePictureError,
+    decode_picture,
+    file_system,
+    find_pictures,
+    is_video,
+    read_content,
+)
 
 
 def picture(size: tuple[int, int] = (4, 3), mode: str = "RGB", kind: str = "PNG", **options: object) -> bytes:
@@ -24,17 +31,32 @@ def test_pictures_are_found(tmp_path: Path):
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(picture())
     names = [str(tmp_path / name) for name in ("a.png", "b.JPG", "below/c.webp")]
-    assert find_pictures(str(tmp_path)) == (names, 1)
+    assert find_pictures(str(tmp_path)) == (names, 1, "")
     assert find_pictures(str(tmp_path / "*.png")).paths == names[:1]
     assert find_pictures(str(tmp_path / "a.png")).paths == names[:1]
     found = find_pictures(tmp_path.as_uri())
     assert [path.removeprefix("file://") for path in found.paths] == names
-    assert read_content(found.paths[0]) == picture()
+    assert read_content(found.paths[0], file_system(found.source)) == picture()
     for nothing in ("*.gif", "nowhere"):
         with pytest.raises(DataError, match=r"holds no pictures; give a folder, a pattern in quotes or a video"):
             find_pictures(str(tmp_path / nothing))
     assert is_video("a.MP4")
     assert not is_video("a.png")
+
+
+def test_any_file_name_is_found_and_read(tmp_path: Path):
+    folder = tmp_path / "my photos 100%"
+    folder.mkdir()
+    names = sorted(["my photo.jpg", "50%.jpg", "img[1].jpg", "a#1.jpg", "q?.jpg", "%20.jpg"])
+    for name in names:
+        (folder / name).write_bytes(picture())
+        assert find_pictures(str(folder / name)).paths == [str(folder / name)]
+        one = find_pictures((folder / name).as_uri())
+        assert read_content(one.paths[0], file_system(one.source)) == picture()
+    found = find_pictures(folder.as_uri())
+    assert [Path(path).name for path in found.paths] == names
+    for path in found.paths:
+        assert read_content(path, file_system(found.source)) == picture()
 
 
 def test_pixels_are_upright_rgb():

@@ -78,11 +78,15 @@ def test_torchvision_alone_detects_the_same(tmp_path: Path, fields: dict[str, An
 
 
 def test_what_torchvision_does_not_have_is_refused():
-    for fields in ({}, {"backbone": "resnet50", "stride_in_1x1": True}, {"name": "cascade_rcnn"}, {"name": "fcos"}):
+    for fields in ({}, {"backbone": "resnet50", "stride_in_1x1": True}):
         with pytest.raises(ExportError, match="--format: torchvision has no detector with model"):
             export_torchvision(trial(**fields), {}, NAMES, IDS, Path("unused.pth"))
-    with pytest.raises(ExportError, match="a retinanet cannot be exported; only faster_rcnn and mask_rcnn"):
-        plain_detector(trial(name="retinanet"), {}, 2)
+    for fields in ({"name": "cascade_rcnn"}, {"name": "fcos"}, {"deformable": True}, {"module": "mine.py"}):
+        with pytest.raises(ExportError, match="cannot be exported, only plain Faster and Mask R-CNN") as of_torchvision:
+            export_torchvision(trial(**fields), {}, NAMES, IDS, Path("unused.pth"))
+        with pytest.raises(ExportError) as of_onnx:
+            plain_detector(trial(**fields), {}, 2)
+        assert str(of_onnx.value) == str(of_torchvision.value)
 
 
 def trained_detector(trained: tuple[Path, TrialConfig], name: str) -> torch.nn.Module:

@@ -34,7 +34,7 @@ Trained = tuple[Path, TrialConfig]
 def actor(trained: Trained, pictures: str = "", min_score: float = 0.0) -> DetectingActor:
     folder, config = trained
     described: dict[str, Any] = {"config": to_yaml(config), "training_id": config.training_id}
-    described |= {"storage": str(folder), "checkpoint": "last", "category_names": CATEGORIES}
+    described |= {"storage": str(folder), "checkpoint": "last", "category_names": CATEGORIES, "source": ""}
     return DetectingActor(described | {"min_score": min_score, "pictures": pictures})
 
 
@@ -92,7 +92,7 @@ def test_few_pictures_are_read_before_their_turn(trained: Trained, monkeypatch: 
     read: list[str] = []
     taken: list[int] = []
 
-    def reading(row: dict[str, Any]) -> tuple[None, str]:
+    def reading(row: dict[str, Any], source: None) -> tuple[None, str]:
         read.append(row["file_name"])
         return None, "not read"
 
@@ -118,6 +118,11 @@ def test_what_is_wrong_is_said_before_anything_starts(trained: Trained, tmp_path
         call(COMMAND, *own, "--images", str(tmp_path), "--score", "2")
     with pytest.raises(DataError, match="holds no pictures"):
         call(COMMAND, *own, "--images", str(tmp_path))
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    for video in (str(tmp_path / "broken.mp4"), (tmp_path / "broken.mp4").as_uri()):
+        with pytest.raises(DataError, match=r"broken\.mp4' cannot be read as a video"):
+            call(COMMAND, *own, "--images", video, "--output", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="--trial: '' must be the id"):
         call(COMMAND, "--images", str(tmp_path))
 
@@ -144,7 +149,7 @@ def test_the_frames_of_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     frames = [row for table in tables for row in table.to_pylist()]
     assert [row["file_name"] for row in frames] == [f"film.mp4#{number}" for number in range(1, 6)]
     for number, row in enumerate(frames):
-        pixels, error = prediction._read(row)
+        pixels, error = prediction._read(row, None)
         assert error == ""
         assert pixels is not None
         assert pixels.shape == (48, 64, 3)
