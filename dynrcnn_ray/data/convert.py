@@ -13,7 +13,10 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+import tempfile
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +30,8 @@ from dynrcnn_ray.data.orientation import view
 from dynrcnn_ray.extras import import_extra
 
 _SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+_FEW = 64
+"""Images of a YOLO split that are read at once."""
 _PLACES_OF_YOLO = (("images/{}", "labels/{}"), ("{}/images", "{}/labels"))
 
 
@@ -52,38 +57,48 @@ def convert_to_coco(folder: Path, out: Path) -> dict[str, int]:
         DataError: neither format is found, a label cannot be read, or `out` holds something.
         MissingExtraError: supervision is not installed.
     """
-    if out.exists() and any(out.iterdir()):
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(f"{out}: holds something already; give a new folder")
-    supervision = import_extra("supervision", "predict")
+    reader = import_extra("supervision", "predict").DetectionDataset
+    classes = None
     if parts := _parts_of_yolo(folder):
-        load, names = supervision.DetectionDataset.from_yolo, {"data_yaml_path": str(_class_names_of_yolo(folder))}
+        names = str(_class_names_of_yolo(folder))
+        read = {split: _few_at_once(folder, reader, part, names) for split, part in parts.items()}
     elif parts := _parts_of_voc(folder):
-        load, names = supervision.DetectionDataset.from_pascal_voc, {}
+        read = {split: [_read(folder, reader.from_pascal_voc, part, part.images)] for split, part in parts.items()}
+        # VOC's classes are those that a split's files name.
+        classes = list(dict.fromkeys(name for (dataset,) in read.values() for name in dataset.classes))
     else:
         raise DataError(
             f"{folder}: is neither a YOLO nor a VOC data set; give the folder that holds images/ and labels/, or "
             "JPEGImages/ and Annotations/, or train/ with both"
         )
-    read = {
-        split: _read(
-            folder,
-            load,
-            images_directory_path=str(part.images),
-            annotations_directory_path=str(part.labels),
-            **names,
-        )
-        for split, part in parts.items()
-    }
-    # VOC's classes are those that a split's files name.
-    classes = list(dict.fromkeys(name for dataset in read.values() for name in dataset.classes))
-    return {split: _write(out, split, parts[split], dataset, classes) for split, dataset in read.items()}
-
-
-def _read(folder: Path, reader: Any, **arguments: str) -> Any:
+    # What ends half-way leaves nothing that would be in the way of the next call.
+    building = out.with_name(f".{out.name}-{uuid.uuid4().hex}")
     try:
-        return reader(**arguments)
+        counts = {split: _write(building, split, parts[split], datasets, classes) for split, datasets in read.items()}
+        building.rename(out)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return counts
+
+
+def _few_at_once(folder: Path, reader: Any, part: _Part, names: str) -> Iterator[Any]:
+    """A YOLO split as data sets of a few images: supervision holds every mask as an array of the image's size."""
+    images = sorted(file for file in part.images.iterdir() if file.is_file())
+    for first in range(0, max(1, len(images)), _FEW):
+        with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as links:
+            for image in images[first : first + _FEW]:
+                (Path(links) / image.name).symlink_to(image)
+            yield _read(folder, reader.from_yolo, part, Path(links), data_yaml_path=names)
+
+
+def _read(folder: Path, read: Any, part: _Part, images: Path, **others: str) -> Any:
+    try:
+        return read(images_directory_path=str(images), annotations_directory_path=str(part.labels), **others)
     except Exception as error:  # Whatever XML, YAML and numbers may be instead.
-        raise DataError(f"{folder}: cannot be converted: {' '.join(str(error).split())[:300]}") from None
+        reason = " ".join(str(error).split()).replace(str(images), str(part.images))
+        raise DataError(f"{folder}: cannot be converted: {reason[:300]}") from None
 
 
 def _parts_of_yolo(folder: Path) -> dict[str, _Part]:
@@ -112,7 +127,8 @@ def _parts_of_voc(folder: Path) -> dict[str, _Part]:
     images, labels, sets = folder / "JPEGImages", folder / "Annotations", folder / "ImageSets" / "Main"
     if images.is_dir() and labels.is_dir():
         lists = {split: sets / f"{split}.txt" for split in _SPLITS}
-        found = {split: _Part(images, labels, _listed(file)) for split, file in lists.items() if file.is_file()}
+        stems = {file.stem for file in images.iterdir()}
+        found = {split: _Part(images, labels, _listed(file, stems)) for split, file in lists.items() if file.is_file()}
         return found or {"train": _Part(images, labels)}
     found = {}
     for split, names in _SPLITS.items():
@@ -124,27 +140,38 @@ def _parts_of_voc(folder: Path) -> dict[str, _Part]:
     return found
 
 
-def _listed(file: Path) -> frozenset[str]:
-    return frozenset(line.split()[0] for line in file.read_text().splitlines() if line.strip())
+def _listed(file: Path, stems: Collection[str]) -> frozenset[str]:
+    """The images that a list names: each line one, with or without its ending or a flag behind it."""
+    lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    readings = [(line, Path(line).stem, line.rsplit(maxsplit=1)[0]) for line in lines]
+    found = [next((name for name in names if name in stems), None) for names in readings]
+    if missing := [line for line, name in zip(lines, found, strict=True) if name is None]:
+        told = f"{len(missing)} of {len(lines)} images that it lists are not there, such as {missing[0]!r}; left out"
+        print(f"note: {file}: {told}", file=sys.stderr)
+    return frozenset(name for name in found if name is not None)
 
 
-def _write(out: Path, split: str, part: _Part, dataset: Any, classes: Sequence[str]) -> int:
-    """Write one split; the number of its images."""
+def _write(out: Path, split: str, part: _Part, datasets: Iterable[Any], classes: Sequence[str] | None) -> int:
+    """Write one split, which comes in parts; the number of its images. Without `classes` its own are those of all."""
     annotation_file, folder = canonical_files(out, split)
     folder.mkdir(parents=True)
     annotation_file.parent.mkdir(exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for path in sorted(map(Path, dataset.image_paths)):
-        if part.names is not None and path.stem not in part.names:
-            continue
-        width, height = _size(path)
-        image_id = len(images) + 1
-        images.append({"id": image_id, "file_name": path.name, "width": width, "height": height})
-        _link_or_copy(path, folder / path.name)
-        for record in _objects(dataset, path, part, classes):
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
-    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    known: Sequence[str] = classes or ()
+    for dataset in datasets:
+        known = classes or dataset.classes
+        for path in sorted(map(Path, dataset.image_paths)):
+            if part.names is not None and path.stem not in part.names:
+                continue
+            own = part.images / path.name
+            width, height = _size(own)
+            image_id = len(images) + 1
+            images.append({"id": image_id, "file_name": path.name, "width": width, "height": height})
+            _link_or_copy(own, folder / path.name)
+            for record in _objects(dataset, path, part, known):
+                annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
+    categories = [{"id": number, "name": name} for number, name in enumerate(known, start=1)]
     annotation_file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return len(images)
 

@@ -11,6 +11,7 @@ from pycocotools import mask as mask_utils
 
 from dynrcnn_ray.commands.convert_data import COMMAND
 from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.data import convert
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.convert import convert_to_coco
@@ -99,6 +100,40 @@ def test_voc(tmp_path: Path) -> None:
     ]
     assert [image["file_name"] for image in val["images"]] == ["3.jpg"]
     assert prepare_data(DataConfig(root=str(tmp_path / "coco"))).fingerprint
+
+
+def test_a_list_of_voc_names_images_in_any_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["IMG (1)", "Screenshot 2026 1", "img0", "a.b", "plain"]
+    for name in names:
+        draw(tmp_path / "voc" / "JPEGImages" / f"{name}.jpg")
+        write(tmp_path / "voc" / "Annotations" / f"{name}.xml", voc_file([("cat", 0)]))
+    lists = tmp_path / "voc" / "ImageSets" / "Main"
+    write(lists / "train.txt", "IMG (1)\nScreenshot 2026 1\nimg0.jpg\na.b\nplain 1\ngone\n")
+    assert convert_to_coco(tmp_path / "voc", tmp_path / "coco") == {"train": 5}
+    assert capsys.readouterr().err == (
+        f"note: {lists}/train.txt: 1 of 6 images that it lists are not there, such as 'gone'; left out\n"
+    )
+
+
+def test_a_call_that_fails_is_in_nobodys_way_and_few_images_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "_FEW", 2)
+    yolo(tmp_path / "yolo", "images/{}", "labels/{}", ("train", "val"))
+    image = tmp_path / "yolo" / "images" / "val" / "b.png"
+    content_of_image = image.read_bytes()
+    image.write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"yolo/images/val/b\.png"):
+        convert_to_coco(tmp_path / "yolo", tmp_path / "coco")
+    assert {file.name for file in tmp_path.iterdir()} <= {"yolo", "cache"}
+    image.write_bytes(content_of_image)
+    (tmp_path / "coco").mkdir()
+    assert convert_to_coco(tmp_path / "yolo", tmp_path / "coco") == {"train": 3, "val": 3}
+    written = content(tmp_path / "coco", "val")
+    assert [record["image_id"] for record in written["annotations"]] == [1, 1, 2]
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="holds something already"):
+        convert_to_coco(tmp_path / "yolo", tmp_path / "file")
 
 
 def test_the_classes_of_voc_splits_are_joined(tmp_path: Path) -> None:
