@@ -72,6 +72,11 @@ def _check_data(data: DataConfig) -> None:
             raise ConfigError(
                 f"data.{split}_{given}: {file or folder!r} needs data.{split}_{missing} beside it; give both"
             )
+    if data.train_annotations and data.val_annotations and data.train_split == data.val_split:
+        raise ConfigError(
+            f"data.val_split: {data.val_split!r} is the name of data.train_split too, and their files are two; give "
+            "another name"
+        )
     if data.val_annotations and not (data.train_annotations or data.root):
         raise ConfigError(
             f"data.val_annotations: {data.val_annotations!r} is for validation alone; give data.train_annotations, or "

@@ -1,6 +1,7 @@
 """The results file that the COCO server takes: a JSON list of detections."""
 
 import json
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def _stem(name: str) -> str:
 def _read_list(file: Path) -> list[Any]:
     try:
         rows = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsFileError(f"{file}: no readable JSON ({error})") from None
     if not isinstance(rows, list):
         raise ResultsFileError(f"{file}: holds a {type(rows).__name__}; the server takes a list of detections")
@@ -118,14 +119,14 @@ def _complaint(row: Any, images: set[int], categories: set[int]) -> str:
     """What is wrong with a detection; nothing if it is fine."""
     if not isinstance(row, dict) or not {"image_id", "category_id", "bbox", "score"} <= row.keys():
         return "needs image_id, category_id, bbox and score"
-    if row["image_id"] not in images:
+    if not isinstance(row["image_id"], int | str) or row["image_id"] not in images:
         return f"image_id {row['image_id']!r} is not in the split"
-    if row["category_id"] not in categories:
+    if not isinstance(row["category_id"], int) or row["category_id"] not in categories:
         return f"category_id {row['category_id']!r} is no category of the data set"
     box = row["bbox"]
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, int | float) for value in box):
         return f"bbox {box!r} must be four numbers: x, y, width, height"
-    if not (min(box[2:]) >= 0 and all(abs(value) < float("inf") for value in box)):
+    if not (min(box[2:]) >= 0 and all(abs(value) <= sys.float_info.max for value in box)):
         return f"bbox {box!r} must be finite, with a width and height from 0"
     if not isinstance(row["score"], int | float) or not 0 <= row["score"] <= 1:
         return f"score {row['score']!r} must be from 0 to 1"

@@ -32,6 +32,7 @@ _ROWS_OF_A_CLASS = {"cls_score": 1, "bbox_pred": 4, "mask_fcn_logits": 1, "cls_l
 _CLASS_AGNOSTIC_ROWS = 4
 _WITH_CLASSES = ("roi_heads.", "head.classification_head.")
 _BACKBONE = "backbone.body."
+_OFFSETS = ".conv2.offset."
 _MOST_NAMES = 8
 
 
@@ -155,7 +156,8 @@ def _class_by_class(
 
 
 def _require_backbone(own: dict[str, Tensor], taken: dict[str, Tensor], origin: str) -> None:
-    missing = [name for name in own if name.startswith(_BACKBONE) and name not in taken]
+    # What a deformable convolution has beside a plain one begins at zero.
+    missing = [name for name in own if name.startswith(_BACKBONE) and name not in taken and _OFFSETS not in name]
     if missing:
         raise WeightsError(
             f"model.detector_weights: {origin} has another backbone ({len(missing)} tensors do not fit, such as "

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from dynrcnn_ray.commands.search import _with_part_kept_out
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_sections import DataConfig
 from dynrcnn_ray.config_yaml import ConfigError, from_yaml, to_yaml, validate
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.data.layout import find_split
-from dynrcnn_ray.data.prepare import fingerprint, prepare_data
+from dynrcnn_ray.data.prepare import data_here, fingerprint, prepare_data
 from dynrcnn_ray.data.presence import annotations_digest
 from dynrcnn_ray.data.sampler import TrainSampler
 from tests.data.broken_sets import annotation_file, valid_content, write_valid
@@ -67,6 +68,40 @@ def test_every_layout_is_the_same_data_set(root: Path, tool: str, val: str) -> N
     assert annotations_digest(data)
     dataset = CocoDataset(root, "val")
     assert dataset[Sample(0, flip=False)][0].shape == (3, 30, 40)
+
+
+@pytest.mark.parametrize("tool", LAYOUTS)
+def test_a_search_holds_out_images_of_every_layout(root: Path, tool: str) -> None:
+    for split in ("train", "val"):
+        move(root, split, *(place.format(split) for place in LAYOUTS[tool]))
+    base = dataclasses.replace(TrialConfig(), data=prepare_data(DataConfig(root=str(root))))
+    searched = _with_part_kept_out(base, 0.4, masks=False).data
+    sizes = [len(CocoDataset(searched.root, split)) for split in (searched.train_split, searched.val_split)]
+    assert sizes == [2, 1]
+
+
+def test_images_whose_folder_is_renamed_are_found_again(root: Path) -> None:
+    """The copy of the annotations in the cache has the names as they are on the disk."""
+    data = DataConfig(root=str(root))
+    pictures = list((root / "train").iterdir())
+    (root / "train" / "before").mkdir()
+    for picture in pictures:
+        picture.rename(root / "train" / "before" / picture.name)
+    for folder in ("before", "after"):
+        if folder == "after":
+            (root / "train" / "before").rename(root / "train" / "after")
+        dataset = CocoDataset(prepare_data(data).root, "train")
+        assert dataset.file_names[0].startswith(f"{folder}/")
+        assert dataset[Sample(0, flip=False)][0].shape == (3, 30, 40)
+
+
+def test_a_trial_on_named_files_finds_them_below_another_folder(root: Path, tmp_path: Path) -> None:
+    trained_on = prepare_data(named(root))
+    shutil.rmtree(root)
+    write_valid(tmp_path / "here")
+    found = prepare_data(data_here(trained_on, str(tmp_path / "here")))
+    assert found.fingerprint == trained_on.fingerprint
+    assert found.root == str(tmp_path / "here")
 
 
 def test_a_copy_of_another_layout_is_one_of_cocos(root: Path) -> None:
@@ -186,6 +221,10 @@ def test_what_cannot_be_held_out_is_said(root: Path) -> None:
         ("{root: r, val_fraction: 1}", "data.val_fraction: 1 must be less than 1"),
         ("{root: r, val_fraction: 0.2, val_annotations: a, val_images: b}", "give one"),
         ("{root: r, val_fraction: 0.2, val_split: train}", "give another name"),
+        (
+            "{train_annotations: a, train_images: b, val_annotations: c, val_images: d, val_split: train}",
+            "data.val_split: 'train' is the name of data.train_split too",
+        ),
     ],
 )
 def test_data_that_are_named_by_halves(text: str, message: str) -> None:

@@ -53,10 +53,13 @@ def test_the_file_is_what_pycocotools_and_the_server_read(tmp_path: Path, masks:
     ("change", "message"),
     [
         ({"image_id": 8}, "detection 1: image_id 8 is not in the split"),
+        ({"image_id": [1]}, r"detection 1: image_id \[1\] is not in the split"),
         ({"category_id": 2}, "category_id 2 is no category"),
+        ({"category_id": {}}, "category_id {} is no category"),
         ({"bbox": [1, 2, 3]}, "must be four numbers"),
         ({"bbox": [1, 2, -3, 4]}, "with a width and height from 0"),
         ({"bbox": [1, 2, float("nan"), 4]}, "must be finite"),
+        ({"bbox": [1, 2, 10**400, 4]}, "must be finite"),
         ({"score": 1.5}, "score 1.5 must be from 0 to 1"),
         ({"score": "high"}, "score 'high' must be from 0 to 1"),
     ],

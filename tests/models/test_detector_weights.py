@@ -93,6 +93,16 @@ def test_the_rest_is_left_and_told():
     assert line.endswith("more")
 
 
+def test_a_deformable_backbone_starts_from_a_plain_one():
+    """What a deformable convolution has beside a plain one begins at zero."""
+    source, model = detector(trial(), 2, seed=1), detector(trial(deformable=True), 2)
+    line = take_weights(model, weights_of(source, ["cat", "dog"]), ["cat", "dog"])
+    left = model.state_dict().keys() - equal(model.state_dict(), source.state_dict())
+    assert left
+    assert all(".conv2.offset." in name for name in left)
+    assert "new: " in line
+
+
 def test_another_backbone_is_refused():
     source = weights_of(detector(trial(backbone="small"), 2), ["cat", "dog"])
     fewer = {name: value for name, value in source.state.items() if "layer3" not in name}
