@@ -19,7 +19,7 @@ _OF_OTHERS = re.compile(r"table\d|figure\d|sync|all|findings|benchmarks|train(_.
 """Names under which the store keeps other things."""
 _FOR_ALL_ROWS = re.compile(
     r"seed|scale|data\.(root|(train|val)_(split|annotations|images)|val_fraction|val_seed|drop_invalid|fingerprint|"
-    r"source_root)|data\.shapes\..*"
+    r"source_root)|data\.shapes\..*|run\.(tensorboard|mlflow)"
 )
 """Fields that the rows of a grid share: seeds have an option of their own, and the data are prepared once."""
 

@@ -121,9 +121,11 @@ def test_flags_that_are_not_whole_are_refused(axes, baseline, message: str):
         grid_of_flags(axes, baseline, name="mine")
 
 
-@pytest.mark.parametrize("path", ["data.val_seed", "data.val_fraction", "data.train_annotations", "data.val_images"])
-def test_what_splits_the_data_is_no_axis(path: str):
-    """The data are prepared once, for all rows."""
+@pytest.mark.parametrize(
+    "path", ["data.val_seed", "data.val_fraction", "data.train_annotations", "data.val_images", "run.mlflow"]
+)
+def test_what_all_rows_share_is_no_axis(path: str):
+    """The data are prepared once, and a grid is logged to one place."""
     with pytest.raises(ConfigError, match=f"{path}: all rows share it"):
         read_grid(f"axes: {{{path}: [0, 1]}}", "mine").experiment()
 

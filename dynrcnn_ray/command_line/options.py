@@ -103,19 +103,22 @@ def starting_config(first: BaseOptions, arguments: Sequence[str]) -> TrialConfig
     if any(each.partition("=")[0] == "--scale" for each in arguments):
         raise ConfigError(f"--scale: {first.config} says the scale; leave one of --scale and --config out")
     try:
-        config = from_yaml(Path(first.config).read_text())
+        return from_yaml(Path(first.config).read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config: {first.config!r} cannot be read ({' '.join(str(error).split())})") from None
     except ConfigError as error:
         raise ConfigError(f"--config: {first.config}: {error}") from None
-    if config.scale not in SCALES:
-        allowed = ", ".join(SCALES)
-        raise ConfigError(f"--config: {first.config}: scale: {config.scale!r} is not allowed; allowed: {allowed}")
-    return config
 
 
 def start_from(options: type[_RunOptions], config: TrialConfig, file: str = "") -> _RunOptions:
-    """Options whose defaults are the values of a configuration, and the file that it was read from."""
+    """Options whose defaults are the values of a configuration, and the file that it was read from.
+
+    Raises:
+        ConfigError: its scale is none of ours.
+    """
+    if config.scale not in SCALES:
+        where = f"--config: {file}: " if file else ""
+        raise ConfigError(f"{where}scale: {config.scale!r} is not allowed; allowed: {', '.join(SCALES)}")
     values: dict[str, Any] = {name: getattr(config, name) for name in _SECTIONS}
     if "seeds" in (option.name for option in dataclasses.fields(options)):
         values["seeds"] = (config.seed,)

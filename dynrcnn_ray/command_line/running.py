@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -58,13 +57,13 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
     plans = {_plan_name(experiment, trials): experiment for experiment in experiments}
     for name, experiment in plans.items():
         _require_same_base(store, experiment, base)
-        _write_plan(store, name, experiment, experiment.plan(base, seeds, shown))
+        _write_plan(store, name, experiment, base, seeds, shown)
     with _saying_where_it_goes_on(store, trials):
         if trials:
             _train_missing(trials, store, storage, call.command, longest_first=len(experiments) > 1)
         for name, experiment in plans.items():
             # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
-            plan = _write_plan(store, name, experiment, experiment.plan(base, seeds, shown))
+            plan = _write_plan(store, name, experiment, base, seeds, shown)
             print_report(store, name, plan=plan)
         if base.run.mlflow and trials:
             _log_report(store, base.run.mlflow, list(plans))
@@ -88,8 +87,15 @@ def _plan_name(experiment: Experiment, trials: Mapping[str, tuple[str, str, Tria
     return f"{experiment.name}_{next(iter(trials))}" if experiment.name == SINGLE_TRIAL else experiment.name
 
 
-def _write_plan(store: ResultStore, name: str, experiment: Experiment, lines: list[dict[str, Any]]) -> pd.DataFrame:
-    return store.write_plan(name, added_up(store.plan(name), lines) if experiment.adds_up else lines)
+def _write_plan(
+    store: ResultStore, name: str, experiment: Experiment, base: TrialConfig, seeds: Sequence[int], shown: str
+) -> pd.DataFrame:
+    lines = experiment.plan(base, seeds, shown)
+    earlier = store.plan(name) if experiment.adds_up else None
+    if earlier is not None:
+        earlier_seeds = earlier["seed"].dropna().astype(int).unique().tolist()
+        lines = added_up(earlier, lines, experiment.plan(base, earlier_seeds, shown))
+    return store.write_plan(name, lines)
 
 
 def _require_same_base(store: ResultStore, experiment: Experiment, base: TrialConfig) -> None:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dynrcnn_ray.command_line.command import Call, Command
 from dynrcnn_ray.command_line.options import storage_location
@@ -23,6 +24,9 @@ from dynrcnn_ray.config_yaml import validate
 from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.store import ResultStore
 from dynrcnn_ray.results.trained import category_names
+
+if TYPE_CHECKING:
+    from dynrcnn_ray.data.coco import CocoDataset
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,12 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     stored = {} if is_there or not options.data_root else category_names(store, data.fingerprint)
     if stored:
         # The trial is another machine's: its own data are not needed here.
-        trained_root, categories = "", sorted(stored)
+        trained_root, categories = "", stored
         known_from = store.files.describe_path(f"images/{data.fingerprint}.parquet")
     else:
         trained_root = data.root if is_there else prepare_data(data, include_masks=masks).root
         trained_on = CocoDataset(trained_root, data.val_split)
-        categories, known_from = list(trained_on.category_ids), str(trained_on.annotation_file)
+        categories, known_from = _categories(trained_on), str(trained_on.annotation_file)
     if options.data_root or options.data.drop_invalid or split != data.val_split:
         as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))
         # Where one split is divided, its own folder has no more than the whole.
@@ -95,7 +99,7 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
         root = prepare_data(data, include_masks=masks).root
     dataset = CocoDataset(root, split)
     config = dataclasses.replace(config, data=dataclasses.replace(data, root=root))
-    if list(dataset.category_ids) != categories:
+    if _categories(dataset) != categories:
         raise DataError(
             f"{dataset.annotation_file}: its categories are not those of {known_from}, with which the trial was trained"
         )
@@ -118,6 +122,11 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
         print(f"{dataset.annotation_file.name} has no annotations: the server tells the average precision.")
     print(f"{count} detections in {len(dataset)} images: {file}")
     return 0
+
+
+def _categories(dataset: "CocoDataset") -> dict[int, str]:
+    """Their names by their ids."""
+    return dict(zip(dataset.category_ids, dataset.class_names, strict=True))
 
 
 def _check_checkpoint(

@@ -80,7 +80,7 @@ def run(options: SearchOptions, call: Call) -> int:
     with contextlib.ExitStack() as cluster:
         winner = _search(options, space, seeds[0], call, cluster)
         if winner is None:
-            print("No trial of the search has finished; the same command goes on.")
+            print("No trial of the search has finished; give more --trials, or other ranges.")
             return 1
         values = {path: field_value(winner, path) for path in space}
         print(f"\nThe winner: {', '.join(f'{path} = {cell}' for path, cell in labels_of(winner, space).items())}")

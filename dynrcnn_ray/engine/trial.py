@@ -75,7 +75,7 @@ def run_trial(
             that is known on the first worker, and where checkpoints are evaluated.
         on_note: called by every worker with what people should know of a resume, or of the weights it starts from.
         wants_checkpoint: asked by every worker at every row; all must get the same answer. The checkpoint is made at
-            once, without an evaluation.
+            once, without an evaluation, unless it is that of the last step.
 
     Returns:
         The outcome; metrics, proposals, detections and images are on the first worker alone.

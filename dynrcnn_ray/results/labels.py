@@ -27,9 +27,17 @@ def row_label(labels: Mapping[str, str]) -> str:
 
 
 def row_names(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """A short name for each row of a table; a column whose cells are all the same tells no row from another."""
+    """A short name for each row of a table; a column whose cells are all the same tells no row from another.
+
+    What is switched off is left out, unless a row that does not have the column would have the same name.
+    """
     if len(rows) == 1:
         return [row_label(rows[0])]
     columns = dict.fromkeys(name for row in rows for name in row)
-    telling = [name for name in columns if len({row.get(name, "") for row in rows}) > 1]
-    return [row_label({name: row.get(name, "") for name in telling}) for row in rows]
+    telling = [name for name in columns if len({row.get(name, NO_CELL) for row in rows}) > 1]
+    names = [row_label({name: row.get(name, NO_CELL) for name in telling}) for row in rows]
+    off = [", ".join(f"no {name}" for name in telling if row.get(name) == "") for row in rows]
+    return [
+        f"{name}, {without}" if without and names.count(name) > 1 else name
+        for name, without in zip(names, off, strict=True)
+    ]

@@ -1,70 +1,86 @@
 """Plans that add up: the rows of an earlier command of the same name stay in its table."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from dynrcnn_ray.results.labels import NO_CELL
 
-_LATEST = ("title", "anchor", "metrics", "scale", "command")
-"""Fields that all rows of a plan share: those of the latest command."""
+_OF_THE_PLAN = ("title", "anchor", "metrics", "scale", "command")
+"""What all lines share: those of the latest command."""
+_OF_A_ROW = ("labels", "reported", "metric_prefix", "paper_split")
+"""What the lines of a row share: those of the latest command that has it."""
+
+_Line = Mapping[str, Any]
+_Row = tuple[str, int]
+"""A row of one of the two plans: "old" or "new", and its number there."""
 
 
-def added_up(earlier: pd.DataFrame | None, new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def added_up(
+    earlier: pd.DataFrame | None, new: Sequence[_Line], at_earlier_seeds: Iterable[_Line] = ()
+) -> list[dict[str, Any]]:
     """The lines of an earlier plan and then those of a new one.
 
-    A row of both is one row, with the seeds of both; where both have the same seed, the new line counts. It is known by
-    its labels, or else by a trial: a later command that varies one field more names the same trial otherwise, and the
-    row then has the new labels.
+    A row of both has the seeds of both. It is known by its trials: a command that varies one field more names the same
+    configuration otherwise, and one that gives an old name to another configuration begins that row anew.
 
     Args:
         earlier: rows as in `schemas.PLAN`; None or empty: nothing ran before.
         new: rows as in `schemas.PLAN`, without `experiment`; at least one.
+        at_earlier_seeds: what the new plan would be with the earlier one's seeds, to know their trials by.
     """
-    lines: dict[tuple[int, int | None], dict[str, Any]] = {}
-    labels: dict[int, dict[str, str]] = {}
     old = [] if earlier is None else earlier.drop(columns="experiment").to_dict("records")
-    for plan, places in ((old, {line["row"]: line["row"] for line in old}), (new, _places(new, old))):
-        for line in plan:
-            index = places[line["row"]]
-            seed = None if pd.isna(line["seed"]) else int(line["seed"])
-            baseline = None if pd.isna(line["baseline_row"]) else places.get(int(line["baseline_row"]))
-            labels[index] = dict(line["labels"])
-            lines[index, seed] = {
-                **{name: None if _is_nan(value) else value for name, value in line.items()},
-                **{name: new[0][name] for name in _LATEST},
-                "reported": dict(line["reported"]),
-                "row": index,
-                "seed": seed,
-                "baseline_row": baseline,
-            }
-    ordered = sorted(lines.values(), key=lambda line: line["row"])
-    return [{**line, "labels": labels[line["row"]]} for line in ordered]
+    known_as = _rows_of_old_lines(old, new, at_earlier_seeds)
+    places: dict[_Row, int] = {}
+    for row in (*known_as, *(("new", line["row"]) for line in new)):
+        places.setdefault(row, len(places))
+    place_of_old = {line["row"]: places[row] for line, row in zip(reversed(old), reversed(known_as), strict=True)}
+    place_of_new = {line["row"]: places["new", line["row"]] for line in new}
+    first_of_new = {line["row"]: line for line in reversed(new)}
+    trials = {line["trial_id"] for line in (*new, *at_earlier_seeds)}
 
-
-def _places(new: Sequence[Mapping[str, Any]], old: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """Where each new row stands: with the earlier row of its labels, or else of one of its trials, or behind all."""
-    of_labels = {_labels(line): line["row"] for line in old}
-    of_trial = {line["trial_id"]: line["row"] for line in old if isinstance(line["trial_id"], str)}
-    places: dict[int, int] = {}
+    lines: dict[tuple[int, int | None], dict[str, Any]] = {}
+    for line, (plan, row) in zip(old, known_as, strict=True):
+        if plan == "old":
+            _add(lines, places[plan, row], line, line, place_of_old)
+        elif isinstance(line["trial_id"], str) and line["trial_id"] in trials:
+            _add(lines, places[plan, row], line, first_of_new[row], place_of_new)
     for line in new:
-        if (place := of_labels.get(_labels(line))) is not None:
-            places[line["row"]] = place
-    for line in new:
-        place = of_trial.get(line["trial_id"])
-        if line["row"] not in places and place is not None and place not in places.values():
-            places[line["row"]] = place
-    behind = max((line["row"] for line in old), default=-1) + 1
-    for row in dict.fromkeys(line["row"] for line in new):
-        if row not in places:
-            places[row] = behind
-            behind += 1
-    return places
+        _add(lines, place_of_new[line["row"]], line, line, place_of_new)
+    shared = {name: new[0][name] for name in _OF_THE_PLAN}
+    return [{**line, **shared} for line in sorted(lines.values(), key=lambda line: line["row"])]
 
 
-def _labels(line: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _rows_of_old_lines(old: Sequence[_Line], new: Sequence[_Line], at_earlier_seeds: Iterable[_Line]) -> list[_Row]:
+    """For each line of the earlier plan the row that it is now in: its trial's, or of its labels, or its own."""
+    of_labels = {_labels(line): line["row"] for line in new}
+    of_trial: dict[str | None, list[int]] = {}
+    for line in (*new, *at_earlier_seeds):
+        if line["trial_id"] is not None:
+            of_trial.setdefault(line["trial_id"], []).append(line["row"])
+    known_as: list[_Row] = []
+    for line in old:
+        rows, named = of_trial.get(line["trial_id"], []), of_labels.get(_labels(line))
+        row = named if not rows or named in rows else rows[0]
+        known_as.append(("old", line["row"]) if row is None else ("new", row))
+    return known_as
+
+
+def _add(
+    lines: dict[tuple[int, int | None], dict[str, Any]], place: int, line: _Line, row: _Line, places: Mapping[int, int]
+) -> None:
+    """Add a line at a place, with what its row shares; `places` are those of the rows of that row's plan."""
+    seed = None if pd.isna(line["seed"]) else int(line["seed"])
+    baseline = None if pd.isna(row["baseline_row"]) else places.get(int(row["baseline_row"]))
+    of_row = {name: row[name] for name in _OF_A_ROW if name in row}
+    values = {name: None if _is_nan(value) else value for name, value in {**line, **of_row}.items()}
+    lists = {"labels": dict(row["labels"]), "reported": dict(row["reported"])}
+    lines[place, seed] = {**values, **lists, "row": place, "seed": seed, "baseline_row": baseline}
+
+
+def _labels(line: _Line) -> tuple[tuple[str, str], ...]:
     """An empty cell is one that is switched off; a column that the row does not have is left out."""
     return tuple(sorted((name, cell) for name, cell in dict(line["labels"]).items() if cell != NO_CELL))
 

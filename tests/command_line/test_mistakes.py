@@ -211,6 +211,11 @@ def test_a_file_of_an_unknown_scale(capsys, tmp_path):
         code, _, err = run(capsys, *command, "--config", str(file))
         assert code == 2
         assert f"--config: {file}: scale: 'mine' is not allowed; allowed: smoke, mini, coco" in err
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("axes: {dynamic.iou_top_k: [64]}\nbase: {scale: mine}\n")
+    code, _, err = run(capsys, "grid", str(grid), "--dry-run")
+    assert code == 2
+    assert "scale: 'mine' is not allowed" in err
 
 
 def test_a_password_has_no_place_in_results(capsys, tmp_path):

@@ -284,12 +284,18 @@ def test_a_trial_of_another_machine_is_measured_on_data_of_this_one(
     assert run(*arguments) == 0
     assert "AP50 " in capsys.readouterr().out
     file = other_split / "annotations" / "instances_train.json"
-    content = json.loads(file.read_text())
-    content["categories"].append({"id": 1000, "name": "another"})
-    content["annotations"][0]["category_id"] = 1000
-    file.write_text(json.dumps(content))
-    assert run(*arguments) == 2
-    assert f"its categories are not those of {store.files.root}/images/" in capsys.readouterr().err
+    whole = file.read_text()
+    for change_of in ("ids", "names"):
+        content = json.loads(whole)
+        first, second = content["categories"][:2]
+        if change_of == "ids":
+            content["categories"].append({"id": 1000, "name": "another"})
+            content["annotations"][0]["category_id"] = 1000
+        else:
+            first["name"], second["name"] = second["name"], first["name"]
+        file.write_text(json.dumps(content))
+        assert run(*arguments) == 2
+        assert f"its categories are not those of {store.files.root}/images/" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("reports_of_drivers")
