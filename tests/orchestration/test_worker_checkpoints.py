@@ -18,6 +18,28 @@ from dynrcnn_ray.orchestration.preemption import WATCHER
 
 
 @pytest.mark.slow
+def test_what_comes_after_a_resume_is_told_what_came_before(
+    smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """ASHA would put a trial that goes on from step 6 among those of step 3."""
+    run = dataclasses.replace(smoke.run, log_every=3, checkpoint_every=3, keep_checkpoints=9, evaluate_checkpoints=True)
+    config = dataclasses.replace(smoke, run=run, train=dataclasses.replace(smoke.train, steps=9))
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(of_ray, "this_worker", lambda _config: (Worker(), told.append))
+    monkeypatch.setenv(WATCHER, "0")
+    row = {"trial_id": config.trial_id, "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke"}
+    row |= {"status": "running", "steps": 9, "num_workers": 1, "config": to_yaml(config)}
+    of_checkpoints = []
+    for last in ("step_00000009.pt", "none"):
+        of_ray.train_worker({"config": to_yaml(config), "storage": str(tmp_path), "marker": "", "row": row})
+        of_checkpoints.append([each for each in told if "checkpoint_AP" in each])
+        (tmp_path / "checkpoints" / config.training_id / last).unlink(missing_ok=True)
+        told.clear()
+    assert [each["step"] for each in of_checkpoints[0]] == [3, 6]
+    assert of_checkpoints[1] == of_checkpoints[0]
+
+
+@pytest.mark.slow
 def test_each_checkpoint_is_told_with_its_own_ap_also_before_and_between_the_logged_rows(
     smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
