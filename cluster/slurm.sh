@@ -30,6 +30,7 @@ export DYNRCNN_COMMIT
 
 gpus=${SLURM_GPUS_ON_NODE:-0}
 cpus=${SLURM_CPUS_PER_TASK:-$(nproc)}
-exec srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
+# Since Slurm 22.05 srun does not take over the job's cores a task by itself.
+exec srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task="$cpus" \
   ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus "$cpus" --num-gpus "$gpus" \
   --disable-usage-stats -- env RAY_ADDRESS="$address" python experiments/main.py "$@"

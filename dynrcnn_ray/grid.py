@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_yaml import ConfigError, parse_yaml, validate, with_values
 from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, Row, field_value
-from dynrcnn_ray.results.labels import CHECK, NO_CELL
+from dynrcnn_ray.results.labels import CHECK, NO_CELL, OWN_COLUMNS
 
 _PAPER = "paper"
 """The field of a row that is none of the configuration: a paper's numbers."""
@@ -237,9 +237,12 @@ def _config(base: TrialConfig, values: Mapping[str, Any], name: str) -> TrialCon
 
 
 def _columns(paths: Sequence[str]) -> dict[str, str]:
-    """The name of each field's column: its last part, where that tells it from the others."""
+    """The name of each field's column: its last part, where that tells it from the others and from a table's own."""
     last = [path.rpartition(".")[2] for path in paths]
-    return {path: name if last.count(name) == 1 else path for path, name in zip(paths, last, strict=True)}
+    return {
+        path: name if last.count(name) == 1 and name not in OWN_COLUMNS else path
+        for path, name in zip(paths, last, strict=True)
+    }
 
 
 def _cell(config: TrialConfig, path: str) -> str:

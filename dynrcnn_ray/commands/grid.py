@@ -23,6 +23,7 @@ from dynrcnn_ray.config_yaml import ConfigError
 from dynrcnn_ray.experiment import METRICS_BY_IOU, Experiment, with_fields
 from dynrcnn_ray.grid import Grid, grid_of_flags, read_grid
 from dynrcnn_ray.models.user_module import load_module
+from dynrcnn_ray.results.labels import OWN_COLUMNS
 from dynrcnn_ray.scales import base_config
 
 _OF_A_TABLE = ("name", "title", "baseline", "zip", "metrics")
@@ -119,6 +120,9 @@ def _of_module(options: GridOptions) -> tuple[Experiment, GridOptions]:
     if hasattr(module, "build_model"):
         with_module = with_fields(options.config(), "model", module=str(Path(options.module).absolute()))
         options = dataclasses.replace(options, model=with_module.model)
+    labels = {name for row in experiment.rows(options.config()) for name in row.labels}
+    if taken := sorted(labels & {*OWN_COLUMNS, *experiment.metrics}):
+        raise ConfigError(f"--module: {options.module}: a table has a column {taken[0]!r} of its own; rename the label")
     return experiment, options
 
 

@@ -31,20 +31,22 @@ def report(options: ReportOptions, call: Call) -> int:
         raise ConfigError(f"--every: {options.every:g} must be 1 or greater")
     from dynrcnn_ray.command_line.running import print_findings, print_report
     from dynrcnn_ray.results.html.page import draw_html_report, read_trials
+    from dynrcnn_ray.results.speed_table import SPEED_FILE
     from dynrcnn_ray.results.store import ResultStore
 
     store = ResultStore.open(storage_location(options.storage, options.scale))
     if options.watch:
         _watch(store, options.every)
     experiments = store.experiments()
-    if not experiments:
+    has_speeds = store.files.read_bytes(SPEED_FILE) is not None
+    if not (experiments or has_speeds):
         print(f"{store.files.describe_path('')} holds no results yet; run an experiment first, such as table3")
         return 0
     store = store.fold()
     trials = read_trials(store)
     drawn = {name: print_report(store, name, trials) for name in experiments}
     paper = call.program.paper
-    if paper and paper.rows().keys() & set(experiments):
+    if paper and (has_speeds or paper.rows().keys() & set(experiments)):
         print_findings(store, paper, call.shown(options.storage, store), trials)
     print(f"\n{draw_html_report(store, trials, drawn)}")
     return 0

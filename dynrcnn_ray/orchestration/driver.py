@@ -72,12 +72,13 @@ def drive_trial(trial: dict[str, str]) -> None:
         if not (failure.would_repeat or is_of_ray_train):
             tune.report({"note": f"interrupted: {failure.reason}"})
             raise
-        ending = _failed(store, config, failure)
+        ended = _write_failure(store, config, trial, failure, wall_seconds=time.time() - started)
+        tune.report({"ending": failure.reason if ended else "finished"})
     else:
         _write_course(store, config, outcome)
         ending = _finished(outcome) | {"startup_seconds": outcome["training_began_at"] - started}
-    store.write_trial(_row(config, trial) | {"wall_seconds": time.time() - started} | ending)
-    tune.report({"ending": ending["status"] if ending["status"] == "finished" else ending["error"]})
+        store.write_trial(_row(config, trial) | {"wall_seconds": time.time() - started} | ending)
+        tune.report({"ending": "finished"})
 
 
 def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
@@ -89,11 +90,25 @@ def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
     """
     config = from_yaml(trial["config"])
     store = ResultStore.open(trial["storage"])
-    if "finished" not in store.trials([config.trial_id], ["trial_id", "status"])["status"].tolist():
-        failure = failure_of(error)
-        if not isinstance(error, RayTaskError | TrialFailure):
-            failure = TrialFailure(f"the trial's driver ended: {failure.reason}", failure.traceback)
-        store.write_trial(_row(config, trial) | _failed(store, config, failure))
+    failure = failure_of(error)
+    if not isinstance(error, RayTaskError | TrialFailure):
+        failure = TrialFailure(f"the trial's driver ended: {failure.reason}", failure.traceback)
+    _write_failure(store, config, trial, failure)
+
+
+def _write_failure(
+    store: ResultStore, config: TrialConfig, trial: dict[str, str], failure: TrialFailure, **measured: float
+) -> bool:
+    """Write the row of a failed trial; not over that of another command's driver, which has finished the same trial.
+
+    Returns:
+        Whether it was written.
+    """
+    if "finished" in store.trials([config.trial_id], ["trial_id", "status"])["status"].tolist():
+        store.drop_running(config.trial_id)
+        return False
+    store.write_trial(_row(config, trial) | measured | _failed(store, config, failure))
+    return True
 
 
 def fit(config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: dict[str, Any]) -> dict[str, Any]:

@@ -180,4 +180,4 @@ def kind_of_file_system(path: Path) -> str:
     path = path.resolve()
     # Later lines hide earlier ones.
     kinds = {line.split()[1]: line.split()[2] for line in MOUNTS.read_text().splitlines()}
-    return next(kinds[str(folder)] for folder in (path, *path.parents) if str(folder) in kinds)
+    return next((kinds[str(folder)] for folder in (path, *path.parents) if str(folder) in kinds), "")

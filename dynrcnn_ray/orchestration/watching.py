@@ -83,6 +83,7 @@ class MLflow(Callback):
         self._store = store
         self._client = client
         self._runs: dict[str, str] = {}
+        self._described: set[str] = set()
         self._to_log: deque[tuple[dict[str, Any], dict[str, Any]]] = deque()
         self._asks_again_at: float | None = None
 
@@ -117,6 +118,9 @@ class MLflow(Callback):
         if config.trial_id not in self._runs:
             self._runs[config.trial_id] = self._start(config, described)
         run = self._runs[config.trial_id]
+        if run not in self._described:
+            self._describe(run, config, described)
+            self._described.add(run)
         for name, value, step in _scalars(self._store, config, result):
             self._client.log_metric(run, name, value, step=step)
         if "ending" in result:
@@ -126,11 +130,17 @@ class MLflow(Callback):
         name = f"{described['setting']}, seed {config.seed}"
         tags = {"trial_id": config.trial_id, "git_commit": described["git_commit"]}
         experiment = mlflow_experiment(self._client, described["experiment"])
-        run = self._client.create_run(experiment, tags=tags, run_name=name).info.run_id
+        return self._client.create_run(experiment, tags=tags, run_name=name).info.run_id
+
+    def _describe(self, run: str, config: TrialConfig, described: dict[str, Any]) -> None:
         for path, value in _fields(config):
             self._client.log_param(run, path, str(value)[:_LONGEST_VALUE])
-        self._client.log_text(run, described["config"], "config.yaml")
-        return run
+        try:
+            self._client.log_text(run, described["config"], "config.yaml")
+        except Exception as error:  # Whatever a client of HTTP and files raises.
+            # A server that answers may keep files where this machine cannot write; it takes the numbers all the same.
+            self._client.search_experiments(max_results=1)
+            print(f"note: MLflow takes no config.yaml: {_line(error)}", file=sys.stderr, flush=True)
 
 
 def mlflow_client(uri: str) -> "MlflowClient":
@@ -158,8 +168,10 @@ def log_report(uri: str, experiment: str, page: str) -> None:
     try:
         client = mlflow_client(uri)
         run = client.create_run(mlflow_experiment(client, experiment), run_name="report").info.run_id
-        client.log_text(run, page, "report.html")
-        client.set_terminated(run)
+        try:
+            client.log_text(run, page, "report.html")
+        finally:
+            client.set_terminated(run)
     except Exception as error:  # Whatever a client of HTTP and files raises.
         print(f"note: MLflow does not take the report: {_line(error)}", file=sys.stderr, flush=True)
 

@@ -95,12 +95,15 @@ def drift_notes(table: pd.DataFrame) -> list[str]:
 
 
 def _difference_of_the_all_reduce(table: pd.DataFrame) -> list[str]:
-    """AP with minus AP without the all-reduce, over the pairs of rows that differ in nothing else."""
+    """AP with minus AP without the all-reduce, over the pairs of rows that differ in nothing else.
+
+    The mean of a row that still lacks a seed is that of other seeds than its counterpart's.
+    """
     rows: dict[bool, dict[tuple[str, ...], float]] = {True: {}, False: {}}
     first, last = list(table.columns).index("name"), list(table.columns).index("source")
     labels = [name for name in table.columns[first + 1 : last] if name != ALL_REDUCE]
     for row in table.to_dict("records"):
-        if row["status"] == "finished" and row[WORKERS] != "1":
+        if row["n"] == row["n_planned"] and row[WORKERS] != "1":
             rows[bool(row[ALL_REDUCE])][tuple(row[name] for name in labels)] = row["AP"]
     pairs = [key for key in rows[True] if key in rows[False]]
     if not pairs:

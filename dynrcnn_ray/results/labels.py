@@ -7,6 +7,8 @@ CHECK = "✓"
 NO_CELL = "-"
 """The cell of a row that a column says nothing of."""
 EMPTY_CELLS = ("", NO_CELL)
+OWN_COLUMNS = ("row", "name", "source", "status", "n", "n_planned")
+"""Columns that every table has: no label may be called so."""
 _PLAIN_COLUMNS = ("Setting", "Method", "Backbone", "Task", "Convention")
 """Columns whose cells are understood without the column's name."""
 

@@ -64,7 +64,7 @@ class ResultStore:
             StoreError: the row does not fit the schema, or the storage cannot be written.
         """
         self._write_rows(f"trials/{row['trial_id']}{SUFFIX}", [row], TRIALS)
-        self.files.delete(f"running/{row['trial_id']}{SUFFIX}")
+        self.drop_running(row["trial_id"])
 
     def write_running(self, row: Mapping[str, Any]) -> None:
         """Write the row of a trial that runs; `write_trial` removes it.
@@ -73,6 +73,10 @@ class ResultStore:
             StoreError: the row does not fit the schema, or the storage cannot be written.
         """
         self._write_rows(f"running/{row['trial_id']}{SUFFIX}", [row], TRIALS)
+
+    def drop_running(self, trial_id: str) -> None:
+        """Remove the row of a trial that no longer runs."""
+        self.files.delete(f"running/{trial_id}{SUFFIX}")
 
     def write_dynamics(self, trial_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write all logged steps of a trial; fields as in `DYNAMICS`, without `trial_id`. Replaces earlier ones.

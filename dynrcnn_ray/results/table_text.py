@@ -63,7 +63,8 @@ class _Aligned:
 
 def _markdown(grid: Grid) -> str:
     columns = _align(grid)
-    header, *body = ["| " + " | ".join(line) + " |" for line in _lines(columns)]
+    # A sign of a label's own would be taken for a column's border.
+    header, *body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in _lines(columns)]
     rule = "| " + " | ".join(column.markdown_rule for column in columns) + " |"
     return "\n".join([header, rule, *body])
 

@@ -26,6 +26,8 @@ from dynrcnn_ray.results.store import ResultStore
 SPEEDS = "table7"
 """The experiment that is timed: it has a table of speeds and no trials."""
 OFFSETS = ("dx", "dy", "dw", "dh")
+_FEWEST_ROUNDS = 8
+"""Fewer rounds say nothing of how far off their median may be."""
 _PART = 5
 """Early and late are so much of the logged steps: a fifth."""
 
@@ -41,7 +43,9 @@ class SpeedOfModel:
 
     @property
     def relative_error(self) -> float:
-        """The standard error of the median, as a share of it (McGill, Tukey and Larsen 1978)."""
+        """The standard error of the median, as a share of it (McGill, Tukey and Larsen 1978). NaN of a few rounds."""
+        if self.rounds < _FEWEST_ROUNDS:
+            return math.nan
         return 1.25 * (self.upper - self.lower) / (1.35 * math.sqrt(self.rounds)) / self.median
 
 

@@ -65,6 +65,5 @@ def test_a_job_trains_on_a_ray_of_its_own(cache_home: Path, smoke, tmp_path: Pat
     assert (row["status"], row["steps"]) == ("finished", 4)
     assert row["git_commit"] not in ("", "unknown")
     (call,) = (tmp_path / "calls").read_text().splitlines()
-    assert call.startswith(
-        "srun --ntasks=1 --ntasks-per-node=1 ray symmetric-run --address 127.0.0.1:23456 --min-nodes 1"
-    )
+    srun = "srun --ntasks=1 --ntasks-per-node=1 --cpus-per-task=2"
+    assert call.startswith(f"{srun} ray symmetric-run --address 127.0.0.1:23456 --min-nodes 1")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from dynrcnn_ray.__main__ import main
@@ -167,3 +168,29 @@ def test_a_stored_trials_configuration_is_a_file_to_start_from(
     assert "holds no trial 'nobody'" in capsys.readouterr().err
     assert main(["train", "--from", "a", "--config", "b", *storage]) == 2
     assert main(["show", *storage]) == 2
+
+
+def test_a_grid_over_models_with_any_title_is_drawn(trained: list[grid.PlannedTrial], tmp_path: Path):
+    """`name` is a column of every table; a text of the user's is no formula and no border of a column."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("title: '$\\\\textbf{Ours}$ | theirs'\naxes: {model.name: [faster_rcnn, mask_rcnn]}\n")
+    arguments = ["--storage", str(tmp_path / "store"), "--scale", "smoke"]
+    assert main(["grid", str(file), *arguments]) == 0
+    table = pd.read_parquet(tmp_path / "store" / "tables" / "mine.parquet")
+    assert table["model.name"].tolist() == ["faster_rcnn", "mask_rcnn"]
+    file.write_text("title: t\nrows: {'a|b': {}, '$\\\\textbf{c}$': {dynamic.dla: false}}\n")
+    assert main(["grid", str(file), "--name", "other", *arguments]) == 0
+    lines = (tmp_path / "store" / "tables" / "other.md").read_text().splitlines()
+    columns = {line.replace("\\|", "").count("|") for line in lines if line.startswith("| ") and "measured" in line}
+    assert len(columns) == 1
+    assert any("a\\|b" in line for line in lines)
+
+
+def test_a_label_of_a_module_is_no_column_of_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dynrcnn_ray.experiment import Experiment, Row\n"
+        "EXPERIMENT = Experiment('mine', 'a', 't', ('AP',), (), lambda base: [Row({'status': 'x'}, base, {})])\n"
+    )
+    assert main(["grid", "--module", str(file), "--scale", "smoke", "--storage", str(tmp_path / "store")]) == 2
+    assert "a table has a column 'status' of its own; rename the label" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """`report --watch` beside what writes to the store: it draws what arrives, goes on where it cannot, and ends."""
 
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,11 @@ import pytest
 from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.commands import report
 from dynrcnn_ray.results.store import ResultStore
+from experiments.main import main as papers_main
 from tests.orchestration.commands import read_until, start_command
 from tests.results.conftest import dynamics_rows, plan_row, trial_row
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def write_finished(store: ResultStore, row: int) -> None:
@@ -114,3 +118,11 @@ def test_a_finished_store_is_drawn_at_once(looks: list[Callable[[], object]], tm
 def test_a_wrong_interval_is_refused(capsys):
     assert main(["report", "--watch", "--every", "0"]) == 2
     assert capsys.readouterr().err == "error: --every: 0 must be 1 or greater\n"
+
+
+def test_a_store_that_holds_speeds_alone_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "tables").mkdir()
+    shutil.copy(REPOSITORY / "experiments" / "reference_mini" / "tables" / "table7.parquet", tmp_path / "tables")
+    assert papers_main(["report", "--storage", str(tmp_path)]) == 0
+    assert "Table 7" in capsys.readouterr().out
+    assert "Table 7" in (tmp_path / "report.html").read_text()

@@ -7,17 +7,21 @@ from typing import Any
 import pytest
 
 from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config_yaml import to_yaml
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.engine.collectives import Worker
 from dynrcnn_ray.engine.training import build_training_state
 from dynrcnn_ray.engine.trial import run_trial
+from dynrcnn_ray.orchestration import driver
 from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
-from dynrcnn_ray.orchestration.driver import drive_trial
+from dynrcnn_ray.orchestration.driver import drive_trial, record_lost_driver
+from dynrcnn_ray.orchestration.failures import TrialFailure
 from dynrcnn_ray.orchestration.grid import PlannedTrial, describe
 from dynrcnn_ray.results.store import ResultStore
 from experiments.figure1 import EXPERIMENT
 from tests.engine.test_trial import change
 from tests.orchestration.commands import Command
+from tests.results.conftest import trial_row
 
 
 @pytest.mark.ray
@@ -79,4 +83,24 @@ def test_its_row_says_why_and_its_dynamics_what_led_there(
     assert "in _check_finite" in trial["traceback"]
     assert reports_of_drivers[-1] == {"ending": trial["error"]}
     assert store.dynamics([config.trial_id])["step"].tolist() == list(range(1, int(diverged[1])))
+    assert not list((tmp_path / "running").iterdir())
+
+
+def test_a_failure_leaves_the_row_of_a_trial_that_another_command_has_finished(
+    smoke: TrialConfig, reports_of_drivers: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = ResultStore.open(tmp_path)
+    described = describe(PlannedTrial(smoke, "train", "trial"), str(tmp_path), "", "unknown")
+
+    def finished_elsewhere(*given: Any) -> dict[str, Any]:
+        store.write_trial(trial_row(smoke.trial_id, AP=65.0, config=to_yaml(smoke)))
+        store.write_running(trial_row(smoke.trial_id, status="running", AP=None, config=to_yaml(smoke)))
+        raise TrialFailure("worker 1: its process or its node ended", "", would_repeat=True)
+
+    monkeypatch.setattr(driver, "fit", finished_elsewhere)
+    drive_trial(described)
+    assert reports_of_drivers[-1] == {"ending": "finished"}
+    record_lost_driver(described, TrialFailure("its process ended", ""))
+    (row,) = store.trials_so_far().to_dict("records")
+    assert (row["status"], row["AP"]) == ("finished", 65.0)
     assert not list((tmp_path / "running").iterdir())

@@ -20,6 +20,7 @@ from tensorboardX.proto.event_pb2 import Event
 from dynrcnn_ray.config import TrialConfig
 from dynrcnn_ray.config_sections import RunConfig
 from dynrcnn_ray.config_yaml import ConfigError, to_yaml
+from dynrcnn_ray.orchestration import watching
 from dynrcnn_ray.orchestration.watching import log_report, watchers_of
 from dynrcnn_ray.results.store import ResultStore
 from tests.results.conftest import trial_row
@@ -158,3 +159,35 @@ def test_what_cannot_be_had_is_refused_before_anything_runs(tmp_path: Path, monk
         watchers_of(RunConfig(tensorboard=True), "s3://bucket/folder")
     with pytest.raises(ConfigError, match=r"run.mlflow: 'http://127.0.0.1:9' does not answer"):
         watchers_of(RunConfig(mlflow="http://127.0.0.1:9"), str(tmp_path))
+
+
+class OnlyNumbers:
+    """A client of a server whose store of files cannot be written from here."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.metrics: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *given, **named: SimpleNamespace(experiment_id="1")
+
+    def create_run(self, *given: Any, **named: Any) -> Any:
+        self.runs += 1
+        return SimpleNamespace(info=SimpleNamespace(run_id=f"run {self.runs}"))
+
+    def log_text(self, *given: Any) -> None:
+        raise PermissionError("/srv/artifacts")
+
+    def log_metric(self, run: str, name: str, value: float, step: int) -> None:
+        self.metrics.append(value)
+
+
+def test_a_server_that_takes_no_files_gets_the_numbers_in_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    client = OnlyNumbers()
+    monkeypatch.setattr(watching, "mlflow_client", lambda uri: client)
+    report_course(RunConfig(mlflow="http://elsewhere"), tmp_path)
+    assert client.runs == 1
+    assert {2.5, 51.5} <= set(client.metrics)
+    assert capsys.readouterr().err == "note: MLflow takes no config.yaml: PermissionError: /srv/artifacts\n"

@@ -139,3 +139,13 @@ def test_a_finding_needs_rows_that_have_finished(plan, trials):
     notes = " ".join(table_notes(build_table(plan, with_drift(plan, failed, dynamics())), plan))
 
     assert "all-reduce" not in notes
+
+
+def test_a_pair_in_which_a_row_lacks_a_seed_is_left_out(plan, trials):
+    """Its mean would be compared with that of other seeds."""
+    running = trials.assign(status=["running" if name == "row2seed1" else "finished" for name in trials["trial_id"]])
+
+    notes = " ".join(table_notes(build_table(plan, with_drift(plan, running, dynamics())), plan))
+
+    assert "Without it they lay apart by" in notes
+    assert "AP with the all-reduce minus" not in notes

@@ -223,6 +223,11 @@ def speed_claim(above=1.0):
     return claim_of(Contrast("", "speed", RATIO, terms, above=above))
 
 
+def test_a_few_rounds_tell_no_ratio():
+    (judgement,) = judge([speed_claim()], {"table3": {0: speed_row(20.0, 0.0, 1), 1: speed_row(10.0, 0.0, 1)}})
+    assert judgement.verdict == "undecided"
+
+
 def test_a_ratio_of_speeds_by_hand():
     (judgement,) = judge([speed_claim()], {"table3": {0: speed_row(20.0, 0.5), 1: speed_row(10.0, 0.4)}})
 

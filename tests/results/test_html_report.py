@@ -171,6 +171,11 @@ def test_an_update_that_had_nothing_to_measure_is_explained(store: ResultStore, 
     assert "Raise dynamic.iou_top_k" in page.text
 
 
+def test_a_configuration_of_another_release_costs_a_hint_and_not_the_page(store: ResultStore, table3_store, make_trial):
+    store.write_trial(make_trial("row3seed0", config="dynamic: {unheard_of: 1}\n"))
+    assert "row3seed0" in page_of(store).text
+
+
 @pytest.mark.slow
 def test_many_trials_are_a_plain_table(store: ResultStore, make_trial):
     for index in range(201):

@@ -50,6 +50,7 @@ def dynamics(plan: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.slow
 def test_every_worker_is_a_line_in_the_panel_of_its_number(plan):
     figure = draw_workers(plan, dynamics(plan))
+    assert figure
 
     panels = np.array(figure.axes).reshape(2, 4)
     assert [axes.get_title(loc="left") for axes in panels[0]] == ["2 workers", "4 workers"] * 2
@@ -68,6 +69,7 @@ def test_every_worker_is_a_line_in_the_panel_of_its_number(plan):
 def test_trials_that_have_not_finished_leave_room(plan):
     of_many = dynamics(plan)
     figure = draw_workers(plan, of_many[of_many["trial_id"].str.startswith("20-2-False-1")])
+    assert figure
 
     panels = np.array(figure.axes).reshape(2, 4)
     assert len(panels[0, 0].lines) == 2
@@ -115,3 +117,8 @@ def test_at_the_papers_c_nothing_is_scaled(plan):
     short = Records(np.full((4, 2), 0.5), np.full((4, 2), 0.5), np.ones((4, 2), bool), 0.4, 1.0)
     figure = draw_simulated_workers(plan, short, own_interval=100, seed=0)
     assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["C = 20", "C = 100", "C = 500"]
+
+
+def test_where_no_number_of_workers_divides_the_batch_there_is_no_figure(plan):
+    one = plan[[dict(labels)["Workers"] == "1" for labels in plan["labels"]]]
+    assert draw_workers(one, dynamics(plan)) is None

@@ -19,6 +19,7 @@ from dynrcnn_ray.results.figures.style import (
     draw_legend_beside,
     draw_note,
     draw_trend,
+    plain,
     seeds_text,
 )
 from dynrcnn_ray.results.labels import EMPTY_CELLS, row_names
@@ -119,7 +120,7 @@ def _settings(plan: pd.DataFrame, dynamics: pd.DataFrame) -> list[_Setting]:
         if len(steps):
             round_of_colours, at = divmod(index, len(COLOURS))
             marker = MARKERS[round_of_colours % len(MARKERS)]
-            settings.append(_Setting(name, COLOURS[at], marker, steps))
+            settings.append(_Setting(plain(name), COLOURS[at], marker, steps))
     return settings
 
 

@@ -96,8 +96,13 @@ def draw_legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
 
 def draw_heading(figure: Figure, plan: pd.DataFrame, *remarks: str) -> None:
     """Head a figure with the experiment's title, its scale and further remarks."""
-    where = f"{plan['title'].iloc[0]}, scale {plan['scale'].iloc[0]}"
+    where = f"{plain(plan['title'].iloc[0])}, scale {plan['scale'].iloc[0]}"
     figure.suptitle("; ".join([where, *remarks]), fontsize=10, x=0.01, ha="left")
+
+
+def plain(text: str) -> str:
+    """A user's own text, which is no formula."""
+    return text.replace("$", r"\$")
 
 
 def seeds_text(plan: pd.DataFrame, frame: pd.DataFrame) -> str:

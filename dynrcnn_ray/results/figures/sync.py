@@ -19,7 +19,7 @@ _SHARED = COLOURS[4]
 _ONE_WORKER = (0, (3, 2))
 
 
-def draw_workers(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
+def draw_workers(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure | None:
     """Draw every worker's T_now and beta_now over the training steps.
 
     A row of panels for each convention and C, a column for each number of workers; the trials of the first seed that
@@ -28,12 +28,17 @@ def draw_workers(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
     Args:
         plan: rows as in `schemas.PLAN`, with the labels `WORKERS` and `ALL_REDUCE`.
         dynamics: rows as in `schemas.DYNAMICS`; trials without any are left out.
+
+    Returns:
+        None if no row has more workers than one.
     """
     recorded = plan.loc[plan["trial_id"].isin(dynamics["trial_id"]), :]
     of_seed = plan.loc[plan["seed"] == recorded["seed"].min(), :]
     lines = [line | {"labels": dict(line["labels"])} for line in of_seed.to_dict("records")]
     groups = [line for line in lines if line["row"] == line["baseline_row"]]
     numbers = list(dict.fromkeys(line["labels"][WORKERS] for line in lines if line["labels"][WORKERS] != "1"))
+    if not numbers:
+        return None
     steps = {str(trial_id): rows for trial_id, rows in dynamics.groupby("trial_id")}
     with matplotlib.rc_context(STYLE):
         size = (2.3 * len(numbers) * len(_NAMES) + 0.6, 1.9 * len(groups) + 1.0)

@@ -1,6 +1,7 @@
 """The page: verdicts on the claims, every experiment in the paper's order, pictures of detections, every trial."""
 
 import base64
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.results.files import StoreError
 from dynrcnn_ray.results.finding_table import FINDINGS, FINDINGS_FILE, finding_cells
 from dynrcnn_ray.results.html.inspections import curves_of, tables_of
 from dynrcnn_ray.results.html.pictures import MIN_SCORE, pictures_of
@@ -143,15 +146,24 @@ def _figure(store: ResultStore, name: str) -> dict[str, str]:
     return {"title": _short_title(name), "data": ""}
 
 
+def _readable_config(store: ResultStore, row: dict[Any, Any]) -> TrialConfig | None:
+    """A trial's configuration; None if this release does not read it, which costs the page a hint and no more."""
+    try:
+        return store.config_of(row)
+    except StoreError:
+        return None
+
+
 def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
     """What Algorithm 1 had nothing to measure, and thresholds that left few positives: both follow from the data."""
     texts = []
     finished = trials.loc[trials["status"] == "finished", :]
     if len(finished) > MOST_WITH_DETAILS:
         return []
-    dynamic = [store.config_of(row).dynamic for row in finished.to_dict("records")]
-    intervals = pd.Series([section.update_interval for section in dynamic], index=finished.index, dtype=float)
-    with_dla = pd.Series([section.dla for section in dynamic], index=finished.index, dtype=bool)
+    configs = [_readable_config(store, row) for row in finished.to_dict("records")]
+    known = [config.dynamic if config else None for config in configs]
+    intervals = pd.Series([each.update_interval if each else math.nan for each in known], index=finished.index)
+    with_dla = pd.Series([each is not None and each.dla for each in known], index=finished.index, dtype=bool)
     kept = finished[finished["kept_beta_updates"] * 2 > finished["steps"] / intervals]
     if len(kept):
         texts.append(
@@ -191,7 +203,10 @@ def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.D
     if not chosen:
         return []
     first = trials.loc[trials["trial_id"] == next(iter(chosen.values())), :].to_dict("records")[0]
-    images = store.images(store.config_of(first).data.fingerprint)
+    config = _readable_config(store, first)
+    if config is None:
+        return []
+    images = store.images(config.data.fingerprint)
     detections = {name: store.detections([trial_id]) for name, trial_id in chosen.items()}
     detections = {name: found for name, found in detections.items() if len(found)}
     if images.empty or not detections:
@@ -237,7 +252,7 @@ def _trials_to_picture(plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> 
 
 def _name_of_line(line: dict[Any, Any]) -> str:
     labels = {name: cell for name, cell in dict(line["labels"]).items() if name != "Backbone"}
-    return f"{row_label(labels)}, seed {line['seed']:g}"
+    return f"{row_label(labels)}, seed {int(line['seed'])}"
 
 
 def _has_dynamic_components(plan: pd.DataFrame) -> bool:
