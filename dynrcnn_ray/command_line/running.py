@@ -13,7 +13,7 @@ from dynrcnn_ray.command_line.costs import place_seconds
 from dynrcnn_ray.command_line.options import RunOptions, storage_location
 from dynrcnn_ray.command_line.seeds import print_seeds
 from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_sections import ModelConfig
+from dynrcnn_ray.config_sections import DataConfig, ModelConfig
 from dynrcnn_ray.config_yaml import ConfigError, field_paths, from_yaml, to_yaml
 from dynrcnn_ray.experiment import SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.orchestration.address import ray_address, require_cluster
@@ -50,8 +50,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         return 0
     if any(experiment.rows(base) for experiment in experiments):
         require_cluster()
-        given, base = base, with_data(base, masks=base.model.has_masks)
-        experiments = [_on_checked_masks(each, base, lambda: with_data(given, masks=True)) for each in experiments]
+        base, experiments = _with_their_data(experiments, base, with_data)
     shown = call.shown(options.storage, store)
     trials = _distinct_trials(experiments, base, seeds)
     plans = {_plan_name(experiment, trials): experiment for experiment in experiments}
@@ -123,28 +122,36 @@ def _require_same_base(store: ResultStore, experiment: Experiment, base: TrialCo
     )
 
 
-def _on_checked_masks(experiment: Experiment, base: TrialConfig, with_masks: Callable[[], TrialConfig]) -> Experiment:
-    """The same; rows with masks, where the base has none, on data in which every object has one.
+def _with_their_data(
+    experiments: Sequence[Experiment], base: TrialConfig, prepare: Callable[[TrialConfig, bool], TrialConfig]
+) -> tuple[TrialConfig, Sequence[Experiment]]:
+    """The base with its data, and the experiments; rows with masks have data in which every object has one.
 
     Args:
-        experiment: what to run.
-        base: with its data.
-        with_masks: the base with the data of such rows; asked if there are any.
+        experiments: what to run.
+        base: without its data.
+        prepare: gives a configuration its data; told whether masks are needed.
     """
-    rows = [(row, row.config) for row in experiment.rows(base)]
-    if base.model.has_masks or not any(config.model.has_masks for _, config in rows if config):
-        return experiment
-    data = with_masks().data
-    checked = [
-        dataclasses.replace(row, config=dataclasses.replace(config, data=data))
-        if config and config.model.has_masks
+    rows = [row.config for each in experiments for row in each.rows(base) if row.config]
+    has_masks = base.model.has_masks or any(config.model.has_masks for config in rows)
+    if base.model.has_masks or not (has_masks and base.data.drop_invalid):
+        return prepare(base, has_masks), experiments
+    # Only what is left out depends on whether masks are needed.
+    boxes, masks = prepare(base, False), prepare(base, True)
+    return boxes, [_with_data_of_masks(each, boxes, masks.data) for each in experiments]
+
+
+def _with_data_of_masks(experiment: Experiment, base: TrialConfig, data: DataConfig) -> Experiment:
+    rows = [
+        dataclasses.replace(row, config=dataclasses.replace(row.config, data=data))
+        if row.config and row.config.model.has_masks
         else row
-        for row, config in rows
+        for row in experiment.rows(base)
     ]
-    return dataclasses.replace(experiment, rows=lambda _: checked)
+    return dataclasses.replace(experiment, rows=lambda _: rows)
 
 
-def with_data(base: TrialConfig, *, masks: bool) -> TrialConfig:
+def with_data(base: TrialConfig, masks: bool) -> TrialConfig:
     """The same with its data generated, checked (objects without a usable mask too) and known by their fingerprint."""
     # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
     from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
@@ -257,7 +264,7 @@ def base_for_this_machine(options: RunOptions) -> TrialConfig:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, num_workers=1))
 
 
-def _with_fingerprint(base: TrialConfig, *, masks: bool) -> TrialConfig:
+def _with_fingerprint(base: TrialConfig, masks: bool) -> TrialConfig:
     from dynrcnn_ray.data.prepare import fingerprint
 
     found = fingerprint(base.data, include_masks=masks)
@@ -268,9 +275,7 @@ def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int])
     from dynrcnn_ray.data.coco import DataError
 
     try:
-        given = base
-        base = _with_fingerprint(given, masks=given.model.has_masks)
-        experiment = _on_checked_masks(experiment, base, lambda: _with_fingerprint(given, masks=True))
+        base, (experiment,) = _with_their_data([experiment], base, _with_fingerprint)
     except DataError as error:
         print(f"The data cannot be used, so the trial ids are not final: {error}")
     trials = experiment.trials(base, seeds)

@@ -120,7 +120,7 @@ def _search(
     choices = space.get("model.name")
     names = choices if isinstance(choices, tuple) else (base.model.name,)
     masks = any(dataclasses.replace(base.model, name=name).has_masks for name in names)
-    base = _with_part_kept_out(with_data(base, masks=masks), options.holdout, masks=masks)
+    base = _with_part_kept_out(with_data(base, masks), options.holdout, masks=masks)
     base = dataclasses.replace(base, seed=seed, run=dataclasses.replace(base.run, evaluate_checkpoints=options.asha))
     name, shown = f"{options.name}_search", call.shown(options.storage, store)
     so_far = _trials_so_far(store, name, base, space)
