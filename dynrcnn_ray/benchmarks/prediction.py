@@ -44,7 +44,7 @@ def measure_prediction(bench: Workbench, rounds: int, pictures: int = PICTURES, 
     dataset = train_split(bench.mini)
     folder = Path(bench.mini.data.root) / bench.mini.data.train_split
     paths = [str(folder / dataset.file_names[index % len(dataset)]) for index in range(pictures)]
-    names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    names = dataset.category_names
     storage = bench.scratch / "prediction"
     checkpoint = _write_checkpoint(bench.mini, len(names), storage)
     loop = Predictor(bench.mini, checkpoint, bench.mini.training_id, sorted(names), torch.device("cpu"))

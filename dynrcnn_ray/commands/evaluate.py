@@ -71,38 +71,12 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     is_same = options.test == config.test
     name = options.trial if is_same else dataclasses.replace(config, test=options.test).trial_id
     config = validate(dataclasses.replace(config, test=options.test, run=options.run))
-    data = config.data
+    split = options.split or config.data.val_split
 
-    from dynrcnn_ray.data.coco import CocoDataset, DataError
-    from dynrcnn_ray.data.layout import annotation_path
-    from dynrcnn_ray.data.prepare import own_folder, prepare_data, prepare_split
     from dynrcnn_ray.evaluation.results_file import check_results
 
-    split = options.split or data.val_split
-    masks = config.model.has_masks
-    is_there = annotation_path(data.root, data.val_split).is_file()
-    stored = {} if is_there or not options.data_root else category_names(store, data.fingerprint)
-    if stored:
-        # The trial is another machine's: its own data are not needed here.
-        trained_root, categories = "", stored
-        known_from = store.files.describe_path(f"images/{data.fingerprint}.parquet")
-    else:
-        trained_root = data.root if is_there else prepare_data(data, include_masks=masks).root
-        trained_on = CocoDataset(trained_root, data.val_split)
-        categories, known_from = _categories(trained_on), str(trained_on.annotation_file)
-    if options.data_root or options.data.drop_invalid or split != data.val_split:
-        as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))
-        # Where one split is divided, its own folder has no more than the whole.
-        root = options.data_root or (trained_root if data.val_fraction else own_folder(data))
-        root = str(prepare_split(as_asked, root, split, include_masks=masks, classes=categories))
-    else:
-        root = prepare_data(data, include_masks=masks).root
-    dataset = CocoDataset(root, split)
-    config = dataclasses.replace(config, data=dataclasses.replace(data, root=root))
-    if _categories(dataset) != categories:
-        raise DataError(
-            f"{dataset.annotation_file}: its categories are not those of {known_from}, with which the trial was trained"
-        )
+    root, dataset = _checked_split(options, config, split, store)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=root))
     _check_checkpoint(config, trained_id, store, len(dataset.class_names), options.checkpoint)
     from dynrcnn_ray.orchestration.evaluation import Evaluation, EvaluationFailedError, run_evaluation
 
@@ -124,9 +98,42 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     return 0
 
 
-def _categories(dataset: "CocoDataset") -> dict[int, str]:
-    """Their names by their ids."""
-    return dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+def _checked_split(
+    options: EvaluateOptions, config: TrialConfig, split: str, store: ResultStore
+) -> tuple[str, "CocoDataset"]:
+    """The split to detect on, and the folder that it is read from.
+
+    Raises:
+        DataError: it cannot be used, or its categories are not those that the trial was trained with.
+    """
+    from dynrcnn_ray.data.coco import CocoDataset, DataError
+    from dynrcnn_ray.data.layout import annotation_path
+    from dynrcnn_ray.data.prepare import own_folder, prepare_data, prepare_split
+
+    data, masks = config.data, config.model.has_masks
+    if not (options.data_root or options.data.drop_invalid or split != data.val_split):
+        root = prepare_data(data, include_masks=masks).root
+        return root, CocoDataset(root, split)
+    is_there = annotation_path(data.root, data.val_split).is_file()
+    stored = {} if is_there or not options.data_root else category_names(store, data.fingerprint)
+    if stored:
+        # The trial is another machine's: its own data are not needed here.
+        trained_root, categories = "", stored
+        known_from = store.files.describe_path(f"images/{data.fingerprint}.parquet")
+    else:
+        trained_root = data.root if is_there else prepare_data(data, include_masks=masks).root
+        trained_on = CocoDataset(trained_root, data.val_split)
+        categories, known_from = trained_on.category_names, str(trained_on.annotation_file)
+    as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))
+    # Where one split is divided, its own folder has no more than the whole.
+    root = options.data_root or (trained_root if data.val_fraction else own_folder(data))
+    root = str(prepare_split(as_asked, root, split, include_masks=masks, classes=categories))
+    dataset = CocoDataset(root, split)
+    if dataset.category_names != categories:
+        raise DataError(
+            f"{dataset.annotation_file}: its categories are not those of {known_from}, with which the trial was trained"
+        )
+    return root, dataset
 
 
 def _check_checkpoint(

@@ -55,8 +55,7 @@ def inspect_trial(options: InspectOptions, _call: Call) -> int:
     detections = as_arrays(stored_detections(store, row))
     data = prepare_data(data_here(config.data, options.data_root), include_masks=config.model.has_masks)
     split = CocoDataset(data.root, data.val_split)
-    names = dict(zip(split.category_ids, split.class_names, strict=True))
-    found = inspect_detections(split.annotation_file, names, detections, min_score=options.min_score)
+    found = inspect_detections(split.annotation_file, split.category_names, detections, min_score=options.min_score)
     write_inspection(store, options.trial, *found)
     print(f"Trial {options.trial}, boxes on the {len(split)} images of {data.val_split}.")
     if config.model.has_masks:

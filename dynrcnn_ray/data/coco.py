@@ -85,6 +85,11 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         self._boxes, self._labels, self._first = content.boxes, content.labels, content.first
         self._packed_masks = _PackedMasks(content.mask_bytes, content.mask_first) if include_masks else None
 
+    @property
+    def category_names(self) -> dict[int, str]:
+        """Name of each category by its COCO id, ascending."""
+        return dict(zip(self.category_ids, self.class_names, strict=True))
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self.image_ids)

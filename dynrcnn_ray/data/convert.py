@@ -15,7 +15,6 @@ import os
 import shutil
 import sys
 import tempfile
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from pycocotools import mask as mask_utils
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.layout import canonical_files
 from dynrcnn_ray.data.orientation import view
+from dynrcnn_ray.data.whole_folder import built_beside
 from dynrcnn_ray.extras import import_extra
 
 _SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -74,12 +74,9 @@ def convert_to_coco(folder: Path, out: Path) -> dict[str, int]:
             "JPEGImages/ and Annotations/, or train/ with both"
         )
     # What ends half-way leaves nothing that would be in the way of the next call.
-    building = out.with_name(f".{out.name}-{uuid.uuid4().hex}")
-    try:
+    with built_beside(out) as building:
         counts = {split: _write(building, split, parts[split], datasets, classes) for split, datasets in read.items()}
         building.rename(out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return counts
 
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 from dynrcnn_ray.data.annotations import DataError, cache_folder
 from dynrcnn_ray.data.check import CheckedSplit
 from dynrcnn_ray.data.layout import SplitFiles, canonical_files
+from dynrcnn_ray.data.whole_folder import built_beside
 
 _COPY_VERSION = 1
 """Part of the name of copied annotations: raise it with every change of what is mended."""
@@ -51,25 +50,23 @@ def write_copy(
     folder = cache_folder() / f"prepared-{content}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
     if folder.is_dir():
         return folder
-    building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
-        (building / "annotations").mkdir(parents=True)
-        for split, checked in splits.items():
-            written = canonical_files(building, split)
-            written.annotations.write_text(json.dumps(_as_used(checked)))
-            written.images.symlink_to(files[split].images)
-        if own_root is not None:
-            _link_missing(own_root / "annotations", building / "annotations")
-            _link_missing(own_root, building)
-        building.rename(folder)
+        with built_beside(folder) as building:
+            (building / "annotations").mkdir(parents=True)
+            for split, checked in splits.items():
+                written = canonical_files(building, split)
+                written.annotations.write_text(json.dumps(_as_used(checked)))
+                written.images.symlink_to(files[split].images)
+            if own_root is not None:
+                _link_missing(own_root / "annotations", building / "annotations")
+                _link_missing(own_root, building)
+            building.rename(folder)
     except OSError as error:
         # Of two processes one wins.
         if not folder.is_dir():
             raise DataError(
                 f"{folder}: cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder with space that can"
             ) from None
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return folder
 
 

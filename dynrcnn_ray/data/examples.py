@@ -18,7 +18,7 @@ def example_images(dataset: CocoDataset) -> list[dict[str, Any]]:
     A large image is stored smaller; `width`, `height` and the boxes are those of the original.
     """
     with_objects = [index for index in range(len(dataset)) if dataset.num_objects(index)]
-    names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    names = dataset.category_names
     rows = []
     for index in with_objects[:_COUNT]:
         pixels, target = dataset[Sample(index, flip=False)]

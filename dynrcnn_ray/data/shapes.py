@@ -7,8 +7,6 @@ blobs are not objects. Yet a tiny detector learns it in minutes, far enough for 
 import colorsys
 import json
 import math
-import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from pycocotools import mask as mask_utils
 from dynrcnn_ray.config_sections import ShapesConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.layout import canonical_files
+from dynrcnn_ray.data.whole_folder import built_beside
 
 GENERATOR_VERSION = 1
 """Part of the data set's identity: raise it with every change of the pictures or annotations."""
@@ -88,14 +87,11 @@ def generate_shapes(config: ShapesConfig, root: Path) -> None:
     """
     if is_generated(root):
         return
-    building = root.with_name(f".{root.name}-{uuid.uuid4().hex}")
-    try:
+    with built_beside(root) as building:
         for number, (split, count) in enumerate((("train", config.train_images), ("val", config.val_images))):
             seeds = [(config.seed, number, index) for index in range(count)]
             _write_split(building, split, seeds, config.image_size)
         _move_into_place(building, root)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def _move_into_place(building: Path, root: Path) -> None:

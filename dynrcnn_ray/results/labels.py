@@ -1,5 +1,6 @@
 """The name of a table's row, made from its label cells."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 CHECK = "✓"
@@ -39,7 +40,7 @@ def row_names(rows: Sequence[Mapping[str, str]]) -> list[str]:
     telling = [name for name in columns if len({row.get(name, NO_CELL) for row in rows}) > 1]
     names = [row_label({name: row.get(name, NO_CELL) for name in telling}) for row in rows]
     off = [", ".join(f"no {name}" for name in telling if row.get(name) == "") for row in rows]
+    times = Counter(names)
     return [
-        f"{name}, {without}" if without and names.count(name) > 1 else name
-        for name, without in zip(names, off, strict=True)
+        f"{name}, {without}" if without and times[name] > 1 else name for name, without in zip(names, off, strict=True)
     ]

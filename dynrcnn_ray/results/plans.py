@@ -32,20 +32,23 @@ def added_up(
         at_earlier_seeds: what the new plan would be with the earlier one's seeds, to know their trials by.
     """
     old = [] if earlier is None else earlier.drop(columns="experiment").to_dict("records")
-    known_as = _rows_of_old_lines(old, new, at_earlier_seeds)
+    of_trial: dict[str, list[int]] = {}
+    for line in (*new, *at_earlier_seeds):
+        if line["trial_id"] is not None:
+            of_trial.setdefault(line["trial_id"], []).append(line["row"])
+    known_as = _rows_of_old_lines(old, new, of_trial)
     places: dict[_Row, int] = {}
     for row in (*known_as, *(("new", line["row"]) for line in new)):
         places.setdefault(row, len(places))
     place_of_old = {line["row"]: places[row] for line, row in zip(reversed(old), reversed(known_as), strict=True)}
     place_of_new = {line["row"]: places["new", line["row"]] for line in new}
     first_of_new = {line["row"]: line for line in reversed(new)}
-    trials = {line["trial_id"] for line in (*new, *at_earlier_seeds)}
 
     lines: dict[tuple[int, int | None], dict[str, Any]] = {}
     for line, (plan, row) in zip(old, known_as, strict=True):
         if plan == "old":
             _add(lines, places[plan, row], line, line, place_of_old)
-        elif isinstance(line["trial_id"], str) and line["trial_id"] in trials:
+        elif line["trial_id"] in of_trial:
             _add(lines, places[plan, row], line, first_of_new[row], place_of_new)
     for line in new:
         _add(lines, place_of_new[line["row"]], line, line, place_of_new)
@@ -53,13 +56,9 @@ def added_up(
     return [{**line, **shared} for line in sorted(lines.values(), key=lambda line: line["row"])]
 
 
-def _rows_of_old_lines(old: Sequence[_Line], new: Sequence[_Line], at_earlier_seeds: Iterable[_Line]) -> list[_Row]:
+def _rows_of_old_lines(old: Sequence[_Line], new: Sequence[_Line], of_trial: Mapping[str, Sequence[int]]) -> list[_Row]:
     """For each line of the earlier plan the row that it is now in: its trial's, or of its labels, or its own."""
     of_labels = {_labels(line): line["row"] for line in new}
-    of_trial: dict[str | None, list[int]] = {}
-    for line in (*new, *at_earlier_seeds):
-        if line["trial_id"] is not None:
-            of_trial.setdefault(line["trial_id"], []).append(line["row"])
     known_as: list[_Row] = []
     for line in old:
         rows, named = of_trial.get(line["trial_id"], []), of_labels.get(_labels(line))

@@ -17,21 +17,31 @@ from dynrcnn_ray.orchestration.checkpoints import decode
 from dynrcnn_ray.orchestration.preemption import WATCHER
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the one worker reports."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(of_ray, "this_worker", lambda _config: (Worker(), told.append))
+    monkeypatch.setenv(WATCHER, "0")
+    return told
+
+
+def train(config: TrialConfig, storage: Path) -> None:
+    row = {"trial_id": config.trial_id, "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke"}
+    row |= {"status": "running", "steps": 9, "num_workers": 1, "config": to_yaml(config)}
+    of_ray.train_worker({"config": to_yaml(config), "storage": str(storage), "marker": "", "row": row})
+
+
 @pytest.mark.slow
 def test_what_comes_after_a_resume_is_told_what_came_before(
-    smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smoke: TrialConfig, tmp_path: Path, told: list[dict[str, Any]]
 ):
     """ASHA would put a trial that goes on from step 6 among those of step 3."""
     run = dataclasses.replace(smoke.run, log_every=3, checkpoint_every=3, keep_checkpoints=9, evaluate_checkpoints=True)
     config = dataclasses.replace(smoke, run=run, train=dataclasses.replace(smoke.train, steps=9))
-    told: list[dict[str, Any]] = []
-    monkeypatch.setattr(of_ray, "this_worker", lambda _config: (Worker(), told.append))
-    monkeypatch.setenv(WATCHER, "0")
-    row = {"trial_id": config.trial_id, "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke"}
-    row |= {"status": "running", "steps": 9, "num_workers": 1, "config": to_yaml(config)}
     of_checkpoints = []
     for last in ("step_00000009.pt", "none"):
-        of_ray.train_worker({"config": to_yaml(config), "storage": str(tmp_path), "marker": "", "row": row})
+        train(config, tmp_path)
         of_checkpoints.append([each for each in told if "checkpoint_AP" in each])
         (tmp_path / "checkpoints" / config.training_id / last).unlink(missing_ok=True)
         told.clear()
@@ -41,18 +51,12 @@ def test_what_comes_after_a_resume_is_told_what_came_before(
 
 @pytest.mark.slow
 def test_each_checkpoint_is_told_with_its_own_ap_also_before_and_between_the_logged_rows(
-    smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smoke: TrialConfig, tmp_path: Path, told: list[dict[str, Any]]
 ):
     """At so low a rate the detector keeps its first weights, whose AP is not zero."""
     run = dataclasses.replace(smoke.run, log_every=4, checkpoint_every=3, keep_checkpoints=9, evaluate_checkpoints=True)
-    train = dataclasses.replace(smoke.train, steps=9, learning_rate=1e-9)
-    config = dataclasses.replace(smoke, run=run, train=train)
-    told: list[dict[str, Any]] = []
-    monkeypatch.setattr(of_ray, "this_worker", lambda _config: (Worker(), told.append))
-    monkeypatch.setenv(WATCHER, "0")
-    row = {"trial_id": config.trial_id, "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke"}
-    row |= {"status": "running", "steps": 9, "num_workers": 1, "config": to_yaml(config)}
-    of_ray.train_worker({"config": to_yaml(config), "storage": str(tmp_path), "marker": "", "row": row})
+    config = dataclasses.replace(smoke, run=run, train=dataclasses.replace(smoke.train, steps=9, learning_rate=1e-9))
+    train(config, tmp_path)
     of_checkpoints = {each["step"]: each["checkpoint_AP"] for each in told if "checkpoint_AP" in each}
     assert list(of_checkpoints) == [3, 6], "the last checkpoint is the trial's end"
     split = CocoDataset(config.data.root, "val")
