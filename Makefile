@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-CODE := dynrcnn_ray experiments tests
+CODE := dynrcnn_ray experiments benchmarks tests
 # Two processes; a file's tests stay together, in the order of the files: those that start Ray do not come last.
 # One thread each, also in the commands that tests start: a second thread would wait for a core that the other test has.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder
@@ -55,7 +55,7 @@ gpu: install
 
 define ASK_FOR_A_GPU
 import sys
-from dynrcnn_ray.engine.environment import DeviceError, require_gpu
+from dynrcnn_ray.training.environment import DeviceError, require_gpu
 try:
     require_gpu()
 except DeviceError as error:

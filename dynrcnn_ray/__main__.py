@@ -1,11 +1,9 @@
-"""The command `dynrcnn`, and `python -m dynrcnn_ray`: everything but a paper's own tables."""
+"""The command `dynrcnn`, and `python -m dynrcnn_ray`."""
 
 import sys
 from collections.abc import Sequence
 
-from dynrcnn_ray.command_line.endings import run_command
-
-DESCRIPTION = "Dynamic R-CNN on Ray: train, compare and tabulate. Every command takes --help."
+from dynrcnn_ray.cli.signals import run_command
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -15,12 +13,9 @@ def main(arguments: Sequence[str]) -> int:
         The exit code.
     """
     # Imported late: it takes a moment, in which somebody may press Ctrl-C.
-    from dynrcnn_ray.command_line.command import Program
-    from dynrcnn_ray.command_line.program import run_program
-    from dynrcnn_ray.commands import commands
+    from dynrcnn_ray.cli.program import main as run
 
-    own = tuple(command for command in commands() if not command.of_paper)
-    return run_program(Program("dynrcnn", DESCRIPTION, own), arguments)
+    return run(arguments)
 
 
 def run() -> None:

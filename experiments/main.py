@@ -1,27 +1,14 @@
-"""Dynamic R-CNN on Ray: the paper's tables and figures, and all that `dynrcnn` has."""
+"""The program `dynrcnn` from a checkout, installed or not: what a Ray job runs."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 # The repository is importable whether or not it is installed, also in a Ray job's working directory.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dynrcnn_ray.command_line.endings import run_command
+from dynrcnn_ray.__main__ import main, run
 
-
-def main(arguments: Sequence[str]) -> int:
-    """Run one command.
-
-    Returns:
-        The exit code.
-    """
-    # Imported late: it takes a moment, in which somebody may press Ctrl-C.
-    from dynrcnn_ray.command_line.program import run_program
-    from experiments.paper import PROGRAM
-
-    return run_program(PROGRAM, arguments)
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    run()

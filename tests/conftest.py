@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.prepare import prepare_data
-from dynrcnn_ray.scales import base_config
 from tests.trained_store import train_into
 
 
@@ -62,7 +62,8 @@ def reports_of_drivers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     import ray.train.torch
     import ray.tune
 
-    from dynrcnn_ray.orchestration import driver, evaluation
+    from dynrcnn_ray.execution import driver
+    from dynrcnn_ray.tools.evaluate import evaluation
 
     reports: list[dict[str, Any]] = []
 

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from dynrcnn_ray.engine.collectives import Worker
+from dynrcnn_ray.training.collectives import Worker
 
 
 def run_workers(work: Callable[..., object], count: int, folder: Path, *arguments: Any) -> None:
@@ -23,7 +23,7 @@ def run_workers(work: Callable[..., object], count: int, folder: Path, *argument
         folder: where they meet, in a file that must not be there yet.
         arguments: further ones.
     """
-    multiprocessing.set_forkserver_preload(["dynrcnn_ray.engine.trial"])
+    multiprocessing.set_forkserver_preload(["dynrcnn_ray.training.trial"])
     mp.start_processes(_be_worker, (count, folder, work, arguments), nprocs=count, start_method="forkserver")
 
 

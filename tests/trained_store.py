@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_yaml import to_yaml
-from dynrcnn_ray.engine.collectives import Worker
-from dynrcnn_ray.engine.training import TrainingState
-from dynrcnn_ray.engine.trial import run_trial
-from dynrcnn_ray.orchestration.checkpoints import CheckpointFolder
-from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.loop import TrainingState
+from dynrcnn_ray.training.trial import run_trial
 
 
 def train_into(folder: str | Path, config: TrialConfig) -> None:

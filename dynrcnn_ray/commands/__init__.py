@@ -1,13 +1,6 @@
-"""The commands, one a file: each module holds a `COMMAND`."""
+"""The commands that look at a whole store."""
 
-import importlib
-import pkgutil
-from typing import Any
+from dynrcnn_ray.commands import findings, report, show
+from dynrcnn_ray.options.command import Command
 
-from dynrcnn_ray.command_line.command import Command
-
-
-def commands() -> tuple[Command[Any], ...]:
-    """All of them, by name."""
-    modules = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
-    return tuple(module.COMMAND for module in modules)
+COMMANDS: tuple[Command, ...] = (report.COMMAND, findings.COMMAND, show.COMMAND)

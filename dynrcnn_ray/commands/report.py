@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from dynrcnn_ray.command_line.command import Call, Command
-from dynrcnn_ray.command_line.options import StoredOptions, storage_location
-from dynrcnn_ray.config_yaml import ConfigError
+from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.shared import StoredOptions, storage_location
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dynrcnn_ray.results.store import ResultStore
+    from dynrcnn_ray.store.results_store import ResultStore
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ def report(options: ReportOptions, call: Call) -> int:
     """Draw them from the store alone."""
     if options.every < 1:
         raise ConfigError(f"--every: {options.every:g} must be 1 or greater")
-    from dynrcnn_ray.command_line.running import print_findings, print_report
-    from dynrcnn_ray.results.html.page import draw_html_report, read_trials
-    from dynrcnn_ray.results.speed_table import SPEED_FILE
-    from dynrcnn_ray.results.store import ResultStore
+    from dynrcnn_ray.execution.run import print_report
+    from dynrcnn_ray.paper.judge import holds_rows_of_the_paper, print_findings
+    from dynrcnn_ray.report.html.page import draw_html_report, read_trials
+    from dynrcnn_ray.report.speed_table import SPEED_FILE
+    from dynrcnn_ray.store.results_store import ResultStore
 
     store = ResultStore.open(storage_location(options.storage, options.scale))
     if options.watch:
@@ -45,9 +46,9 @@ def report(options: ReportOptions, call: Call) -> int:
     store = store.fold()
     trials = read_trials(store)
     drawn = {name: print_report(store, name, trials) for name in experiments}
-    paper = call.program.paper
-    if paper and (has_speeds or paper.rows().keys() & set(experiments)):
-        print_findings(store, paper, call.shown(options.storage, store), trials)
+    if holds_rows_of_the_paper(store):
+        place = store.files.describe_path("").rstrip("/")
+        print_findings(store, call.shown(options.storage, place), trials)
     print(f"\n{draw_html_report(store, trials, drawn)}")
     return 0
 
@@ -57,7 +58,7 @@ def _watch(store: "ResultStore", every: float) -> None:
 
     A look that fails is told, and the next one may succeed: a storage may not answer for a while.
     """
-    from dynrcnn_ray.results.files import one_line
+    from dynrcnn_ray.store.files import one_line
 
     # Once something has run, two looks in a row find it ended: a search plans its next trial when one has ended.
     looks_at_an_end = 1
@@ -79,8 +80,8 @@ def _look(store: "ResultStore", every: float) -> tuple[bool, str]:
     Returns:
         Whether there is more to come, and what there is in words.
     """
-    from dynrcnn_ray.results.html.page import draw_html_report, read_trials
-    from dynrcnn_ray.results.report import draw_report
+    from dynrcnn_ray.report.html.page import draw_html_report, read_trials
+    from dynrcnn_ray.report.report import draw_report
 
     experiments = store.experiments()
     if not experiments:
@@ -105,6 +106,7 @@ def _is_open(store: "ResultStore", trials: "pd.DataFrame") -> bool:
 
 COMMAND = Command(
     name="report",
+    group="Look at results",
     title="draw tables and figures again, from the store alone, and report.html",
     description="Draw every table and figure of a store again, and report.html: one page that needs no other file. "
     "With --watch, again and again while a grid runs.",

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import tyro
 
-from dynrcnn_ray.command_line.command import Call, Command
-from dynrcnn_ray.command_line.options import StoredOptions
-from dynrcnn_ray.command_line.stored import stored_config
-from dynrcnn_ray.config import as_given
-from dynrcnn_ray.config_yaml import ConfigError, to_yaml
+from dynrcnn_ray.config.trial_config import as_given
+from dynrcnn_ray.config.validation import ConfigError, to_yaml
+from dynrcnn_ray.execution.stored_trial import stored_config
+from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.shared import StoredOptions
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ def show(options: ShowOptions, _call: Call) -> int:
 
 COMMAND = Command(
     name="show",
+    group="Look at results",
     title="a stored trial's configuration, as a file for `train --config`",
     description="Print a stored trial's configuration as YAML. `train --config FILE` starts from it.",
     options=ShowOptions,

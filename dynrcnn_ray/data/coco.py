@@ -22,8 +22,8 @@ from dynrcnn_ray.data.annotations import (
     read_annotations,
     unreadable,
 )
-from dynrcnn_ray.data.check import Demands, check_annotations
-from dynrcnn_ray.data.check_boxes import clipped_xyxy, has_extent
+from dynrcnn_ray.data.check.boxes import clipped_xyxy, has_extent
+from dynrcnn_ray.data.check.check_split import Demands, check_annotations
 from dynrcnn_ray.data.distortion import distort_colours
 from dynrcnn_ray.data.layout import find_split
 from dynrcnn_ray.data.orientation import WrongSizeError, read_pixels

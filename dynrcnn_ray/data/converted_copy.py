@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dynrcnn_ray.data.annotations import DataError, cache_folder
-from dynrcnn_ray.data.check import CheckedSplit
+from dynrcnn_ray.data.check.check_split import CheckedSplit
 from dynrcnn_ray.data.layout import SplitFiles, canonical_files
 from dynrcnn_ray.data.whole_folder import built_beside
 

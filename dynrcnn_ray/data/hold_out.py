@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynrcnn_ray.data.check import CheckedSplit
-from dynrcnn_ray.data.findings import Finding
+from dynrcnn_ray.data.check.check_split import CheckedSplit
+from dynrcnn_ray.data.check.faults import Finding
 
 
 def hold_out(checked: CheckedSplit, fraction: float, seed: int) -> tuple[CheckedSplit, CheckedSplit]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.config.sections import DataConfig
 
 _IMAGE_FOLDERS = ("{split}", "images/{split}", "images", "data")
 _LAYOUTS = (

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from dynrcnn_ray.config_sections import DataConfig, ShapesConfig
+from dynrcnn_ray.config.sections import DataConfig, ShapesConfig
 from dynrcnn_ray.data.annotations import DataError, cache_folder, is_unlabelled, unreadable
-from dynrcnn_ray.data.check import CheckedSplit, Demands, check_splits
-from dynrcnn_ray.data.check_images import check_images
+from dynrcnn_ray.data.check.check_split import CheckedSplit, Demands, check_splits
+from dynrcnn_ray.data.check.faults import Finding
+from dynrcnn_ray.data.check.images import check_images
 from dynrcnn_ray.data.converted_copy import must_be_copied, write_copy
-from dynrcnn_ray.data.findings import Finding
 from dynrcnn_ray.data.hold_out import hold_out
 from dynrcnn_ray.data.image_identity import content_of_images
 from dynrcnn_ray.data.layout import SplitFiles, canonical_files, find_split, needs_root, own_files

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.data.annotations import DataError, unreadable
 from dynrcnn_ray.data.layout import own_files
 

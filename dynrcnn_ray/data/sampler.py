@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from dynrcnn_ray.config.shares import share_of_worker
 from dynrcnn_ray.data.coco import Sample
-from dynrcnn_ray.shares import share_of_worker
 
 _ORDER_STREAM = 0
 _AUGMENTATION_STREAM = 1

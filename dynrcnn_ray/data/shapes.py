@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from pycocotools import mask as mask_utils
 
-from dynrcnn_ray.config_sections import ShapesConfig
+from dynrcnn_ray.config.sections import ShapesConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.layout import canonical_files
 from dynrcnn_ray.data.whole_folder import built_beside

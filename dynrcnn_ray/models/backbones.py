@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from dynrcnn_ray.config_sections import ModelConfig
+from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.models.deformable import deform
 from dynrcnn_ray.models.weights import WeightsError, read_backbone_weights, short
 

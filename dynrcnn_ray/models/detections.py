@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.soft_nms import soft_nms
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.models.soft_nms import soft_nms
 
 _SMALLEST_SIDE = 1e-2
 """Pixels; torchvision drops what is smaller."""

@@ -8,9 +8,9 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_sections import ModelConfig
-from dynrcnn_ray.dynamic_training import DynamicTrainingState
+from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.cascade import STAGES, CascadeRoIHeads, ClassAgnosticPredictor
 from dynrcnn_ray.models.float32 import Float32AnchorGenerator, Float32BoxPredictor, Float32RPNHead

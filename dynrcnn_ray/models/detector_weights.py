@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
-from dynrcnn_ray.config_sections import ModelConfig
+from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.models.weights import (
     UNREADABLE,
     WeightsError,

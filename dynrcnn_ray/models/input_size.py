@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.config.sections import DataConfig
 
 _IMAGENET_MEAN = [0.485, 0.456, 0.406]
 _IMAGENET_STD = [0.229, 0.224, 0.225]

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 from torchvision.ops import clip_boxes_to_image
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.cascade import CascadeRoIHeads
 from dynrcnn_ray.models.detections import Candidates, select
 from dynrcnn_ray.models.input_size import InputSizeTransform

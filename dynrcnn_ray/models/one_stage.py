@@ -3,7 +3,7 @@
 from torch import Tensor
 from torchvision.models.detection import FCOS, RetinaNet
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.float32 import Float32AnchorGenerator, Float32FCOSHead, Float32RetinaNetHead
 from dynrcnn_ray.models.input_size import InputSizeTransform

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dynrcnn_ray.config_sections import ModelConfig
+from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.models.weights import fingerprint_of_file
 
 

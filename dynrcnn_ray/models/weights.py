@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynrcnn_ray.config_sections import CheckpointName, ModelConfig
+from dynrcnn_ray.config.sections import CheckpointName, ModelConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from dynrcnn_ray.benchmarks.collective import Network, all_reduce_seconds, buffer_bytes, modelled_seconds
-from dynrcnn_ray.benchmarks.evaluation import measure_evaluation
-from dynrcnn_ray.benchmarks.inference import measure_inference
-from dynrcnn_ray.benchmarks.loader import measure_loader
-from dynrcnn_ray.benchmarks.memory import growth, measure_memory
-from dynrcnn_ray.benchmarks.reference_loop import GroupedBatchSampler, measure_reference_loop, stock_detector
-from dynrcnn_ray.benchmarks.schema import BENCHMARKS
-from dynrcnn_ray.benchmarks.step_parts import measure_step_parts
-from dynrcnn_ray.benchmarks.store import measure_store
-from dynrcnn_ray.benchmarks.training_step import measure_training_step
-from dynrcnn_ray.benchmarks.workbench import Workbench, preload, train_split, with_batch
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.dynamic_training import DynamicTrainingState
+from benchmarks.collective import Network, all_reduce_seconds, buffer_bytes, modelled_seconds
+from benchmarks.evaluation import measure_evaluation
+from benchmarks.inference import measure_inference
+from benchmarks.loader import measure_loader
+from benchmarks.memory import growth, measure_memory
+from benchmarks.reference_loop import GroupedBatchSampler, measure_reference_loop, stock_detector
+from benchmarks.schema import BENCHMARKS
+from benchmarks.step_parts import measure_step_parts
+from benchmarks.store import measure_store
+from benchmarks.training_step import measure_training_step
+from benchmarks.workbench import Workbench, preload, train_split, with_batch
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.detector import build_model
-from dynrcnn_ray.results import folds
+from dynrcnn_ray.store import folds
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from dynrcnn_ray.benchmarks.evaluation import measure_evaluation
-from dynrcnn_ray.benchmarks.inference import measure_inference
-from dynrcnn_ray.benchmarks.reference_loop import measure_reference_loop
-from dynrcnn_ray.benchmarks.store import measure_store
-from dynrcnn_ray.benchmarks.training_step import measure_training_step
-from dynrcnn_ray.benchmarks.workbench import Workbench, build_workbench
+from benchmarks.evaluation import measure_evaluation
+from benchmarks.inference import measure_inference
+from benchmarks.reference_loop import measure_reference_loop
+from benchmarks.store import measure_store
+from benchmarks.training_step import measure_training_step
+from benchmarks.workbench import Workbench, build_workbench
 
 pytestmark = pytest.mark.benchmark
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dynrcnn_ray.benchmarks.paired import Paired, paired, timed
+from benchmarks.paired import Paired, paired, timed
 
 
 def test_both_run_in_turn_and_the_order_alternates():

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynrcnn_ray.benchmarks import peers
-from dynrcnn_ray.benchmarks.peers import BUILDERS, Peer, measure_against
-from dynrcnn_ray.benchmarks.reference_loop import stock_detector
-from dynrcnn_ray.benchmarks.schema import BENCHMARKS
-from dynrcnn_ray.benchmarks.workbench import Workbench
-from dynrcnn_ray.commands.benchmark import COMMAND, PEERS
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_yaml import ConfigError
-from tests.command_line.calls import call
+from benchmarks import peers
+from benchmarks.command import COMMAND, PEERS
+from benchmarks.peers import BUILDERS, Peer, measure_against
+from benchmarks.reference_loop import stock_detector
+from benchmarks.schema import BENCHMARKS
+from benchmarks.workbench import Workbench
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError
+from tests.cli.calls import call
 
 
 def torchvision_peer(config: TrialConfig, num_classes: int) -> Peer:

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pytest
 import torch
 
-from dynrcnn_ray.benchmarks.markdown import benchmarks_markdown, number, row_line
-from dynrcnn_ray.benchmarks.paired import Paired
-from dynrcnn_ray.benchmarks.schema import BENCHMARKS, Must, at_least, at_most, compared_row, stated_row
-from dynrcnn_ray.commands.benchmark import COMMAND, NAMES, ON_THE_GPU, PARQUET_FILE, write_rows
-from dynrcnn_ray.config_yaml import ConfigError
-from dynrcnn_ray.engine import environment
-from dynrcnn_ray.results.files import StoreError
-from dynrcnn_ray.results.store import ResultStore
-from tests.command_line.calls import call
+from benchmarks.command import COMMAND, NAMES, ON_THE_GPU, PARQUET_FILE, write_rows
+from benchmarks.markdown import benchmarks_markdown, number, row_line
+from benchmarks.paired import Paired
+from benchmarks.schema import BENCHMARKS, Must, at_least, at_most, compared_row, stated_row
+from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.training import environment
+from tests.cli.calls import call
 
 
 def made_row(name: str = "store.table", ratios: tuple[float, ...] = (1.0, 1.2, 1.1), must: Must | None = None) -> Any:

@@ -12,8 +12,8 @@ import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from dynrcnn_ray.command_line.costs import wall_seconds
-from dynrcnn_ray.scales import base_config
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.experiment.costs import wall_seconds
 from tests.cluster import gpu_file
 
 CLUSTER = gpu_file.FILE.parent
@@ -144,13 +144,13 @@ def test_the_pods_follow_the_schema_of_kubernetes(rayjob):
 
 
 def test_the_readmes_hours_are_those_of_the_plan():
-    """Eight GPUs, at the throughput that `dynrcnn_ray/command_line/costs.py` assumes."""
+    """Eight GPUs, at the throughput that `dynrcnn_ray/experiment/costs.py` assumes."""
     dollars = 16.29
     section = (CLUSTER / "README.md").read_text().split("## Hours and costs")[1]
     told = re.findall(r"^\| (\w+) \| (\d+)[^|]* \| (\d+) \| (\d+) \|$", section, re.MULTILINE)
     planned, every = [], {}
     for number in (1, 2, 3, 4, 5, 6, 8, 9):
-        rows = import_module(f"experiments.table{number}").rows(base_config("coco"))
+        rows = import_module(f"dynrcnn_ray.paper.table{number}").rows(base_config("coco"))
         trials = {row.config.trial_id: row.config for row in rows if row.config}
         every |= trials
         planned.append((str(number), trials))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
 from tests.cluster import gpu_file, small_cloud
 from tests.cluster.small_cloud import Cloud
 
@@ -80,7 +80,7 @@ def test_a_cluster_goes_up_starts_a_node_for_a_job_and_goes_down(cloud: Cloud):
     assert [machine["node_type"] for machine in cloud.machines()] == ["head"]
     # The project as it was copied there, with all of its packages.
     where = cloud.run("""ray exec ~/gpu.yaml 'python -c "from dynrcnn_ray import results; print(results.__file__)"'""")
-    assert f"{small_cloud.HOME}/dynrcnn_ray/dynrcnn_ray/results/__init__.py" in where
+    assert f"{small_cloud.HOME}/dynrcnn_ray/dynrcnn_ray/store/__init__.py" in where
 
     cloud.run("ray dashboard ~/gpu.yaml > /dev/null 2>&1 &")
     cloud.run("until curl --silent 127.0.0.1:8265 > /dev/null; do sleep 0.5; done")

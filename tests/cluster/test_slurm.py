@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dynrcnn_ray.results.store import ResultStore
+from dynrcnn_ray.store.results_store import ResultStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SRUN = """#!/usr/bin/env bash

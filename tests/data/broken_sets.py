@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_detections

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.data.annotations import DataError
-from dynrcnn_ray.data.check import CheckedSplit, Demands, check_splits
-from dynrcnn_ray.data.check_masks import broken_run_lengths
+from dynrcnn_ray.data.check.check_split import CheckedSplit, Demands, check_splits
+from dynrcnn_ray.data.check.masks import broken_run_lengths
 from dynrcnn_ray.data.layout import find_split
 from dynrcnn_ray.data.prepare import fingerprint, prepare_data
 from tests.data.broken_sets import (
@@ -411,7 +411,7 @@ def test_another_node_makes_the_same_cleaned_set(root: Path, tmp_path: Path, mon
 
 
 def test_a_damaged_generated_set_is_told_to_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dynrcnn_ray.config_sections import ShapesConfig
+    from dynrcnn_ray.config.sections import ShapesConfig
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     shapes = DataConfig(shapes=ShapesConfig(train_images=2, val_images=2, image_size=32), drop_invalid=True)

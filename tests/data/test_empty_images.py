@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.data.loader import eval_loader

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_sections import DataConfig, ShapesConfig
+from dynrcnn_ray.config.sections import DataConfig, ShapesConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data import image_identity
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.prepare import fingerprint, prepare_data

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from dynrcnn_ray.commands.search import _with_part_kept_out
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_sections import DataConfig
-from dynrcnn_ray.config_yaml import ConfigError, from_yaml, to_yaml, validate
+from dynrcnn_ray.config.sections import DataConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError, from_yaml, to_yaml, validate
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.data.layout import find_split
 from dynrcnn_ray.data.prepare import data_here, fingerprint, prepare_data
 from dynrcnn_ray.data.presence import annotations_digest
 from dynrcnn_ray.data.sampler import TrainSampler
+from dynrcnn_ray.execution.search_command import _with_part_kept_out
 from tests.data.broken_sets import annotation_file, valid_content, write_valid
 
 

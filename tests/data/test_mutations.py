@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.data.annotations import DataError
 from tests.data.broken_sets import annotation_file, load_and_measure, write_valid
 

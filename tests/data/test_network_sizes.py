@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.data.annotations import DataError
-from dynrcnn_ray.data.check_boxes import clipped_xyxy, has_extent
+from dynrcnn_ray.data.check.boxes import clipped_xyxy, has_extent
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.data.prepare import check_data, prepare_data
 from dynrcnn_ray.models.input_size import InputSizeTransform

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data import coco, pack
 from dynrcnn_ray.data.annotations import DataError, cache_folder
 from dynrcnn_ray.data.coco import CocoDataset, Sample

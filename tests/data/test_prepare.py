@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dynrcnn_ray.config_sections import DataConfig, ShapesConfig
+from dynrcnn_ray.config.sections import DataConfig, ShapesConfig
 from dynrcnn_ray.data import prepare
 from dynrcnn_ray.data.coco import CocoDataset, DataError
 from dynrcnn_ray.data.prepare import fingerprint, images_to_generate, prepare_data

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from dynrcnn_ray.config_sections import ShapesConfig
+from dynrcnn_ray.config.sections import ShapesConfig
 from dynrcnn_ray.data import shapes
 from dynrcnn_ray.data.coco import CocoDataset, DataError, Sample
 from dynrcnn_ray.data.shapes import CATEGORIES, generate_shapes, is_generated

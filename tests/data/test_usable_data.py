@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.data.prepare import check_data, prepare_data

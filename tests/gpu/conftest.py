@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dynrcnn_ray.engine.environment import DeviceError, require_gpu
+from dynrcnn_ray.training.environment import DeviceError, require_gpu
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from dynrcnn_ray.dynamic_training import AssignedProposals, DynamicTrainingState
-from tests.dynamic_cases import EVERY_CONVENTION, KINDS, assigned, fair_step, make_config
-from tests.dynamic_oracle import WEIGHTS, Oracle
+from dynrcnn_ray.dynamic.state import AssignedProposals, DynamicTrainingState
+from tests.dynamic.cases import EVERY_CONVENTION, KINDS, assigned, fair_step, make_config
+from tests.dynamic.oracle import WEIGHTS, Oracle
 
 pytestmark = pytest.mark.gpu
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from dynrcnn_ray.engine.device import on_device
 from dynrcnn_ray.models.detector import build_torchvision_model
 from dynrcnn_ray.models.region_proposals import BestFirstRPN
 from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
+from dynrcnn_ray.training.device import on_device
 from tests.models.test_detector import NUM_CLASSES, config, model_and_state, random_batch
 from tests.models.test_region_proposals import ANCHORS_OF_LEVELS, SHAPES, outputs, rpn
 

@@ -9,13 +9,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.engine.collectives import Worker
-from dynrcnn_ray.engine.environment import package_versions
-from dynrcnn_ray.engine.training import TrainingState, build_training_state
-from dynrcnn_ray.engine.trial import run_trial
-from dynrcnn_ray.orchestration.checkpoints import decode
-from tests.engine.test_trial import change, without_clock
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.execution.checkpoints import decode
+from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.environment import package_versions
+from dynrcnn_ray.training.loop import TrainingState, build_training_state
+from dynrcnn_ray.training.trial import run_trial
+from tests.training.test_trial import change, without_clock
 
 pytestmark = pytest.mark.gpu
 

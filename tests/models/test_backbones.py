@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from dynrcnn_ray.config_sections import ModelConfig
+from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.weights import read_backbone_weights
 

@@ -12,9 +12,9 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import batched_nms, box_iou
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.cascade import STAGES, CascadeRoIHeads, ClassAgnosticPredictor
-from dynrcnn_ray.scales import base_config
 from tests.models.test_detector import NUM_CLASSES, model_and_state, random_batch
 
 pytestmark = pytest.mark.usefixtures("_float64")

@@ -9,11 +9,11 @@ from torch import nn
 from torchvision import models
 from torchvision.models.detection import FasterRCNN
 
-from dynrcnn_ray.config_sections import ModelConfig
-from dynrcnn_ray.dynamic_training import DynamicTrainingState
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.deformable import ModulatedDeformConv2d
-from dynrcnn_ray.scales import base_config
 from tests.models.test_detector import model_and_state, random_batch, train_step
 
 pytestmark = pytest.mark.usefixtures("_float64")

@@ -8,13 +8,13 @@ from torch.profiler import profile
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_sections import DynamicConfig, ModelConfig
-from dynrcnn_ray.dynamic_training import DynamicTrainingState
-from dynrcnn_ray.engine.device import on_device
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.sections import DynamicConfig, ModelConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.detector import build_model, build_torchvision_model
-from dynrcnn_ray.scales import base_config
+from dynrcnn_ray.training.device import on_device
 
 NUM_CLASSES = 3
 HOST_SYNCS = {

@@ -10,13 +10,13 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_yaml import ConfigError, from_yaml
-from dynrcnn_ray.dynamic_training import DynamicTrainingState
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError, from_yaml
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.detector_weights import DetectorWeights, read_detector_weights, take_weights
 from dynrcnn_ray.models.weights import WeightsError, identify_weights
-from dynrcnn_ray.scales import base_config
 
 PREDICTOR = "roi_heads.box_predictor"
 

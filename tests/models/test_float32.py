@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.ops import FrozenBatchNorm2d
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_sections import ModelConfig
+from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.backbones import SameTypeFrozenBatchNorm2d, build_backbone
 from tests.models.test_cascade import trial
 from tests.models.test_detector import config, model_and_state, random_batch

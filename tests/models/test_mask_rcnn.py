@@ -10,7 +10,7 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.roi_heads import maskrcnn_loss, paste_masks_in_image
 from torchvision.ops import box_iou
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.detector import build_torchvision_model
 from tests.models.test_cascade import LOSS_WEIGHTS, opinionated_model, trial
 from tests.models.test_detector import NUM_CLASSES, Batch, model_and_state, random_batch, train_step

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_sections import DataConfig
+from dynrcnn_ray.config.sections import DataConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.models.detections import Candidates, select
 from dynrcnn_ray.models.input_size import InputSizeTransform

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torchvision.models.detection import FCOS, RetinaNet, fcos_resnet50_fpn, retinanet_resnet50_fpn
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.config_yaml import ConfigError, validate
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError, validate
 from dynrcnn_ray.models.one_stage import build_one_stage
-from dynrcnn_ray.scales import base_config
 
 
 def one_stage(config: TrialConfig, name: str, **test: object) -> TrialConfig:

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from dynrcnn_ray.benchmarks.workbench import preload, train_split
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.engine.collectives import Worker
-from dynrcnn_ray.engine.training import build_training_state, seed_step
+from benchmarks.workbench import preload, train_split
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
+from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.loop import build_training_state, seed_step
 
 NAMES = ["0", "1", "2"]
 

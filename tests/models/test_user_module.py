@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dynrcnn_ray.config import TrialConfig
-from dynrcnn_ray.engine.collectives import Worker
-from dynrcnn_ray.engine.trial import run_trial
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.user_module import ModuleError, identify_module
-from tests.engine.test_trial import change
+from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.trial import run_trial
+from tests.training.test_trial import change
 
 MODULE = """
 from pathlib import Path

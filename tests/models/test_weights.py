@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from dynrcnn_ray.config_sections import ModelConfig
-from dynrcnn_ray.experiment import with_fields
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.experiment.experiment import with_fields
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.weights import PACKAGED, WeightsError, identify_weights, read_backbone_weights
-from dynrcnn_ray.scales import base_config
-from experiments.paper import PAPER
+from dynrcnn_ray.paper.paper import BESIDE, EXPERIMENTS
 
 BACKBONES = ("tiny", "small")
 RECORD = json.loads((PACKAGED / "made_by.json").read_text())
@@ -52,7 +52,7 @@ def test_every_model_of_the_papers_tables_starts_from_them():
     """Tables 2, 8 and 9 among them: masks, deformable convolutions, one-stage detectors, and the deeper backbone."""
     trials = [
         trials
-        for each in (*PAPER.experiments, *PAPER.beside)
+        for each in (*EXPERIMENTS, *BESIDE)
         for _, trials in each.trials(base_config("mini"), seeds=(0,)).values()
     ]
     models = {trial.model for trial in trials}
@@ -70,7 +70,7 @@ def test_every_model_of_the_papers_tables_starts_from_them():
 
 
 def test_every_row_counts_the_weights_of_its_own_backbone():
-    for experiment in (*PAPER.experiments, *PAPER.beside):
+    for experiment in (*EXPERIMENTS, *BESIDE):
         trials = experiment.trials(base_config("mini"), seeds=(0,))
         for _, config in trials.values():
             own = RECORD["backbones"][config.model.backbone]["fingerprint"]
@@ -132,7 +132,7 @@ def test_what_is_no_file_of_weights_is_refused_in_a_line(make: Callable[[Path], 
 def test_the_identity_needs_no_torch_and_reading_no_torchvision():
     code = (
         "import sys; from dynrcnn_ray.models.weights import identify_weights, read_backbone_weights\n"
-        "from dynrcnn_ray.scales import base_config\n"
+        "from dynrcnn_ray.config.scales import base_config\n"
         "config = identify_weights(base_config('mini').model); assert 'torch' not in sys.modules\n"
         "assert read_backbone_weights(config); assert 'torchvision' not in sys.modules"
     )

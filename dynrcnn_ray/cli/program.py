@@ -1,0 +1,69 @@
+"""The program: `dynrcnn`, `python -m dynrcnn_ray`, and `python experiments/main.py` from a checkout."""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import dynrcnn_ray
+import dynrcnn_ray.tools
+from dynrcnn_ray.options.command import PROGRAM_NAME, Call, Command, Program
+from dynrcnn_ray.options.parsing import parse
+
+_ROOMS = (
+    "dynrcnn_ray.paper.commands",
+    "dynrcnn_ray.execution.commands",
+    "dynrcnn_ray.commands",
+    "dynrcnn_ray.data.check.command",
+)
+"""The modules that bring commands, besides the tools."""
+_BENCHMARKS = "benchmarks.command"
+"""For developers: in a checkout, not in the wheel."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name.
+
+    Returns:
+        The exit code: 0 done, 1 a trial failed, 2 the command was wrong. See `signals` for 130, 141 and 143.
+    """
+    try:
+        command, options = parse(program(), arguments)
+        return command.run(options, Call(command.name, tuple(arguments[1:])))
+    except SystemExit as stop:  # After --help.
+        return int(stop.code or 0)
+    except ValueError as error:
+        # A user's mistake: what is wrong, in one line. Anything else is ours and shows its traceback.
+        if not getattr(type(error), "__module__", "").startswith("dynrcnn_ray"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def program() -> Program:
+    """The program with all of its commands."""
+    return Program(
+        name=PROGRAM_NAME,
+        description="Dynamic R-CNN on Ray: run the paper's tables, or an experiment of your own, and look at what came "
+        "out. Every command takes --help.",
+        commands=tuple(_commands()),
+    )
+
+
+def _commands() -> Iterator[Command]:
+    for name in [*_ROOMS, *_tools(), *_developers()]:
+        module = importlib.import_module(name)
+        yield from getattr(module, "COMMANDS", None) or (module.COMMAND,)
+
+
+def _tools() -> list[str]:
+    """A tool is a folder of `tools/`; its command goes with it."""
+    found = pkgutil.iter_modules(dynrcnn_ray.tools.__path__)
+    return [f"dynrcnn_ray.tools.{tool.name}.command" for tool in found if tool.ispkg]
+
+
+def _developers() -> list[str]:
+    root = Path(dynrcnn_ray.__file__).parents[1]
+    return [_BENCHMARKS] if (root / "benchmarks" / "command.py").is_file() else []

@@ -1,1 +1,0 @@
-"""What the commands share: how one is parsed, run and ended."""

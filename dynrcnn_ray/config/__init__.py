@@ -1,0 +1,5 @@
+"""The configuration of a training run: its sections, its identity, its validation."""
+
+from dynrcnn_ray.config.trial_config import TrialConfig
+
+__all__ = ["TrialConfig"]

@@ -1,0 +1,222 @@
+"""The driver of one trial: a Tune trainable that has a TorchTrainer train it and writes what came out into the store.
+
+Several workers are processes of Ray Train. One worker that is not elastic trains in the driver's own process, by Ray
+Train's local mode: the same function, without the 15 to 20 seconds of CPU time that starting processes takes.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ray import train, tune
+from ray.exceptions import RayActorError, RayTaskError
+
+from dynrcnn_ray.config.sections import RunConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.execution.callbacks import FailedStarts, Reports
+from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+from dynrcnn_ray.execution.cluster import DRIVER_RESOURCES
+from dynrcnn_ray.execution.failures import TrialFailure, failure_of
+from dynrcnn_ray.execution.nodes import require_marker
+from dynrcnn_ray.store.results_store import ResultStore
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
+_FROM_OUTCOME = (
+    "train_seconds",
+    "eval_seconds",
+    "kept_iou_updates",
+    "kept_beta_updates",
+    "workers_at_end",
+    "packages",
+    "hardware",
+)
+
+# Ray Train asks for a worker group's place again after each minute in vain, by default. It must: after the death of a
+# node it first asks for as many workers as before, and an elastic trial gets by with fewer only when asked anew.
+_MINUTES_TO_WAIT_FOR_NODES = 24 * 60
+
+
+def driver_resources(run: RunConfig) -> dict[str, float]:
+    """What a driver holds: a worker's resources where that trains in its process, else a crumb of the head node."""
+    return {"cpu": run.cpus_per_worker, "gpu": run.gpu} if run.is_local else DRIVER_RESOURCES
+
+
+def drive_trial(trial: dict[str, str]) -> None:
+    """Run one trial to its row in the store, be it finished or failed.
+
+    Args:
+        trial: `config` (YAML), `experiment`, `setting`, `storage`, `git_commit`, and the `marker` that the command has
+            left in the storage, if it has.
+
+    Raises:
+        Exception: whatever the training raised in this process, unless another attempt would only repeat it. Tune then
+            ends the process, and takes another one for the next attempt and for other trials.
+    """
+    config = from_yaml(trial["config"])
+    store = ResultStore.open(trial["storage"])
+    require_marker(store.files, trial["marker"])
+    started = time.time()
+    running = _row(config, trial) | {"status": "running"}
+    store.write_running(running)
+    try:
+        outcome: dict[str, Any] = fit(config, _train_worker, {**trial, "row": running})
+    except Exception as error:
+        failure = failure_of(error)
+        is_of_ray_train = isinstance(error, train.TrainingFailedError | RayActorError)
+        if not (failure.would_repeat or is_of_ray_train):
+            tune.report({"note": f"interrupted: {failure.reason}"})
+            raise
+        ended = _write_failure(store, config, trial, failure, wall_seconds=time.time() - started)
+        tune.report({"ending": failure.reason if ended else "finished"})
+    else:
+        _write_course(store, config, outcome)
+        ending = _finished(outcome) | {"startup_seconds": outcome["training_began_at"] - started}
+        store.write_trial(_row(config, trial) | {"wall_seconds": time.time() - started} | ending)
+        tune.report({"ending": "finished"})
+
+
+def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
+    """Write the row of a trial whose driver ended without writing one, by an error or with its process.
+
+    Args:
+        trial: as in `drive_trial`.
+        error: what Tune knows of its end.
+    """
+    config = from_yaml(trial["config"])
+    store = ResultStore.open(trial["storage"])
+    failure = failure_of(error)
+    if not isinstance(error, RayTaskError | TrialFailure):
+        failure = TrialFailure(f"the trial's driver ended: {failure.reason}", failure.traceback)
+    _write_failure(store, config, trial, failure)
+
+
+def _write_failure(
+    store: ResultStore, config: TrialConfig, trial: dict[str, str], failure: TrialFailure, **measured: float
+) -> bool:
+    """Write the row of a failed trial; not over that of another command's driver, which has finished the same trial.
+
+    Returns:
+        Whether it was written.
+    """
+    if "finished" in store.trials([config.trial_id], ["trial_id", "status"])["status"].tolist():
+        store.drop_running(config.trial_id)
+        return False
+    store.write_trial(_row(config, trial) | measured | _failed(store, config, failure))
+    return True
+
+
+def fit(config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: dict[str, Any]) -> dict[str, Any]:
+    """Have the trial's workers do something with the payload.
+
+    Returns:
+        What the first worker returned.
+
+    Raises:
+        TrainingFailedError: a worker failed more often than the trial allows.
+    """
+    reports = None if config.run.is_local else Reports()
+    # Ray's own files of a run are of no use afterwards: checkpoints and results go to the storage.
+    with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
+        try:
+            outcome: Any = _trainer(config, work, payload, scratch, reports).fit().return_value
+        finally:
+            if reports:
+                reports.wait_until_taken()
+    assert isinstance(outcome, dict), "the first worker returned no outcome"
+    return outcome
+
+
+def _train_worker(payload: dict[str, Any]) -> dict[str, Any]:
+    # Imported late: torchvision takes seconds, and a driver that does not train has no need of it.
+    from dynrcnn_ray.execution.worker import train_worker
+
+    return train_worker(payload)
+
+
+def _trainer(
+    config: TrialConfig,
+    work: Callable[[dict], dict[str, Any]],
+    payload: dict[str, Any],
+    scratch: str,
+    reports: Reports | None,
+) -> "TorchTrainer":
+    # Imported late: it imports PyTorch, and the grid's own process, which hands this module to the drivers, need not.
+    from ray.train.torch import TorchTrainer
+
+    run = config.run
+    resources: dict[str, float] = {"CPU": run.cpus_per_worker}
+    num_workers = 0 if run.is_local else (run.min_workers, run.num_workers) if run.min_workers else run.num_workers
+    return TorchTrainer(
+        work,
+        train_loop_config=payload,
+        scaling_config=train.ScalingConfig(
+            num_workers=num_workers,
+            use_gpu=run.gpu > 0,
+            resources_per_worker=resources | ({"GPU": run.gpu} if run.gpu else {}),
+        ),
+        run_config=train.RunConfig(
+            name=config.trial_id,
+            storage_path=scratch,
+            failure_config=train.FailureConfig(
+                max_failures=run.max_failures, controller_failure_limit=_MINUTES_TO_WAIT_FOR_NODES
+            ),
+            # Ray Train takes its own kind of callbacks too, though the type does not say so. Its local mode calls none,
+            # and to make the first starts a process.
+            callbacks=[reports, FailedStarts(at_most=run.max_failures)] if reports else [],  # pyright: ignore[reportArgumentType]
+        ),
+    )
+
+
+def _write_course(store: ResultStore, config: TrialConfig, outcome: dict[str, Any]) -> None:
+    store.write_dynamics(config.trial_id, outcome["history"])
+    if outcome["proposals"]:
+        store.write_proposals(config.trial_id, outcome["proposals"])
+    if outcome["statistics"]:
+        store.write_statistics(config.trial_id, outcome["statistics"])
+    store.write_detections(config.trial_id, outcome["detections"])
+    if store.images(config.data.fingerprint).empty:
+        store.write_images(config.data.fingerprint, outcome["example_images"])
+
+
+def _row(config: TrialConfig, trial: dict[str, str]) -> dict[str, Any]:
+    return {
+        "trial_id": config.trial_id,
+        "experiment": trial["experiment"],
+        "setting": trial["setting"],
+        "seed": config.seed,
+        "scale": config.scale,
+        "steps": config.total_steps,
+        "num_workers": config.run.num_workers,
+        "config": trial["config"],
+        "git_commit": trial["git_commit"],
+        "finished_at": datetime.now(UTC),
+    }
+
+
+def _finished(outcome: dict[str, Any]) -> dict[str, Any]:
+    history = outcome["history"]
+    return {
+        "status": "finished",
+        **outcome["metrics"],
+        "final_T_now": history[-1]["T_now"],
+        "final_beta_now": history[-1]["beta_now"],
+        "final_positives": history[-1]["positives"],
+        "train_images_per_second": statistics.median(row["images_per_second"] for row in history),
+        **{name: outcome[name] for name in _FROM_OUTCOME},
+    }
+
+
+def _failed(store: ResultStore, config: TrialConfig, failure: TrialFailure) -> dict[str, Any]:
+    steps = CheckpointFolder(store.files, config.training_id).steps()
+    return {
+        "status": "failed",
+        "error": failure.reason,
+        "traceback": failure.traceback or None,
+        "last_good_step": steps[-1] if steps else None,
+    }

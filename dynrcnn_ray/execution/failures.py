@@ -1,0 +1,128 @@
+"""Why a trial ended: the reason in one line, the whole traceback, and whether another attempt would only repeat it."""
+
+import re
+import time
+import traceback
+from collections.abc import Mapping
+
+from ray.exceptions import RayActorError, RayTaskError
+
+_LONGEST_REASON = 500
+_TRACEBACK = "Traceback (most recent call last)"
+_LACKS_MEMORY = re.compile(r"(out of|low on) memory", re.IGNORECASE)
+"""What Ray says where it has ended a process itself. Of any crash it says that an "OOM killer" may be the cause."""
+_LOWER_ON_GPU = (
+    "lower --train.global-batch or raise --num-workers (fewer images a GPU), lower --data.short-side and "
+    "--data.long-side or --model.rois-per-image, or take --train.precision bfloat16"
+)
+_LOWER_ON_HOST = (
+    "lower --run.loader-workers or --train.global-batch, raise --run.cpus-per-worker (fewer workers a node), or take "
+    "nodes with more memory"
+)
+
+
+class TrialFailure(Exception):
+    """What ended a training, as plain values: it travels between processes whatever the error itself holds.
+
+    Attributes:
+        reason: one line.
+        traceback: the whole of it, over many lines; empty where there is none.
+        would_repeat: whether another attempt would only repeat it.
+        failed_at: when, in seconds since the epoch: of several workers the first one began it.
+    """
+
+    def __init__(
+        self, reason: str, traceback: str = "", *, would_repeat: bool = False, failed_at: float | None = None
+    ) -> None:
+        """Keep what is known."""
+        super().__init__(reason)
+        self.reason = reason
+        self.traceback = traceback
+        self.would_repeat = would_repeat
+        self.failed_at = time.time() if failed_at is None else failed_at
+
+    def __reduce__(self) -> tuple:
+        """Exceptions are pickled by their positional arguments alone."""
+        return _restored, (self.reason, self.traceback, self.would_repeat, self.failed_at)
+
+
+def _restored(reason: str, traceback: str, would_repeat: bool, failed_at: float) -> TrialFailure:
+    return TrialFailure(reason, traceback, would_repeat=would_repeat, failed_at=failed_at)
+
+
+def failure_in_worker(error: Exception) -> TrialFailure:
+    """What a training's own process knows of an error that it has just caught."""
+    # Imported late: torchvision takes seconds, and a driver that does not train has no need of it.
+    from dynrcnn_ray.config.validation import ConfigError
+    from dynrcnn_ray.data.annotations import DataError
+    from dynrcnn_ray.models.weights import WeightsError
+    from dynrcnn_ray.training.loop import CheckpointError, TrainingDivergedError
+    from dynrcnn_ray.training.out_of_memory import is_of_gpu, is_out_of_memory
+
+    reason = innermost_line(error)
+    if is_out_of_memory(error):
+        reason += f"; {_LOWER_ON_GPU if is_of_gpu(error) else _LOWER_ON_HOST}"
+    repeats = isinstance(error, ConfigError | DataError | WeightsError | CheckpointError | TrainingDivergedError)
+    return TrialFailure(reason, "".join(traceback.format_exception(error)), would_repeat=repeats)
+
+
+def failure_of(error: Exception) -> TrialFailure:
+    """What a driver knows of an error that Ray raised for a training."""
+    # Before the failure itself: Ray makes an error that is both.
+    if isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
+        return failure_of(error.cause)
+    if isinstance(error, TrialFailure):
+        return error
+    if failures := getattr(error, "worker_failures", None):
+        return first_failure(failures)
+    if isinstance(inner := getattr(error, "controller_failure", None), Exception):
+        return failure_of(inner)
+    return TrialFailure(innermost_line(error), "".join(traceback.format_exception(error)))
+
+
+def first_failure(worker_failures: Mapping[int, Exception]) -> TrialFailure:
+    """What began it: a worker that fails or is gone makes the others fail too, if that is known by now."""
+    # Ray Train wraps what its health check met.
+    causes = {rank: getattr(error, "health_check_failure", error) for rank, error in worker_failures.items()}
+    rank = min(causes, key=lambda rank: _order(causes[rank]))
+    error = causes[rank]
+    if isinstance(error, RayActorError):
+        lacks_memory = for_lack_of_memory(str(error))
+        return TrialFailure(f"worker {rank}: its process or its node ended{lacks_memory}", str(error))
+    found = failure_of(error)
+    return TrialFailure(
+        f"worker {rank}: {found.reason}",
+        found.traceback,
+        would_repeat=found.would_repeat,
+        failed_at=found.failed_at,
+    )
+
+
+def for_lack_of_memory(text: str) -> str:
+    """The end of a line about a process that Ray found gone: what to do where memory was the cause, else nothing.
+
+    Args:
+        text: what Ray says of its end.
+    """
+    return f" for lack of memory; {_LOWER_ON_HOST}" if _LACKS_MEMORY.search(text) else ""
+
+
+def _order(error: Exception) -> tuple[int, float]:
+    """First what a training says of itself for good, then lost processes, then the earliest of what may follow."""
+    if isinstance(error, TrialFailure):
+        return (0 if error.would_repeat else 2), error.failed_at
+    return (1 if isinstance(error, RayActorError) else 3), 0.0
+
+
+def innermost_line(error: BaseException) -> str:
+    """An error in one line: its type and its text; of a text that holds tracebacks, what the last of them ends with.
+
+    PyTorch's loaders hand on an error of another process as the text of its traceback.
+    """
+    text = f"{type(error).__name__}: {error}"
+    if _TRACEBACK in text:
+        lines = text.rstrip().splitlines()
+        last_frame = max(index for index, line in enumerate(lines) if line.startswith((" ", _TRACEBACK)))
+        # The type stands there with its module.
+        text = re.sub(r"^(\w+\.)+(?=\w+(:|$))", "", "\n".join(lines[last_frame + 1 :])) or text
+    return " ".join(text.split()).removesuffix(":")[:_LONGEST_REASON]

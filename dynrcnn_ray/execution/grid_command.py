@@ -1,0 +1,139 @@
+"""The command `grid`: an experiment of one's own, with all that the paper's tables have.
+
+dynrcnn grid --name my_ki --axis dynamic.iou-top-k 64 100 --baseline dynamic.dla=false dynamic.dsl=false --seeds 0 1 2
+dynrcnn grid my_grid.yaml
+dynrcnn grid --module my_table.py
+
+Each --axis is a field and its values; every combination is a row. A later grid of the same name adds its rows to the
+table. A file says the same in YAML: title, base, axes (or rows by name), zip, baseline, metrics, seeds. A module holds
+an `EXPERIMENT`, and, if it likes, a `build_model` for its rows.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, with_fields
+from dynrcnn_ray.experiment.sweep import Grid, grid_of_flags, read_grid
+from dynrcnn_ray.models.user_module import load_module
+from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.parsing import parse_first
+from dynrcnn_ray.options.shared import BaseOptions, RunOptions, checked_seeds, start_from, starting_config
+from dynrcnn_ray.store.labels import OWN_COLUMNS
+
+_OF_A_TABLE = ("name", "title", "baseline", "zip", "metrics")
+"""What the EXPERIMENT of a module says itself."""
+
+
+@dataclass(frozen=True)
+class GridOptions(RunOptions):
+    """Options of the command `grid`."""
+
+    file: tyro.conf.Positional[str] = ""
+    """A YAML file in place of the flags below. It comes first."""
+    name: str = ""
+    """The grid's name: that of its plan, table and figures in the store."""
+    title: str = ""
+    """What the table shows."""
+    axis: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
+    """A field and its values, such as: dynamic.iou-top-k 64 100 150."""
+    zip: bool = False
+    """Take the axes' values side by side, in place of every combination."""
+    baseline: tuple[str, ...] = ()
+    """What the differences refer to: FIELD=VALUE, such as dynamic.dla=false."""
+    module: str = ""
+    """A Python file with an EXPERIMENT, and perhaps a build_model."""
+    metrics: tuple[str, ...] = METRICS_BY_IOU
+    """The columns of numbers."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds; every row runs once with each."""
+
+
+def _of_the_file(arguments: Sequence[str]) -> tuple[GridOptions, Sequence[str]]:
+    """Options that start from a scale or --config, and from the grid's file if one comes first."""
+    first, rest = parse_first(BaseOptions, arguments)
+    base = starting_config(first, arguments)
+    if not rest or rest[0].startswith("-"):
+        return start_from(GridOptions, base, first.config), rest
+    file, *rest = rest
+    grid = _read(file)
+    options = start_from(GridOptions, grid.based_on(base), first.config)
+    return dataclasses.replace(options, file=file, metrics=grid.metrics, seeds=grid.seeds or options.seeds), rest
+
+
+def run_grid(options: GridOptions, call: Call) -> int:
+    """Run the grid's missing trials, then print its table and where it is."""
+    if sum(map(bool, (options.file, options.module, options.axis))) != 1:
+        raise ConfigError("grid: give a YAML file, or --module, or --axis with its values")
+    if options.file and parse_first(BaseOptions, call.arguments)[1][:1] != [options.file]:
+        raise ConfigError(f"{options.file}: must come first: what it says stands below the other arguments")
+    if options.module:
+        experiment, options = _of_module(options)
+    else:
+        experiment = _grid(options).experiment()
+    from dynrcnn_ray.execution.run import run_experiments
+
+    return run_experiments([experiment], options, checked_seeds(options.seeds), call)
+
+
+def _grid(options: GridOptions) -> Grid:
+    if options.axis:
+        return grid_of_flags(
+            options.axis,
+            options.baseline,
+            name=options.name,
+            title=options.title,
+            zip=options.zip,
+            metrics=options.metrics,
+        )
+    if options.baseline or options.zip:
+        raise ConfigError(f"--baseline, --zip: {options.file} says them; leave them out")
+    grid = _read(options.file)
+    changed = {name: value for name in ("name", "title") if (value := getattr(options, name))}
+    return dataclasses.replace(grid, metrics=options.metrics, **changed)
+
+
+def _read(file: str) -> Grid:
+    try:
+        text = Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({' '.join(str(error).split())})") from None
+    try:
+        return read_grid(text, Path(file).stem)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def _of_module(options: GridOptions) -> tuple[Experiment, GridOptions]:
+    module = load_module(options.module, "--module")
+    experiment = getattr(module, "EXPERIMENT", None)
+    if not isinstance(experiment, Experiment):
+        raise ConfigError(
+            f"--module: {options.module!r} holds no EXPERIMENT, a dynrcnn_ray.experiment.experiment.Experiment"
+        )
+    if said := [name for name in _OF_A_TABLE if getattr(options, name) != getattr(GridOptions, name)]:
+        raise ConfigError(f"--{said[0]}: {options.module} says it; leave it out")
+    experiment.check_base(options.unchecked_config(), base_config(options.scale))
+    if hasattr(module, "build_model"):
+        with_module = with_fields(options.config(), "model", module=str(Path(options.module).absolute()))
+        options = dataclasses.replace(options, model=with_module.model)
+    labels = {name for row in experiment.rows(options.config()) for name in row.labels}
+    if taken := sorted(labels & {*OWN_COLUMNS, *experiment.metrics}):
+        raise ConfigError(f"--module: {options.module}: a table has a column {taken[0]!r} of its own; rename the label")
+    return experiment, options
+
+
+COMMAND = Command(
+    name="grid",
+    group="Your own experiment",
+    title="an experiment of your own: axes over any fields, a YAML file or a module",
+    description=__doc__ or "",
+    options=GridOptions,
+    run=run_grid,
+    defaults=_of_the_file,
+)

@@ -1,0 +1,102 @@
+"""Progress of a grid: a line whenever a trial starts, reports or ends."""
+
+import signal
+import statistics
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.execution.failures import for_lack_of_memory
+
+
+class ProgressLines(Callback):
+    """Prints one line per event, the same in a terminal and in a job's log."""
+
+    def __init__(self, num_trials: int) -> None:
+        """Count trials out of so many."""
+        self._num_trials = num_trials
+        self._names: dict[str, str] = {}
+        self._configs: dict[str, TrialConfig] = {}
+        self._step_seconds: dict[str, list[float]] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Name the trial and say that it starts; `on_trial_recover` has said so of one that starts again."""
+        if trial.trial_id in self._configs:
+            return
+        described = trial.config["trial"]
+        config = self._configs[trial.trial_id] = from_yaml(described["config"])
+        self._print(trial, described.get("starts") or f"starts: trial {config.trial_id}, {config.total_steps} steps")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Show a row of the dynamics, a note, or how the trial ended."""
+        if "ending" in result:
+            finished = result["ending"] == "finished"
+            self._print(trial, "done" if finished else f"failed: {result['ending']}")
+        if "note" in result:
+            self._print(trial, result["note"])
+        if "loss" not in result:
+            return
+        config = self._configs[trial.trial_id]
+        total = config.total_steps
+        dynamics = (
+            f"T_now {result['T_now']:.3f}  beta_now {result['beta_now']:.3f}  "
+            f"positives/image {result['positives']:.1f}  "
+        )
+        self._print(
+            trial,
+            f"step {result['step']:>{len(str(total))}}/{total}  loss {result['loss']:.3f}  "
+            f"{'' if config.model.is_one_stage else dynamics}{result['images_per_second']:.1f} images/s  "
+            f"{self._time_left(trial, result)}",
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that a scheduler has ended the trial, which has not told an ending of its own."""
+        if "ending" not in trial.last_result:
+            self._print(trial, f"stopped early, at step {trial.last_result.get('step')}")
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that the driver has ended and Tune takes another."""
+        # Tune's file has every end of the trial, one below the other.
+        last = Path(trial.error_file).read_text().rpartition("Failure #")[2] if trial.error_file else ""
+        self._print(trial, f"its process ended{for_lack_of_memory(last)}; starts again in a new one")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that the driver itself ended without a row."""
+        is_training = "starts" not in trial.config["trial"]
+        goes_on = " to go on from the last checkpoint" if is_training else ""
+        self._print(trial, f"its driver failed; run the same command again{goes_on}")
+
+    def _time_left(self, trial: Trial, row: dict[str, Any]) -> str:
+        """Estimated from the speed of all rows so far, as the workers measured it."""
+        config = self._configs[trial.trial_id]
+        steps_left = config.total_steps - int(row["step"])
+        if not steps_left:
+            return "evaluating"
+        rows = self._step_seconds.setdefault(trial.trial_id, [])
+        rows.append(config.train.global_batch / row["images_per_second"])
+        seconds = round(statistics.median(rows) * steps_left)
+        return f"left {seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"left {seconds}s"
+
+    def _name(self, trial: Trial) -> str:
+        """Its number in the order in which trials are first heard of: a driver may die before its trial starts."""
+        if trial.trial_id not in self._names:
+            described = trial.config["trial"]
+            label = f"{described['setting']}, seed {from_yaml(described['config']).seed}"
+            self._names[trial.trial_id] = f"[{len(self._names) + 1}/{self._num_trials}] {label:<20}"
+        return self._names[trial.trial_id]
+
+    def _print(self, trial: Trial, text: str) -> None:
+        try:
+            print(f"{self._name(trial)} {text}", flush=True)
+        except BrokenPipeError as error:
+            # Nobody reads on. No Exception, which Tune would turn into one of its own.
+            raise KeyboardInterrupt(signal.SIGPIPE) from error
+        except OSError:
+            # Such as a log on a full disk: no reason to end what trains for hours.
+            pass

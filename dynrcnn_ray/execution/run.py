@@ -1,0 +1,329 @@
+"""Runs experiments: plan, train what the store does not hold yet, draw tables and figures."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.sections import DataConfig, ModelConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError, field_paths, from_yaml, to_yaml
+from dynrcnn_ray.execution.address import ray_address, require_cluster
+from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
+from dynrcnn_ray.execution.seeds import print_seeds
+from dynrcnn_ray.experiment.costs import place_seconds
+from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL, Experiment, field_value
+from dynrcnn_ray.options.command import Call
+from dynrcnn_ray.options.shared import RunOptions, storage_location
+from dynrcnn_ray.report.report import DrawnReport, draw_report, is_figure
+from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.plans import added_up
+from dynrcnn_ray.store.results_store import ResultStore
+
+
+def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seeds: Sequence[int], call: Call) -> int:
+    """Run what the store lacks of some experiments, as one grid; then draw each of them.
+
+    Args:
+        experiments: what to run.
+        options: the base configuration, the storage, and whether only to tell the plan.
+        seeds: every row runs once with each.
+        call: the command, for the plans.
+
+    Returns:
+        The exit code: 0 if all trials have finished.
+
+    Raises:
+        ValueError: one of the project's own, for whatever cannot be run.
+    """
+    sets_workers = any("run.num_workers" in experiment.sets for experiment in experiments)
+    base = options.config() if sets_workers else base_for_this_machine(options)
+    storage = storage_location(options.storage, options.scale)
+    store = ResultStore.open(storage)
+    if options.dry_run:
+        for experiment in experiments:
+            _print_plan(experiment, base, seeds)
+            print_seeds(store, experiment)
+        return 0
+    if any(experiment.rows(base) for experiment in experiments):
+        require_cluster()
+        base, experiments = _with_their_data(experiments, base, with_data)
+    shown = call.shown(options.storage, store.files.describe_path("").rstrip("/"))
+    trials = _distinct_trials(experiments, base, seeds)
+    plans = {_plan_name(experiment, trials): experiment for experiment in experiments}
+    for name, experiment in plans.items():
+        _require_same_base(store, experiment, base)
+        _write_plan(store, name, experiment, base, seeds, shown)
+    with _saying_where_it_goes_on(store, trials):
+        if trials:
+            _train_missing(trials, store, storage, call.command, longest_first=len(experiments) > 1)
+        for name, experiment in plans.items():
+            # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
+            plan = _write_plan(store, name, experiment, base, seeds, shown)
+            print_report(store, name, plan=plan)
+        if base.run.mlflow and trials:
+            _log_report(store, base.run.mlflow, list(plans))
+        return _failures(store, list(trials))
+
+
+def _log_report(store: ResultStore, uri: str, names: Sequence[str]) -> None:
+    """Draw the store's page, and log it to MLflow beside the trials."""
+    from dynrcnn_ray.execution.watching import log_report
+    from dynrcnn_ray.report.html.page import REPORT_FILE, draw_html_report, read_trials
+
+    draw_html_report(store, read_trials(store))
+    content = store.files.read_bytes(REPORT_FILE)
+    assert content is not None
+    for name in names:
+        log_report(uri, name, content.decode())
+
+
+def _plan_name(experiment: Experiment, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
+    # Single trials have nothing to do with each other: each keeps a plan, a table and a figure of its own.
+    return f"{experiment.name}_{next(iter(trials))}" if experiment.name == SINGLE_TRIAL else experiment.name
+
+
+def _write_plan(
+    store: ResultStore, name: str, experiment: Experiment, base: TrialConfig, seeds: Sequence[int], shown: str
+) -> pd.DataFrame:
+    lines = experiment.plan(base, seeds, shown)
+    earlier = store.plan(name) if experiment.adds_up else None
+    if earlier is not None:
+        earlier_seeds = earlier["seed"].dropna().astype(int).unique().tolist()
+        lines = added_up(earlier, lines, experiment.plan(base, earlier_seeds, shown))
+    return store.write_plan(name, lines)
+
+
+def _require_same_base(store: ResultStore, experiment: Experiment, base: TrialConfig) -> None:
+    """Refuse to add rows to a table whose other rows start from another configuration, which no label would tell.
+
+    Raises:
+        ConfigError: naming a field that differs.
+    """
+    if not experiment.adds_up:
+        return
+    relative = f"grids/{experiment.name}.yaml"
+    content = store.files.read_bytes(relative)
+    if content is None:
+        store.files.write_bytes(relative, to_yaml(base).encode())
+        return
+    earlier = from_yaml(content.decode())
+    if earlier.trial_id == base.trial_id:
+        return
+    differing = [path for path in field_paths(base) if field_value(base, path) != field_value(earlier, path)]
+    deciding = [path for path in differing if path not in experiment.sets and not path.startswith("run.")]
+    path = next(iter(deciding or differing))
+    raise ConfigError(
+        f"{path}: {field_value(base, path)!r} is not what the rows of {experiment.name!r} in "
+        f"{store.files.describe_path('').rstrip('/')} started from, {field_value(earlier, path)!r}; choose another name"
+    )
+
+
+def _with_their_data(
+    experiments: Sequence[Experiment], base: TrialConfig, prepare: Callable[[TrialConfig, bool], TrialConfig]
+) -> tuple[TrialConfig, Sequence[Experiment]]:
+    """The base with its data, and the experiments; rows with masks have data in which every object has one.
+
+    Args:
+        experiments: what to run.
+        base: without its data.
+        prepare: gives a configuration its data; told whether masks are needed.
+    """
+    rows = [row.config for each in experiments for row in each.rows(base) if row.config]
+    has_masks = base.model.has_masks or any(config.model.has_masks for config in rows)
+    if base.model.has_masks or not (has_masks and base.data.drop_invalid):
+        return prepare(base, has_masks), experiments
+    # Only what is left out depends on whether masks are needed.
+    boxes, masks = prepare(base, False), prepare(base, True)
+    return boxes, [_with_data_of_masks(each, boxes, masks.data) for each in experiments]
+
+
+def _with_data_of_masks(experiment: Experiment, base: TrialConfig, data: DataConfig) -> Experiment:
+    rows = [
+        dataclasses.replace(row, config=dataclasses.replace(row.config, data=data))
+        if row.config and row.config.model.has_masks
+        else row
+        for row in experiment.rows(base)
+    ]
+    return dataclasses.replace(experiment, rows=lambda _: rows)
+
+
+def with_data(base: TrialConfig, masks: bool) -> TrialConfig:
+    """The same with its data generated, checked (objects without a usable mask too) and known by their fingerprint."""
+    # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
+    from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
+
+    if images := images_to_generate(base.data):
+        print(f"Generating {images} images; this happens once.", flush=True)
+    return dataclasses.replace(base, data=prepare_data(base.data, include_masks=masks))
+
+
+def _distinct_trials(
+    experiments: Sequence[Experiment], base: TrialConfig, seeds: Sequence[int]
+) -> dict[str, tuple[str, str, TrialConfig]]:
+    """Every trial once, by its id, with the experiment and the row that ask for it first."""
+    trials: dict[str, tuple[str, str, TrialConfig]] = {}
+    for experiment in experiments:
+        for trial_id, (setting, config) in experiment.trials(base, seeds).items():
+            trials.setdefault(trial_id, (experiment.name, setting, config))
+    return trials
+
+
+def _train_missing(
+    trials: Mapping[str, tuple[str, str, TrialConfig]],
+    store: ResultStore,
+    storage: str,
+    command: str,
+    *,
+    longest_first: bool,
+) -> None:
+    finished = store.finished_trials()
+    missing = [trial for trial_id, trial in trials.items() if trial_id not in finished]
+    place, done = store.files.describe_path("").rstrip("/"), len(trials) - len(missing)
+    if not missing:
+        print(f"{command}: nothing to train, all {done} trials are in {place}.")
+        return
+    require_models({config.model for _, _, config in missing}, store)
+    from dynrcnn_ray.execution.trials import PlannedTrial, run_trials
+
+    if longest_first:
+        # A long trial that starts last would leave all other places idle.
+        missing.sort(key=lambda trial: place_seconds([trial[2]]), reverse=True)
+    print(f"{command}: {len(missing)} trials to run, {done} already in {place}.", flush=True)
+    planned = [PlannedTrial(config, experiment, setting) for experiment, setting, config in missing]
+    commit = git_commit()
+    say_if_unknown(commit)
+    run_trials(planned, storage=storage, git_commit=commit)
+
+
+def require_models(models: Iterable[ModelConfig], store: ResultStore) -> None:
+    """Refuse models whose weights or whose code is not there before anything starts.
+
+    Raises:
+        WeightsError: the weights cannot be had.
+        ModuleError: the model's own module cannot build it.
+        StoreError: the trial that a model starts from is not in the storage.
+    """
+    from dynrcnn_ray.models.weights import read_backbone_weights
+
+    for model in models:
+        read_backbone_weights(model)
+        # Imported where there is something to refuse: torchvision takes seconds, and only trials' processes need it.
+        if model.detector_weights:
+            from dynrcnn_ray.execution.starting_weights import require_starting_weights
+
+            require_starting_weights(model, store)
+        if model.module:
+            from dynrcnn_ray.models.detector import build_model
+            from dynrcnn_ray.models.user_module import model_builder
+
+            model_builder(model, default=build_model)
+
+
+@contextlib.contextmanager
+def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> Iterator[None]:
+    """Note on an interrupt what the same command goes on with."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        with contextlib.suppress(StoreError):
+            interrupt.add_note(_where_it_goes_on(store, trials))
+        raise
+
+
+def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
+    from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+
+    finished = store.finished_trials()
+    missing = {trial_id: config for trial_id, (_, _, config) in trials.items() if trial_id not in finished}
+    steps = {
+        trial_id: CheckpointFolder(store.files, config.training_id).steps() for trial_id, config in missing.items()
+    }
+    begun = [f"trial {trial_id} from step {found[-1]}" for trial_id, found in steps.items() if found]
+    fresh = len(missing) - len(begun)
+    begun += [f"{fresh} from the start"] if fresh else []
+    return (
+        f"{len(trials) - len(missing)} of {len(trials)} trials are in {store.files.describe_path('').rstrip('/')}; "
+        f"the same command goes on with {', '.join(begun) or 'the report'}"
+    )
+
+
+def base_for_this_machine(options: RunOptions) -> TrialConfig:
+    """The trial that the options describe; with one worker where its scale asks for more than this machine can run."""
+    config = options.config()
+    is_asked_for = options.num_workers is not None or config.run != base_config(options.scale).run
+    cores = os.cpu_count() or 1
+    if is_asked_for or config.run.gpu or ray_address() or cores >= config.run.num_workers:
+        return config
+    print(
+        f"This machine has {cores} CPU core: one worker a trial instead of the {config.run.num_workers} of this scale."
+    )
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, num_workers=1))
+
+
+def _with_fingerprint(base: TrialConfig, masks: bool) -> TrialConfig:
+    from dynrcnn_ray.data.prepare import fingerprint
+
+    found = fingerprint(base.data, include_masks=masks)
+    return dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=found))
+
+
+def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int]) -> int:
+    from dynrcnn_ray.data.coco import DataError
+
+    try:
+        base, (experiment,) = _with_their_data([experiment], base, _with_fingerprint)
+    except DataError as error:
+        print(f"The data cannot be used, so the trial ids are not final: {error}")
+    trials = experiment.trials(base, seeds)
+    print(f"{experiment.name}, scale {base.scale}: {len(experiment.rows(base))} rows, {len(trials)} distinct trials")
+    for trial_id, (setting, config) in trials.items():
+        print(
+            f"  {trial_id}  seed {config.seed}  {setting:<20}  {config.total_steps} steps of "
+            f"{config.train.global_batch} images on {config.run.num_workers} workers"
+        )
+    return 0
+
+
+def print_report(
+    store: ResultStore, experiment: str, trials: pd.DataFrame | None = None, plan: pd.DataFrame | None = None
+) -> DrawnReport:
+    """Draw an experiment, print its table and where its files are.
+
+    Args:
+        store: where to read and write.
+        experiment: its name.
+        trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
+        plan: what to draw; None: the store's plan.
+
+    Returns:
+        What was drawn.
+    """
+    drawn = draw_report(store, experiment, trials, plan)
+    print()
+    if is_figure(experiment):
+        print("\n".join(drawn.paths) or f"{experiment}: no finished trial has recorded what it shows")
+        return drawn
+    print(drawn.table)
+    print("\n".join(drawn.paths))
+    if drawn.conclusion:
+        print(f"\n{drawn.conclusion}")
+    return drawn
+
+
+def _failures(store: ResultStore, trial_ids: list[str]) -> int:
+    """Print why trials failed.
+
+    Returns:
+        The exit code: 0 if all of them have finished.
+    """
+    trials = store.trials(trial_ids, ["trial_id", "status", "error"])
+    rows = {row["trial_id"]: row for row in trials.to_dict("records")}
+    unfinished = [trial_id for trial_id in trial_ids if rows.get(trial_id, {}).get("status") != "finished"]
+    for trial_id in unfinished:
+        reason = rows[trial_id]["error"] if trial_id in rows else "its driver left no result"
+        print(f"Trial {trial_id} has not finished: {reason}. The same command runs it again.")
+    return 1 if unfinished else 0

@@ -1,0 +1,85 @@
+"""The command `train`: one trial, from a scale, a file or a stored trial on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import tyro
+
+from dynrcnn_ray.config.trial_config import TrialConfig, as_given
+from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.execution.stored_trial import stored_config
+from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL, Experiment, Row
+from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.parsing import parse_first
+from dynrcnn_ray.options.shared import BaseOptions, RunOptions, StoredOptions, start_from, starting_config
+
+
+@dataclass(frozen=True)
+class Start(BaseOptions):
+    """What a trial's configuration starts from."""
+
+    storage: str = ""
+    start: Annotated[str, tyro.conf.arg(name="from")] = ""
+
+
+@dataclass(frozen=True)
+class TrainOptions(RunOptions):
+    """Options of the command `train`."""
+
+    start: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """Id of a trial in the storage, whose configuration to start from; other flags change it."""
+    seed: int = 0
+    """Seed of the initial weights, the data order, the flips and the RoI sampling."""
+
+
+def _from_the_start(arguments: Sequence[str]) -> tuple[TrainOptions, Sequence[str]]:
+    first, rest = parse_first(Start, arguments)
+    if first.config and first.start:
+        raise ConfigError("--config, --from: give the one or the other")
+    if first.start:
+        store = StoredOptions(first.storage, first.scale)
+        config = as_given(stored_config(store, first.start))
+    else:
+        config = starting_config(first, arguments)
+    options = start_from(TrainOptions, config, first.config)
+    return replace(options, storage=first.storage, start=first.start, seed=config.seed), rest
+
+
+def train_one(options: TrainOptions, call: Call) -> int:
+    """Run one trial, then print its metrics and where they are."""
+    config = options.config()
+    if options.seed < 0:
+        raise ConfigError(f"--seed: {options.seed} must be 0 or greater")
+    from dynrcnn_ray.execution.run import run_experiments
+
+    return run_experiments([single_trial(config)], options, (options.seed,), call)
+
+
+_MASK_COLUMNS = tuple(f"segm_{name}" for name in ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"))
+
+
+def single_trial(config: TrialConfig) -> Experiment:
+    """One trial as a table of one row."""
+    from dynrcnn_ray.store.schemas import METRICS
+
+    return Experiment(
+        name=SINGLE_TRIAL,
+        anchor="One trial",
+        title=f"{config.model.name} with the given configuration",
+        metrics=(*METRICS, *_MASK_COLUMNS) if config.model.has_masks else METRICS,
+        sets=(),
+        rows=lambda base: [Row(labels={"Setting": "trial"}, config=base, reported={})],
+    )
+
+
+COMMAND = Command(
+    name="train",
+    group="Your own experiment",
+    title="train one trial: any fields, from a file, or from a stored trial on",
+    description="Train and evaluate one trial. Its configuration starts from a scale, from a file (--config) or from a "
+    "trial of the storage (--from); any field can be set.",
+    options=TrainOptions,
+    run=train_one,
+    defaults=_from_the_start,
+)

@@ -1,0 +1,171 @@
+"""A grid of trials under Ray Tune: as many of a kind at once as fit, each by a driver of its own."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from dynrcnn_ray.config.sections import RunConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import from_yaml, to_yaml
+from dynrcnn_ray.execution.address import ray_address
+from dynrcnn_ray.execution.cluster import ray_cluster, trials_at_once
+from dynrcnn_ray.execution.driver import drive_trial, driver_resources, record_lost_driver
+from dynrcnn_ray.execution.failures import failure_of
+from dynrcnn_ray.execution.nodes import storage_seen_by_all
+from dynrcnn_ray.execution.progress import ProgressLines
+from dynrcnn_ray.execution.watching import watchers_of
+
+Drive = Callable[[dict[str, Any]], None]
+"""What the driver of a trial does with the trial's description."""
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial and where it was first asked for.
+
+    Attributes:
+        config: the run.
+        experiment: name of the experiment.
+        setting: the row's label.
+    """
+
+    config: TrialConfig
+    experiment: str
+    setting: str
+
+
+def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str) -> None:
+    """Run all trials; each leaves its row in the store. One that fails does not stop the others.
+
+    Args:
+        trials: at least one.
+        storage: the store's absolute path or URI.
+        git_commit: the code's commit, for the rows.
+
+    Raises:
+        ConfigError: the cluster is too small for one trial, or what the run asks for besides cannot be had.
+        DeviceError: the trials ask for GPUs, and this machine, where they would run, has none that can be used.
+        NodesError: a node lacks the storage, the data or the weights.
+    """
+    require_what_is_asked_for(trial.config.run for trial in trials)
+    # Tune's own closing remarks are about files that we do not ask it for.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    progress = ProgressLines(len(trials))
+    # Tune's own files are of no use afterwards: the store is what counts.
+    callbacks = [progress, *watchers_of(trials[0].config.run, storage)]
+    with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
+        waves = _waves(trials)
+        # What does not fit is refused before anything is trained.
+        for wave in waves:
+            trials_at_once(wave[0].config.run)
+        with storage_seen_by_all([trial.config for trial in trials], storage) as marker:
+            for wave in waves:
+                described = {trial.config.trial_id: describe(trial, storage, marker, git_commit) for trial in wave}
+                tuner = _tuner(drive_trial, list(described.values()), wave[0].config.run, scratch, callbacks)
+                for result in tuner.fit():
+                    if result.error:
+                        # Tune knows no configuration of a trial that has reported nothing, but its folder has its name.
+                        record_lost_driver(described[Path(result.path).name], result.error)
+
+
+def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
+    """First every training once, then the trials that only test the same weights in another way.
+
+    The trials of a wave ask for the same resources: a driver that Tune keeps for the next trial holds its own.
+    """
+    first: dict[str, PlannedTrial] = {}
+    waves: dict[tuple[bool, RunConfig], list[PlannedTrial]] = {}
+    for trial in trials:
+        is_again = first.setdefault(trial.config.training_id, trial) is not trial
+        waves.setdefault((is_again, _asks_for(trial.config.run)), []).append(trial)
+    return [waves[key] for key in sorted(waves, key=lambda key: key[0])]
+
+
+def _asks_for(run: RunConfig) -> RunConfig:
+    """What a run needs of the cluster, and nothing else."""
+    names = ("num_workers", "min_workers", "cpus_per_worker", "gpu", "max_failures")
+    return RunConfig(**{name: getattr(run, name) for name in names})
+
+
+def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str, Any]:
+    """Run something else than a training in a trial's place.
+
+    Args:
+        drive: what the trial's driver does with `described`.
+        run: the workers that it will have.
+        described: its `config` (YAML), `setting` and `starts` for the progress lines, and what `drive` wants to know.
+
+    Returns:
+        What it reported last; its `ending` says so if the driver itself has failed.
+
+    Raises:
+        ConfigError: the cluster is too small.
+    """
+    require_what_is_asked_for([run])
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
+        (result,) = _tuner(drive, [described], run, scratch, [ProgressLines(1)]).fit()
+        lost = {"ending": f"its driver ended: {failure_of(result.error).reason}"} if result.error else {}
+        return {**(result.metrics or {}), **lost}
+
+
+def require_what_is_asked_for(runs: Iterable[RunConfig]) -> None:
+    """Refuse a run on GPUs where it would start on this machine and find none; a cluster's workers look for theirs.
+
+    Raises:
+        DeviceError: saying why there is none.
+    """
+    if not ray_address() and any(run.gpu for run in runs):
+        # Imported late: PyTorch takes seconds, and all else that the grid's own process does has no need of it.
+        from dynrcnn_ray.training.environment import require_gpu
+
+        require_gpu()
+
+
+def describe(trial: PlannedTrial, storage: str, marker: str, git_commit: str) -> dict[str, str]:
+    """What a driver is given: see `drive_trial`."""
+    return {
+        "config": to_yaml(trial.config),
+        "experiment": trial.experiment,
+        "setting": trial.setting,
+        "storage": storage,
+        "marker": marker,
+        "git_commit": git_commit,
+    }
+
+
+def _tuner(
+    drive: Drive, described: Sequence[dict[str, Any]], run: RunConfig, scratch: str, callbacks: list[tune.Callback]
+) -> tune.Tuner:
+    def trainable(parameters: dict[str, Any]) -> None:
+        drive(parameters["trial"])
+
+    return tune.Tuner(
+        tune.with_resources(trainable, driver_resources(run)),
+        param_space={"trial": tune.grid_search(list(described))},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=trials_at_once(run),
+            # The process of a driver goes on to the next trial, unless its trial failed.
+            reuse_actors=True,
+            trial_name_creator=trial_name,
+            trial_dirname_creator=trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="grid",
+            storage_path=scratch,
+            failure_config=tune.FailureConfig(max_failures=run.max_failures),
+            callbacks=callbacks,
+            verbose=0,
+        ),
+    )
+
+
+def trial_name(trial: Trial) -> str:
+    """A trial's id as Tune's name of it."""
+    return from_yaml(trial.config["trial"]["config"]).trial_id

@@ -1,0 +1,209 @@
+"""Where else a grid's course goes while it runs: TensorBoard events, and an MLflow server."""
+
+import math
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from dynrcnn_ray.config.sections import RunConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError, field_paths, from_yaml
+from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.store.schemas import DYNAMICS, METRICS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TENSORBOARD_FOLDER = "tensorboard"
+_LONGEST_VALUE = 500
+"""Characters of a parameter that MLflow keeps."""
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""Of MLflow's client, unless the environment says otherwise. By default it asks a server that is away for minutes."""
+_SECONDS_BETWEEN_TRIES = 60.0
+
+
+def watchers_of(run: RunConfig, storage: str) -> list[Callback]:
+    """What a run asks for.
+
+    Args:
+        run: of any trial of the grid.
+        storage: the store's absolute path or URI.
+
+    Raises:
+        ConfigError: the storage is no folder of this machine, a package is not installed, or no MLflow answers.
+    """
+    watchers: list[Callback] = []
+    if run.tensorboard:
+        if "://" in storage:
+            raise ConfigError("run.tensorboard: needs a storage that is a folder; leave it out, or use run.mlflow")
+        watchers.append(TensorBoard(ResultStore.open(storage), Path(storage) / TENSORBOARD_FOLDER))
+    if run.mlflow:
+        watchers.append(MLflow(ResultStore.open(storage), mlflow_client(run.mlflow)))
+    return watchers
+
+
+class TensorBoard(Callback):
+    """Events of each trial in a folder of its own: the logged rows, and the metrics at its end."""
+
+    def __init__(self, store: ResultStore, folder: Path) -> None:
+        """Write below a folder."""
+        self._store = store
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Write a row, or the metrics."""
+        from tensorboardX import SummaryWriter
+
+        config = from_yaml(trial.config["trial"]["config"])
+        if config.trial_id not in self._writers:
+            self._writers[config.trial_id] = SummaryWriter(str(self._folder / config.trial_id), flush_secs=10)
+        writer = self._writers[config.trial_id]
+        for name, value, step in _scalars(self._store, config, result):
+            writer.add_scalar(name, value, step)
+        if "ending" in result:
+            writer.close()
+            del self._writers[config.trial_id]
+
+
+class MLflow(Callback):
+    """A run of each trial, in an experiment of the table's name: its configuration, its rows and its metrics."""
+
+    def __init__(self, store: ResultStore, client: "MlflowClient") -> None:
+        """Log to a server or a folder."""
+        self._store = store
+        self._client = client
+        self._runs: dict[str, str] = {}
+        self._described: set[str] = set()
+        self._to_log: deque[tuple[dict[str, Any], dict[str, Any]]] = deque()
+        self._asks_again_at: float | None = None
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Log a row, or the metrics. A server that is away ends no training: it is told once, and later gets all."""
+        self._to_log.append((trial.config["trial"], result))
+        # The grid waits for each request that fails.
+        if self._asks_again_at is None or time.monotonic() >= self._asks_again_at:
+            self._log_all()
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Try once more to log what the server has not taken."""
+        self._log_all()
+        if self._to_log:
+            print(f"note: MLflow lacks the last {len(self._to_log)} reports; the store has the rows", file=sys.stderr)
+
+    def _log_all(self) -> None:
+        try:
+            while self._to_log:
+                self._log(*self._to_log[0])
+                self._to_log.popleft()
+            self._asks_again_at = None
+        except Exception as error:  # Whatever a client of HTTP and files raises.
+            if self._asks_again_at is None:
+                print(f"note: MLflow does not take what is logged: {_line(error)}", file=sys.stderr, flush=True)
+            self._asks_again_at = time.monotonic() + _SECONDS_BETWEEN_TRIES
+
+    def _log(self, described: dict[str, Any], result: dict[str, Any]) -> None:
+        config = from_yaml(described["config"])
+        if config.trial_id not in self._runs:
+            self._runs[config.trial_id] = self._start(config, described)
+        run = self._runs[config.trial_id]
+        if run not in self._described:
+            self._describe(run, config, described)
+            self._described.add(run)
+        for name, value, step in _scalars(self._store, config, result):
+            self._client.log_metric(run, name, value, step=step)
+        if "ending" in result:
+            self._client.set_terminated(run, "FINISHED" if result["ending"] == "finished" else "FAILED")
+
+    def _start(self, config: TrialConfig, described: dict[str, Any]) -> str:
+        name = f"{described['setting']}, seed {config.seed}"
+        tags = {"trial_id": config.trial_id, "git_commit": described["git_commit"]}
+        experiment = mlflow_experiment(self._client, described["experiment"])
+        return self._client.create_run(experiment, tags=tags, run_name=name).info.run_id
+
+    def _describe(self, run: str, config: TrialConfig, described: dict[str, Any]) -> None:
+        for path, value in _fields(config):
+            self._client.log_param(run, path, str(value)[:_LONGEST_VALUE])
+        try:
+            self._client.log_text(run, described["config"], "config.yaml")
+        except Exception as error:  # Whatever a client of HTTP and files raises.
+            # A server that answers may keep files where this machine cannot write; it takes the numbers all the same.
+            self._client.search_experiments(max_results=1)
+            print(f"note: MLflow takes no config.yaml: {_line(error)}", file=sys.stderr, flush=True)
+
+
+def mlflow_client(uri: str) -> "MlflowClient":
+    """A client that has been answered.
+
+    Raises:
+        ConfigError: the package is not installed, or nobody answers.
+    """
+    try:
+        from mlflow import MlflowClient
+    except ImportError:
+        raise ConfigError("run.mlflow: needs the package mlflow-skinny: pip install 'dynrcnn-ray[mlflow]'") from None
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    try:
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # Whatever a client of HTTP and files raises.
+        raise ConfigError(f"run.mlflow: {uri!r} does not answer ({_line(error)})") from None
+    return client
+
+
+def log_report(uri: str, experiment: str, page: str) -> None:
+    """Log a store's page as a run of its own. A server that is away is told, and no more."""
+    try:
+        client = mlflow_client(uri)
+        run = client.create_run(mlflow_experiment(client, experiment), run_name="report").info.run_id
+        try:
+            client.log_text(run, page, "report.html")
+        finally:
+            client.set_terminated(run)
+    except Exception as error:  # Whatever a client of HTTP and files raises.
+        print(f"note: MLflow does not take the report: {_line(error)}", file=sys.stderr, flush=True)
+
+
+def mlflow_experiment(client: "MlflowClient", name: str) -> str:
+    """The id of an experiment, made if it is not there."""
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found else client.create_experiment(name)
+
+
+def _scalars(store: ResultStore, config: TrialConfig, result: dict[str, Any]) -> Iterator[tuple[str, float, int]]:
+    """Name, value and step of what a result tells: the finite numbers of a row, the metrics of a finished trial."""
+    if "loss" in result:
+        step = int(result["step"])
+        shown = {name: value for name, value in result.items() if name in DYNAMICS.names and name != "step"}
+        yield from ((f"dynamics/{name}", float(value), step) for name, value in shown.items() if _is_number(value))
+    if result.get("ending") == "finished":
+        row = store.trials([config.trial_id], ["trial_id", *METRICS]).to_dict("records")[0]
+        yield from ((name, row[name], config.total_steps) for name in METRICS if _is_number(row[name]))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _fields(config: TrialConfig) -> Iterator[tuple[str, Any]]:
+    for path in field_paths(config):
+        value: Any = config
+        for name in path.split("."):
+            value = getattr(value, name)
+        yield path, value
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

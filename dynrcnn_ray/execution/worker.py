@@ -1,0 +1,149 @@
+"""One worker of a trial: the engine's trial, with checkpoints in the storage and reports to Ray around it."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray import tune
+
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.execution.checkpoints import CheckpointFolder, decode
+from dynrcnn_ray.execution.failures import failure_in_worker
+from dynrcnn_ray.execution.nodes import require_marker
+from dynrcnn_ray.execution.preemption import preempted_nodes
+from dynrcnn_ray.execution.starting_weights import starting_weights
+from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.training.collectives import Worker, broadcast_bytes_from_first, broadcast_from_first
+from dynrcnn_ray.training.environment import describe_hardware, package_versions, require_gpu
+from dynrcnn_ray.training.loop import CheckpointError, TrainingState
+from dynrcnn_ray.training.telemetry import DynamicsRow
+from dynrcnn_ray.training.trial import run_trial
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def train_worker(payload: dict[str, Any]) -> dict[str, Any]:
+    """Run the trial `payload["config"]` (YAML) as this Ray Train worker, from its newest checkpoint in the storage.
+
+    Args:
+        payload: also `storage` and its `marker`, and `row`: that of the running trial, which the first worker renews.
+
+    Returns:
+        The outcome as plain values, with what it ran on. Ray hands on the first worker's.
+
+    Raises:
+        TrialFailure: whatever went wrong, as plain values.
+    """
+    try:
+        return _train(payload)
+    except Exception as error:
+        raise failure_in_worker(error) from None
+
+
+def _train(payload: dict[str, Any]) -> dict[str, Any]:
+    config = from_yaml(payload["config"])
+    worker, report = this_worker(config)
+    store = ResultStore.open(payload["storage"])
+    if worker.is_first:
+        require_marker(store.files, payload["marker"])
+    checkpoints = CheckpointFolder(store.files, config.training_id)
+    checkpoint, notes = agreed_checkpoint(checkpoints, worker)
+    history: list[DynamicsRow] = [] if checkpoint is None else list(checkpoint["history"])
+    nodes_to_go = preempted_nodes(is_local=config.run.is_local)
+    known_to_go: set[str] = set()
+
+    def report_note(note: str) -> None:
+        report({"note": note})
+
+    def report_row(row: DynamicsRow) -> None:
+        history.append(row)
+        report(dict(row))
+
+    def write_checkpoint(state: TrainingState, is_best: bool) -> None:
+        # All take part, as each holds a part of the state; the first worker writes.
+        contents = state.state_dict()
+        if worker.is_first:
+            checkpoints.save(contents, state.step, is_best=is_best, keep=config.run.keep_checkpoints)
+            store.write_dynamics(config.trial_id, history)
+            row = payload["row"]
+            store.write_running(row | {"last_good_step": state.step, "finished_at": datetime.now(UTC)})
+        if state.checkpoint_average_precision is not None and state.step < config.total_steps:
+            # Every worker reports, as Ray Train demands; the first one's counts.
+            report({"checkpoint_AP": state.checkpoint_average_precision, "step": state.step})
+
+    def wants_checkpoint() -> bool:
+        """Once for each node that is about to be taken back."""
+        new = nodes_to_go() - known_to_go
+        known_to_go.update(new)
+        if new:
+            report_note("a node is about to be taken back: a checkpoint is made at once")
+        return bool(new)
+
+    for note in notes:
+        report_note(note)
+    for row in history:
+        # A scheduler that judges by them knows nothing of those before the resume.
+        if row.get("AP") is not None and row["step"] < config.total_steps:
+            report({"checkpoint_AP": row["AP"], "step": row["step"]})
+    try:
+        outcome = run_trial(
+            config,
+            worker,
+            checkpoint=checkpoint,
+            detector_weights=starting_weights(config.model, store, worker) if checkpoint is None else None,
+            on_row=report_row,
+            on_checkpoint=write_checkpoint,
+            on_note=report_note,
+            wants_checkpoint=wants_checkpoint,
+        )
+    except Exception as error:
+        if worker.is_first and history:
+            # The failure itself is what has to be told.
+            with contextlib.suppress(StoreError):
+                store.write_dynamics(config.trial_id, history)
+        if isinstance(error, CheckpointError):
+            raise CheckpointError(f"{checkpoints.described}: {error}") from None
+        raise
+    return {
+        **asdict(outcome),
+        "workers_at_end": worker.world_size,
+        "packages": package_versions(worker.device),
+        "hardware": describe_hardware(worker.device),
+    }
+
+
+def this_worker(config: TrialConfig) -> tuple[Worker, Report]:
+    """Which of a trial's workers this process is, and where its reports go.
+
+    Raises:
+        DeviceError: the trial asks for a GPU, and there is none that can be used.
+    """
+    if config.run.gpu:
+        require_gpu()
+    torch.set_num_threads(config.run.threads_per_worker)
+    # From torch, as Ray Train's context may not be asked in a driver's process, which is Tune's.
+    worker = Worker.of_this_process(ray.train.torch.get_device())
+    # For the same reason reports go to Tune itself there.
+    return worker, tune.report if config.run.is_local else ray.train.report
+
+
+def agreed_checkpoint(checkpoints: CheckpointFolder, worker: Worker) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest training state that the first worker can read, on every worker, and notes on what it passed over.
+
+    The others never look: their node may not see the storage, or see another state of it. And a report that not all
+    workers make would never end.
+    """
+    notes: list[str] = []
+    found = checkpoints.newest_with_content(on_damaged=notes.append) if worker.is_first else None
+    state, content = found or (None, None)
+    content = broadcast_bytes_from_first(content, worker)
+    if state is None and content is not None:
+        state = decode(content)
+    return state, broadcast_from_first(notes, worker)

@@ -1,0 +1,55 @@
+"""How long a plan takes: an estimate from a throughput that is written down here, before anything has run.
+
+Scale `mini`: measured on two CPU cores that did nothing else, one trial of two workers at a time
+(`experiments/reference_mini`).
+Scale `coco`: assumed, not measured by this project: what ResNet-50-FPN at 800 pixels does on one GPU of the V100's
+class. Factors for other models are rough.
+"""
+
+from collections.abc import Iterable
+
+from dynrcnn_ray.config.trial_config import TrialConfig
+
+# Images per second in training: of one worker with one core, or with one GPU.
+IMAGES_PER_SECOND = {"smoke": 60.0, "mini": 25.0, "coco": 10.0}
+PLACES = {"smoke": 2, "mini": 2, "coco": 8}
+"""Cores or GPUs that the wall time is stated for."""
+STARTUP_SECONDS = {"smoke": 5.0, "mini": 12.0, "coco": 120.0}
+_BACKBONE = {"small": 1.3, "resnet101": 1.5}
+_MODEL = {"mask_rcnn": 1.4, "cascade_rcnn": 1.6, "cascade_mask_rcnn": 2.0}
+_DEFORMABLE = 1.4
+_MULTI_SCALE_TRAINING = 1.2
+_MULTI_SCALE_TESTS = 24.0
+_VAL_IMAGES = {"smoke": 8, "mini": 300, "coco": 5000}
+_TEST_OVER_TRAINING = 3.0
+"""Images are tested so many times as fast as they are trained on."""
+
+
+def place_seconds(configs: Iterable[TrialConfig]) -> float:
+    """Seconds of one core or GPU that trials take together; trainings that they share count once."""
+    total = 0.0
+    trained: set[str] = set()
+    for config in configs:
+        image = _seconds_per_image(config)
+        total += STARTUP_SECONDS[config.scale] * config.run.num_workers + _testing_seconds(config, image)
+        if config.training_id not in trained:
+            trained.add(config.training_id)
+            total += config.total_steps * config.train.global_batch * image
+    return total
+
+
+def wall_seconds(configs: Iterable[TrialConfig], scale: str) -> float:
+    """Seconds until all trials are done on `PLACES` cores or GPUs that are never idle."""
+    return place_seconds(configs) / PLACES[scale]
+
+
+def _seconds_per_image(config: TrialConfig) -> float:
+    factor = _BACKBONE.get(config.model.backbone, 1.0) * _MODEL.get(config.model.name, 1.0)
+    factor *= _DEFORMABLE if config.model.deformable else 1.0
+    factor *= _MULTI_SCALE_TRAINING if config.data.train_short_sides else 1.0
+    return factor / IMAGES_PER_SECOND[config.scale]
+
+
+def _testing_seconds(config: TrialConfig, seconds_per_image: float) -> float:
+    passes = _MULTI_SCALE_TESTS if config.test.multi_scale else 1.0
+    return _VAL_IMAGES[config.scale] * passes * seconds_per_image / _TEST_OVER_TRAINING

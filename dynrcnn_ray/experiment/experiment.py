@@ -1,0 +1,150 @@
+"""What a table is, the paper's or one's own: its rows as configurations, and the numbers that somebody has reported."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.models.user_module import identify_module
+from dynrcnn_ray.models.weights import identify_weights
+from dynrcnn_ray.store.labels import row_names
+
+METRICS_BY_IOU = ("AP", "AP50", "AP60", "AP70", "AP80", "AP90")
+"""Columns of the boxes' AP by IoU: those of the paper's Tables 1 and 3 to 6."""
+METRICS_BY_SIZE = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
+"""Columns by the objects' size: those of the paper's Tables 2, 8 and 9."""
+SINGLE_TRIAL = "train"
+"""Name of an experiment of one trial."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        labels: the cells of its label columns, in order.
+        config: the run, whose seed is set later; None for a row that only the paper reports.
+        reported: the paper's numbers by metric.
+        baseline: index of the row that its differences refer to; None for none.
+        metric_prefix: "segm_" where the numbers are those of the masks.
+    """
+
+    labels: Mapping[str, str]
+    config: TrialConfig | None
+    reported: Mapping[str, float]
+    baseline: int | None = None
+    metric_prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure of the paper.
+
+    Attributes:
+        name: the command.
+        anchor: its place in the paper.
+        title: what it shows.
+        metrics: the columns of numbers.
+        sets: fields such as `dynamic.dla` that the rows set, so that the user cannot.
+        rows: makes the rows from a base configuration.
+        paper_split: where the paper measured: COCO minival (val2017) or test-dev.
+        adds_up: rows of an earlier plan of this name stay in the table; see `plans.added_up`.
+    """
+
+    name: str
+    anchor: str
+    title: str
+    metrics: tuple[str, ...]
+    sets: tuple[str, ...]
+    rows: Callable[[TrialConfig], Sequence[Row]]
+    paper_split: Literal["minival", "test-dev"] = "minival"
+    adds_up: bool = False
+
+    def identified_rows(self, base: TrialConfig) -> list[Row]:
+        """The rows, each with the fingerprint of its own backbone's weights: rows may differ in their backbone.
+
+        Raises:
+            WeightsError: a file of weights is not there.
+        """
+        return [dataclasses.replace(row, config=row.config and identified(row.config)) for row in self.rows(base)]
+
+    def trials(self, base: TrialConfig, seeds: Sequence[int]) -> dict[str, tuple[str, TrialConfig]]:
+        """The distinct trials by their id, each with its row's name.
+
+        All rows of the first seed come first, so that a whole table is there early.
+        """
+        rows = self.identified_rows(base)
+        names = row_names([row.labels for row in rows]) if rows else []
+        trials: dict[str, tuple[str, TrialConfig]] = {}
+        for seed in seeds:
+            for name, row in zip(names, rows, strict=True):
+                if row.config is None:
+                    continue
+                config = dataclasses.replace(row.config, seed=seed)
+                trials.setdefault(config.trial_id, (name, config))
+        return trials
+
+    def check_base(self, base: TrialConfig, scale_base: TrialConfig) -> None:
+        """Refuse a value that the rows would overwrite, with a `ConfigError`."""
+        check_not_set(base, scale_base, self.sets, self.name)
+
+    def plan(self, base: TrialConfig, seeds: Sequence[int], command: str) -> list[dict[str, Any]]:
+        """The rows of the store's plan: which trial belongs to which row of the table."""
+        return [
+            {
+                "experiment": self.name,
+                "title": self.title,
+                "anchor": self.anchor,
+                "row": index,
+                "labels": dict(row.labels),
+                "seed": seed,
+                "trial_id": dataclasses.replace(row.config, seed=seed).trial_id if row.config else None,
+                "reported": dict(row.reported),
+                "metrics": list(self.metrics),
+                "metric_prefix": row.metric_prefix,
+                "paper_split": self.paper_split,
+                "baseline_row": row.baseline,
+                "scale": base.scale,
+                "command": command,
+            }
+            for index, row in enumerate(self.identified_rows(base))
+            for seed in (seeds if row.config else (None,))
+        ]
+
+
+def with_fields(config: TrialConfig, section: str, **fields: Any) -> TrialConfig:
+    """The same with other fields of one section."""
+    return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **fields)})
+
+
+def identified(config: TrialConfig) -> TrialConfig:
+    """The same with the fingerprints of what its model reads from files.
+
+    Raises:
+        WeightsError: a file of weights is not there.
+        ModuleError: the model's own module is not there.
+    """
+    return dataclasses.replace(config, model=identify_module(identify_weights(config.model)))
+
+
+def check_not_set(base: TrialConfig, scale_base: TrialConfig, paths: Sequence[str], command: str) -> None:
+    """Refuse a value that a command sets itself.
+
+    Raises:
+        ConfigError: naming the field.
+    """
+    for path in paths:
+        if field_value(base, path) != field_value(scale_base, path):
+            raise ConfigError(
+                f"{path}: {field_value(base, path)!r} has no effect, {command} sets this field itself; "
+                "leave it out, or use the command `train`"
+            )
+
+
+def field_value(config: Any, path: str) -> Any:
+    """The value of a field such as `dynamic.dla`."""
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config

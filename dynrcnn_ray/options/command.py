@@ -1,0 +1,81 @@
+"""What a command is, and the program that holds them."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+PROGRAM_NAME = "dynrcnn"
+_Options = TypeVar("_Options")
+
+Group = Literal[
+    "Reproduce the paper",
+    "Your own experiment",
+    "Look at results",
+    "Use a detector",
+    "Data",
+    "For developers",
+]
+"""The headings of the program's help, in its order."""
+
+
+@dataclass(frozen=True)
+class Command(Generic[_Options]):
+    """One command.
+
+    Attributes:
+        name: what is typed.
+        group: below which heading the program's help lists it.
+        title: what it does, in a line.
+        description: what its `--help` says first.
+        options: a dataclass whose fields are its flags; each has a default.
+        run: does it, and returns the exit code: 0 done, 1 a trial failed, 2 the input was wrong.
+        defaults: where some flags decide what the others start from: makes the defaults from these flags, and returns
+            the arguments that are left.
+    """
+
+    name: str
+    group: Group
+    title: str
+    description: str
+    options: type[_Options]
+    run: Callable[[_Options, "Call"], int]
+    defaults: Callable[[Sequence[str]], tuple[_Options, Sequence[str]]] | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command line.
+
+    Attributes:
+        name: how it is called.
+        description: what its `--help` says first.
+        commands: all that it has.
+    """
+
+    name: str
+    description: str
+    commands: tuple[Command[Any], ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a command.
+
+    Attributes:
+        command: its name.
+        arguments: what stands after it.
+    """
+
+    command: str
+    arguments: tuple[str, ...]
+
+    def shown(self, storage: str, place: str) -> str:
+        """The call as it may stand in a table: a URI may carry credentials, which have no place there.
+
+        Args:
+            storage: the argument of `--storage`.
+            place: what it names, without credentials.
+        """
+        arguments = [each.replace(storage, place) if "://" in storage else each for each in self.arguments]
+        return f"{PROGRAM_NAME} {shlex.join([self.command, *arguments])}"

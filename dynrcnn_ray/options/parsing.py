@@ -1,0 +1,123 @@
+"""Arguments parsed by tyro, and refused in one line.
+
+Tyro tells what it refuses as an event, in a module that may change with any release: so its version is pinned.
+"""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, TypeVar, Union, get_args
+
+import tyro
+from tyro import _errors
+
+from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.options.command import Command, Group, Program
+
+_Options = TypeVar("_Options")
+
+
+def parse(program: Program, arguments: Sequence[str]) -> tuple[Command[Any], Any]:
+    """The command that the arguments name, and its options.
+
+    Raises:
+        ConfigError: an unknown command, an unknown flag or a wrong value, in one line.
+        SystemExit: after `--help`, or a script for the shell's completion.
+    """
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        print(overview(program))
+        raise SystemExit(0)
+    if name.startswith("-"):
+        _cli(_all_commands(program), arguments, [], prog=program.name, description=program.description)
+        raise SystemExit(0)
+    by_name = {command.name: command for command in program.commands}
+    if name not in by_name:
+        similar = difflib.get_close_matches(name, by_name, n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        raise ConfigError(f"unknown command {name!r}{hint}; allowed: {', '.join(by_name)}")
+    command = by_name[name]
+    default, rest = command.defaults(rest) if command.defaults else (command.options(), rest)
+    options = _cli(
+        command.options,
+        rest,
+        sorted(_flags(command.options)),
+        prog=f"{program.name} {name}",
+        description=command.description,
+        default=default,
+    )
+    return command, options
+
+
+def overview(program: Program) -> str:
+    """What `--help` of the program says: a line for each command, in groups."""
+    width = max(len(command.name) for command in program.commands)
+    lines = [f"usage: {program.name} COMMAND [OPTIONS]", "", program.description]
+    for group in get_args(Group):
+        lines += ["", f"{group}:"]
+        lines += [f"  {each.name:<{width}}  {each.title}" for each in program.commands if each.group == group]
+    return "\n".join(lines)
+
+
+def _all_commands(program: Program) -> Any:
+    """All commands as tyro's subcommands, for the shell's completion."""
+    return Union[  # noqa: UP007
+        tuple(
+            Annotated[each.options, tyro.conf.subcommand(each.name, description=each.title)]
+            for each in program.commands
+        )
+    ]
+
+
+def parse_first(options: type[_Options], arguments: Sequence[str]) -> tuple[_Options, list[str]]:
+    """The flags of `options` alone, and the arguments that are left.
+
+    Raises:
+        ConfigError: a wrong value, in one line.
+    """
+    return _cli(options, arguments, [], add_help=False, return_unknown_args=True)
+
+
+def _cli(options: Any, arguments: Sequence[str], flags: Sequence[str], **settings: Any) -> Any:
+    def refuse(event: _errors.ParseErrorEvent) -> None:
+        if line := _one_line(event, flags):
+            raise ConfigError(line)
+
+    with _errors.on_parse_error(refuse):
+        try:
+            return tyro.cli(options, args=list(arguments), **settings)
+        except ImportError:  # Tyro leaves tcsh to another package.
+            raise ConfigError("--tyro-print-completion: not for this shell; allowed: bash, zsh, fish") from None
+
+
+def _one_line(event: _errors.ParseErrorEvent, flags: Sequence[str]) -> str:
+    """What is wrong and what is allowed; nothing of an event that a later version may bring, which tyro then prints."""
+    if isinstance(event, _errors.UnrecognizedArgs):
+        similar = difflib.get_close_matches(event.tokens[0].partition("=")[0], flags, n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        return f"unknown option: {', '.join(event.tokens)}{hint}"
+    if isinstance(event, _errors.InvalidChoice):
+        return f"{event.argument.display_name()}: {event.value!r} is not allowed; allowed: {', '.join(event.choices)}"
+    if isinstance(event, _errors.BadValue):
+        given = f" {event.offending_value!r} is not allowed" if event.offending_value else " the value is missing"
+        return f"{event.argument.display_name()}:{given} (allowed: {_allowed(event.argument)})"
+    if isinstance(event, _errors.InstantiationFailure) and event.argument:
+        value = re.fullmatch(r".*: ('.*')", event.message)
+        message = f"{value[1]} is not allowed" if value else event.message
+        return f"{event.argument.display_name()}: {message} (allowed: {_allowed(event.argument)})"
+    return ""
+
+
+def _allowed(argument: Any) -> str:
+    return f"{argument.display_name()} {argument.lowered.metavar}"
+
+
+def _flags(options: type[Any], prefix: str = "--") -> Iterator[str]:
+    """Every flag of an options class."""
+    for item in dataclasses.fields(options):
+        name = f"{prefix}{item.name.replace('_', '-')}"
+        if isinstance(item.type, type) and dataclasses.is_dataclass(item.type):
+            yield from _flags(item.type, f"{name}.")
+        else:
+            yield name

@@ -1,0 +1,161 @@
+"""The options that commands share. The configuration checks what they say."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from dynrcnn_ray.config.scales import SCALES, Scale, base_config
+from dynrcnn_ray.config.sections import DataConfig, DynamicConfig, ModelConfig, RunConfig, TestConfig, TrainConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError, from_yaml, validate
+from dynrcnn_ray.options.parsing import parse_first
+
+_SECTIONS = ("data", "model", "dynamic", "train", "test", "run")
+
+
+@dataclass(frozen=True)
+class ScaleOption:
+    """The scale, where it decides what other options start from."""
+
+    scale: Scale = "mini"
+    """The size of data, model and schedule."""
+
+
+@dataclass(frozen=True)
+class BaseOptions(ScaleOption):
+    """What a command's configuration starts from: a scale or a file. Parsed before the other options."""
+
+    config: str = ""
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """Where results are."""
+
+    storage: str = ""
+    """Folder or URI (s3://...) of the results. Default: ~/dynrcnn_ray/<scale>."""
+
+
+@dataclass(frozen=True)
+class StoredOptions(StoreOptions):
+    """What a command takes that only reads a store."""
+
+    scale: Scale = "mini"
+    """The scale whose default storage to read."""
+
+
+@dataclass(frozen=True)
+class RunOptions(StoreOptions):
+    """What every command that trains takes: the scale or a file, and any field of the trial's configuration."""
+
+    scale: Scale = "mini"
+    """The size of data, model and schedule."""
+    from_file: Annotated[str, tyro.conf.arg(name="config")] = ""
+    """A YAML file with a configuration, as `show` prints one, in place of a scale. Fields left out keep their defaults;
+    other flags change it."""
+    num_workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Training workers of each trial. Short for --run.num-workers."""
+    dry_run: bool = False
+    """Only say what would run."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    dynamic: DynamicConfig = field(default_factory=DynamicConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def config(self) -> TrialConfig:
+        """The trial that these options describe, with seed 0.
+
+        Raises:
+            ConfigError: naming the field, its value and what is allowed.
+        """
+        if "@" in self.run.mlflow.partition("://")[2].partition("/")[0]:
+            raise ConfigError(
+                "run.mlflow: names a user, and results carry the whole URI; give it without, and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return validate(self.unchecked_config())
+
+    def unchecked_config(self) -> TrialConfig:
+        """The same, whatever its values."""
+        config = TrialConfig(scale=self.scale, **{name: getattr(self, name) for name in _SECTIONS})
+        if self.num_workers is None:
+            return config
+        return dataclasses.replace(config, run=dataclasses.replace(config.run, num_workers=self.num_workers))
+
+
+_RunOptions = TypeVar("_RunOptions", bound=RunOptions)
+
+
+def starting_config(first: BaseOptions, arguments: Sequence[str]) -> TrialConfig:
+    """The configuration of the file, or else of the scale, that the arguments name.
+
+    Raises:
+        ConfigError: both are given, or the file cannot be used.
+    """
+    if not first.config:
+        return base_config(first.scale)
+    if any(each.partition("=")[0] == "--scale" for each in arguments):
+        raise ConfigError(f"--scale: {first.config} says the scale; leave one of --scale and --config out")
+    try:
+        return from_yaml(Path(first.config).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config: {first.config!r} cannot be read ({' '.join(str(error).split())})") from None
+    except ConfigError as error:
+        raise ConfigError(f"--config: {first.config}: {error}") from None
+
+
+def start_from(options: type[_RunOptions], config: TrialConfig, file: str = "") -> _RunOptions:
+    """Options whose defaults are the values of a configuration, and the file that it was read from.
+
+    Raises:
+        ConfigError: its scale is none of ours.
+    """
+    if config.scale not in SCALES:
+        where = f"--config: {file}: " if file else ""
+        raise ConfigError(f"{where}scale: {config.scale!r} is not allowed; allowed: {', '.join(SCALES)}")
+    values: dict[str, Any] = {name: getattr(config, name) for name in _SECTIONS}
+    if "seeds" in (option.name for option in dataclasses.fields(options)):
+        values["seeds"] = (config.seed,)
+    return options(scale=config.scale, from_file=file, **values)  # pyright: ignore[reportArgumentType]
+
+
+def start_from_base(options: type[_RunOptions]) -> Callable[[Sequence[str]], tuple[_RunOptions, Sequence[str]]]:
+    """Defaults of a command: those of `--scale` or `--config`, which are parsed before the others."""
+
+    def defaults(arguments: Sequence[str]) -> tuple[_RunOptions, Sequence[str]]:
+        first, rest = parse_first(BaseOptions, arguments)
+        return start_from(options, starting_config(first, arguments), first.config), rest
+
+    return defaults
+
+
+@dataclass(frozen=True)
+class ExperimentOptions(RunOptions):
+    """Options of a table's command."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Seeds; every row runs once with each."""
+
+
+def checked_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """The seeds of an experiment.
+
+    Raises:
+        ConfigError: none, a negative one, or one twice.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds: {seeds} must be one or more different numbers from 0")
+    return seeds
+
+
+def storage_location(storage: str, scale: str) -> str:
+    """The store's absolute path or URI."""
+    if "://" in storage:
+        return storage.rstrip("/")
+    return str(Path(storage or f"~/dynrcnn_ray/{scale}").expanduser().absolute())

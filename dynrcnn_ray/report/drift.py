@@ -1,0 +1,150 @@
+"""How far the workers of a trial drift apart in T_now and beta_now, and from the trial of one worker."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dynrcnn_ray.statistics.estimates import paired_difference
+
+DRIFT = {
+    "apart_T_now": "IoU",
+    "apart_beta_now": "normalised offset",
+    "from_one_T_now": "IoU",
+    "from_one_beta_now": "normalised offset",
+}
+"""Columns of a table that asks for them, with their units. `apart_*`: the largest minus the smallest value over the
+workers, mean over the updates. `from_one_*`: the mean absolute difference, over updates and workers, from the row's
+baseline, a trial of one worker with the same seed."""
+WORKERS, ALL_REDUCE = "Workers", "All-reduce"
+"""The label columns that tell rows apart by their number of workers and by the all-reduce."""
+OF_WORKERS = {"T_now": "worker_T_now", "beta_now": "worker_beta_now"}
+"""The fields of `schemas.DYNAMICS` that hold a list of the workers' values, by statistic."""
+DYNAMICS_COLUMNS = ["trial_id", "step", *OF_WORKERS.values()]
+
+
+def with_drift(plan: pd.DataFrame, trials: pd.DataFrame, dynamics: pd.DataFrame) -> pd.DataFrame:
+    """The trials with the columns of `DRIFT`; null for a trial whose steps do not tell.
+
+    A trial's first logged step is left out: no update is in force there yet.
+
+    Args:
+        plan: rows as in `schemas.PLAN`; a row's `baseline_row` is its trial of one worker.
+        trials: rows as in `schemas.TRIALS`.
+        dynamics: rows as in `schemas.DYNAMICS` of these trials, a row an update.
+    """
+    courses = {
+        trial_id: {statistic: worker_values(steps, statistic).iloc[1:] for statistic in OF_WORKERS}
+        for trial_id, steps in dynamics.groupby("trial_id")
+    }
+    drifts = {}
+    for trial_id, one_worker in _references(plan).items():
+        course, reference = courses.get(trial_id), courses.get(one_worker)
+        if course is None:
+            continue
+        drift = {f"apart_{name}": _apart(values) for name, values in course.items()}
+        if reference is not None and one_worker != trial_id:
+            drift |= {f"from_one_{name}": _distance(values, reference[name]) for name, values in course.items()}
+        drifts[trial_id] = drift
+    found = pd.DataFrame.from_dict(drifts, orient="index", columns=list(DRIFT), dtype=float)
+    return trials.join(found, on="trial_id")
+
+
+def worker_values(steps: pd.DataFrame, statistic: str) -> pd.DataFrame:
+    """What was in force on each worker of one trial: a row a logged step, in order, a column a worker.
+
+    Args:
+        steps: rows as in `schemas.DYNAMICS` of one trial; those without the workers' values are left out.
+        statistic: a key of `OF_WORKERS`.
+    """
+    known = steps.dropna(subset=[OF_WORKERS[statistic]]).sort_values("step")
+    values = np.stack(known[OF_WORKERS[statistic]].to_list()) if len(known) else np.empty((0, 0))
+    return pd.DataFrame(values, index=known["step"].to_numpy())
+
+
+def drift_notes(table: pd.DataFrame) -> list[str]:
+    """What the rows found, in sentences.
+
+    Args:
+        table: as from `build_table`, of a plan with the columns of `DRIFT` and the labels `WORKERS` and `ALL_REDUCE`.
+    """
+    rows = [row for row in table.to_dict("records") if row["status"] == "finished" and row[WORKERS] != "1"]
+    shared = [row for row in rows if row[ALL_REDUCE]]
+    alone = [row for row in rows if not row[ALL_REDUCE]]
+    notes = []
+    if shared:
+        most = [max(row[f"apart_{name}"] for row in shared) for name in OF_WORKERS]
+        notes.append(
+            f"With the all-reduce the workers of a trial lay at most {most[0]:.2g} apart in T_now and {most[1]:.2g} in "
+            f"beta_now, mean over the updates."
+        )
+    if alone:
+        ranges = [_range(alone, f"apart_{name}", name) for name in OF_WORKERS]
+        notes.append(f"Without it they lay apart by {' and by '.join(ranges)}.")
+    if shared and alone:
+        means = [
+            f"{_mean(shared, f'from_one_{name}'):.4f} with and {_mean(alone, f'from_one_{name}'):.4f} without in {name}"
+            for name in OF_WORKERS
+        ]
+        notes.append(
+            f"From the trial of one worker they lay, mean over the rows, {'; '.join(means)}. Even with the all-reduce "
+            "this is not zero: another number of workers draws other RoIs for the loss, and so trains other weights."
+        )
+    return [*notes, *_difference_of_the_all_reduce(table)]
+
+
+def _difference_of_the_all_reduce(table: pd.DataFrame) -> list[str]:
+    """AP with minus AP without the all-reduce, over the pairs of rows that differ in nothing else.
+
+    The mean of a row that still lacks a seed is that of other seeds than its counterpart's.
+    """
+    rows: dict[bool, dict[tuple[str, ...], float]] = {True: {}, False: {}}
+    first, last = list(table.columns).index("name"), list(table.columns).index("source")
+    labels = [name for name in table.columns[first + 1 : last] if name != ALL_REDUCE]
+    for row in table.to_dict("records"):
+        if row["n"] == row["n_planned"] and row[WORKERS] != "1":
+            rows[bool(row[ALL_REDUCE])][tuple(row[name] for name in labels)] = row["AP"]
+    pairs = [key for key in rows[True] if key in rows[False]]
+    if not pairs:
+        return []
+    difference = paired_difference(*(dict(enumerate(rows[kind][key] for key in pairs)) for kind in (True, False)))
+    interval = "" if len(pairs) == 1 else f" [{difference.low:+.1f}, {difference.high:+.1f}]"
+    return [
+        f"AP with the all-reduce minus AP without it: {difference.mean:+.1f}{interval} over {len(pairs)} pairs of rows "
+        "that differ in nothing else."
+    ]
+
+
+def _references(plan: pd.DataFrame) -> dict[str, str | None]:
+    """The trial of one worker that each trial of the plan is held against, that of the baseline with the same seed."""
+    lines = plan.dropna(subset=["trial_id"]).to_dict("records")
+    by_place = {(line["row"], line["seed"]): line["trial_id"] for line in lines}
+    return {line["trial_id"]: by_place.get((line["baseline_row"], line["seed"])) for line in lines}
+
+
+def _apart(values: pd.DataFrame) -> float:
+    return float((values.max(axis=1) - values.min(axis=1)).mean())
+
+
+def _distance(values: pd.DataFrame, one_worker: pd.DataFrame) -> float:
+    steps = values.index.intersection(one_worker.index)
+    if steps.empty:
+        return float("nan")
+    return float(values.loc[steps].sub(one_worker.loc[steps, 0], axis=0).abs().to_numpy().mean())
+
+
+def _range(rows: list[dict[Any, Any]], column: str, name: str) -> str:
+    known = [row for row in rows if row[column] == row[column]]
+    if not known:
+        return f"what was not recorded in {name}"
+    least, most = (chosen(known, key=lambda row: row[column]) for chosen in (min, max))
+    return f"{least[column]:.4f} ({_place(least)}) to {most[column]:.4f} ({_place(most)}) in {name}"
+
+
+def _place(row: Mapping[Any, Any]) -> str:
+    return str(row["name"])
+
+
+def _mean(rows: list[dict[Any, Any]], column: str) -> float:
+    return float(np.nanmean([row[column] for row in rows]))

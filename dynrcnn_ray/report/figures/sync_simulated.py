@@ -1,0 +1,104 @@
+"""The second figure of the experiment `sync`: up to 1,024 workers, simulated from what one worker's images measured."""
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+from dynrcnn_ray.report.figures.style import COLOURS, STYLE, draw_heading, draw_note
+from dynrcnn_ray.report.simulation import Records, simulate_spread
+
+NUMBERS_OF_WORKERS = tuple(2**power for power in range(11))
+IMAGES_PER_WORKER = {1: COLOURS[4], 2: COLOURS[1], 8: COLOURS[5]}
+_INTERVALS = {0.2: 20, 1: 100, 5: 500}
+"""The simulated C over the run's own, and the paper's number that it stands for where the run's own stands for 100."""
+_STATISTICS = {
+    "T_now": "$T_{now}$ over the workers (IoU)",
+    "beta_now": "$β_{now}$ over the workers (normalised offset)",
+}
+_DEVIATION = (0, (2, 1.4))
+_CAPTION = (
+    "Simulated: the I_k and E_k of every image of one run of one worker (convention paper, {images} images a step) are "
+    "dealt out at random to workers, within windows of C steps of\nthat run, at most 8 windows evenly spaced; where "
+    "more images are needed than a window recorded, they are drawn from it again and again. Held fixed: what was "
+    "measured. That E_k\nfollows T_now, and that the weights follow both, is left out: each worker's values are those "
+    "of a run in which all images shared one T_now and one beta_now."
+)
+
+
+def draw_simulated_workers(plan: pd.DataFrame, records: Records, own_interval: int, seed: int) -> Figure:
+    """Draw how far T_now and beta_now spread over up to 1,024 workers, with and without the all-reduce.
+
+    A column for each C, a row for each statistic. C is 20, 100 and 500 where the run's own is the paper's 100, and in
+    proportion at another scale.
+
+    Args:
+        plan: rows as in `schemas.PLAN`, for the heading.
+        records: what a run of one worker recorded.
+        own_interval: C of that run.
+        seed: of that run.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11.5, 7.2), layout="constrained")
+        panels = figure.subplots(len(_STATISTICS), len(_INTERVALS), sharex=True, sharey="row", squeeze=False)
+        for column, (factor, papers) in enumerate(_INTERVALS.items()):
+            interval = max(1, round(factor * own_interval))
+            is_papers = interval == papers
+            panels[0, column].set_title(f"C = {interval}" + ("" if is_papers else f" (the paper's {papers}, scaled)"))
+            for all_reduce in (False, True):
+                for images, colour in IMAGES_PER_WORKER.items():
+                    spreads = pd.DataFrame(
+                        simulate_spread(
+                            records,
+                            num_workers=number,
+                            images_per_worker=images,
+                            interval=interval,
+                            all_reduce=all_reduce,
+                        )
+                        for number in NUMBERS_OF_WORKERS
+                    )
+                    for axes, statistic in zip(panels[:, column], _STATISTICS, strict=True):
+                        _draw_spread(axes, spreads, statistic, "black" if all_reduce else colour)
+        for axes, label in zip(panels[:, 0], _STATISTICS.values(), strict=True):
+            axes.set_ylabel(label)
+            axes.set_ylim(bottom=0)
+        for axes in panels[-1]:
+            axes.set_xlabel("workers")
+        for axes in panels.flat:
+            _finish(axes)
+        _draw_legend(figure)
+        draw_heading(figure, plan, f"seed {seed}", "simulated up to 1,024 workers")
+        figure.supxlabel(_CAPTION.format(images=records.ious.shape[1]), fontsize=8, x=0.01, ha="left")
+    return figure
+
+
+def _draw_spread(axes: Axes, spreads: pd.DataFrame, statistic: str, colour: str) -> None:
+    for name, style in (("range", "solid"), ("std", _DEVIATION)):
+        values = spreads[f"{statistic}_{name}"]
+        if bool(values.notna().to_numpy().any()):
+            # A line at zero lies on the panel's edge, and is not to be cut in half there.
+            axes.plot(NUMBERS_OF_WORKERS, values, color=colour, linestyle=style, clip_on=False)
+
+
+def _finish(axes: Axes) -> None:
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator([1, 4, 16, 64, 256, 1024]))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    if not axes.lines:
+        draw_note(axes, "the run is shorter than C")
+
+
+def _draw_legend(figure: Figure) -> None:
+    handles = [
+        Line2D([], [], color=colour, label=f"{images} image{'s' if images > 1 else ''} a worker")
+        for images, colour in IMAGES_PER_WORKER.items()
+    ]
+    handles += [
+        Line2D([], [], color="0.45", label="largest minus smallest"),
+        Line2D([], [], color="0.45", linestyle=_DEVIATION, label="standard deviation"),
+        Line2D([], [], color="black", label="with the all-reduce: both zero"),
+    ]
+    figure.legend(handles=handles, loc="outside right upper", handlelength=1.8)

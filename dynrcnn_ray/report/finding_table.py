@@ -1,0 +1,231 @@
+"""The verdicts on the paper's claims as a Parquet file, and as cells for every renderer.
+
+The cells are made from the file's rows alone, so that a page that is drawn again needs no claim and no trial.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from dynrcnn_ray.report.findings import RATIO, VERDICTS, Judgement
+from dynrcnn_ray.report.table_cells import Cell, Column, Grid, Line, TableCells, seeds_text
+from dynrcnn_ray.store.parquet import to_parquet_bytes
+from dynrcnn_ray.store.schemas import optional, required, versioned
+
+FINDINGS_FILE = "tables/findings.parquet"
+_TEXT, _INT, _FLOAT = pa.string(), pa.int32(), pa.float64()
+
+FINDINGS = versioned(
+    [
+        required("finding", _INT, "1"),
+        required("experiment", _TEXT, "text"),
+        required("place", _TEXT, "text"),
+        required("claim", _TEXT, "text"),
+        required("verdict", _TEXT, "text"),
+        required("verdict_holm", _TEXT, "text"),
+        optional("p", _FLOAT, "1"),
+        optional("p_holm", _FLOAT, "1"),
+        required("contrast", _TEXT, "text"),
+        required("metric", _TEXT, "text"),
+        required("unit", _TEXT, "text"),
+        optional("claimed_above", _FLOAT, "the field unit"),
+        optional("claimed_below", _FLOAT, "the field unit"),
+        optional("paper", _FLOAT, "the field unit"),
+        optional("measured", _FLOAT, "the field unit"),
+        optional("low", _FLOAT, "the field unit"),
+        optional("high", _FLOAT, "the field unit"),
+        optional("deviation", _FLOAT, "the field unit"),
+        required("n", _INT, "seeds, or rounds of speeds"),
+        required("contrast_verdict", _TEXT, "text"),
+        optional("contrast_p", _FLOAT, "1"),
+        optional("seeds_needed", _FLOAT, "seeds"),
+        optional("scale", _TEXT, "text"),
+        required("command", _TEXT, "text"),
+    ]
+)
+"""One contrast of a claim; a claim of several has a row for each, with its own number, text, verdicts and p-values in
+all of them. `contrast_verdict` is that on the contrast alone. `low` and `high` are the 95 % interval, `deviation` the
+standard deviation over the seeds; `seeds_needed` how many would confirm the contrast with a power of 80 % if the
+paper's difference were the true one. A contrast whose unit is `ratio` has ratios in all fields of that unit."""
+
+_DECIMALS = {"percent": 1, "proposals per image": 1, RATIO: 2}
+_NOTHING = "-"
+_NOTES = (
+    "Claimed is the range in which the claim says that the difference lies.",
+    "Measured is its mean over the seeds that have finished all rows of the contrast, paired by seed; in brackets its "
+    "95 % interval (paired t-test).",
+    "Confirmed: the whole interval lies in the claimed range; contradicted: the whole interval lies outside; "
+    "undecided: neither, or fewer than two seeds.",
+    "A claim of several contrasts is confirmed if each of them is, and contradicted if one of them is, corrected for "
+    "their number.",
+    "After Holm: the verdict when all claims are tested together, so that the chance of even one wrong verdict is at "
+    "most 5 %.",
+    "Seeds needed: how many would confirm the contrast in four runs of five if the paper's difference were the true "
+    "one, from the measured spread.",
+)
+
+
+def findings_parquet(judgements: Sequence[Judgement], command: str) -> bytes:
+    """The verdicts as a Parquet file's content.
+
+    Args:
+        judgements: from `judge`.
+        command: what was called.
+    """
+    rows = [row for index, judgement in enumerate(judgements) for row in _rows(index, judgement, command)]
+    return to_parquet_bytes(pa.Table.from_pylist(rows, schema=FINDINGS))
+
+
+def finding_cells(rows: Sequence[Mapping[str, Any]]) -> TableCells:
+    """How many claims have which verdict, then the claims of each table and figure.
+
+    Args:
+        rows: as in `FINDINGS`, in the file's order; at least one.
+    """
+    places = [(place, list(lines)) for place, lines in itertools.groupby(rows, key=lambda row: row["place"])]
+    scales = ", ".join(dict.fromkeys(row["scale"] for row in rows if row["scale"]))
+    missing = dict.fromkeys(row["experiment"] for row in rows if not row["n"])
+    notes = [*_NOTES, *([f"Not measured, or not all of it: {', '.join(missing)}."] if missing else [])]
+    return TableCells(
+        experiment="findings",
+        anchor="Findings of the paper",
+        run=f"Scale {scales}" if scales else "Nothing measured",
+        command=rows[0]["command"],
+        notes=tuple(notes),
+        grids=(_counts(places), *(_claims(place, lines) for place, lines in places)),
+    )
+
+
+def headline(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many claims have which verdict, in a sentence."""
+    counts, holm = _count(rows, "verdict"), _count(rows, "verdict_holm")
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    return (
+        f"Of {sum(counts.values())} claims of the paper: {told}; after Holm's correction "
+        f"{holm['confirmed']} confirmed and {holm['contradicted']} contradicted"
+    )
+
+
+def _rows(index: int, judgement: Judgement, command: str) -> list[dict[str, Any]]:
+    finding = judgement.finding
+    claim = {
+        "finding": index,
+        "experiment": finding.experiment,
+        "place": finding.place,
+        "claim": finding.claim,
+        "verdict": judgement.verdict,
+        "verdict_holm": judgement.verdict_holm,
+        "p": _known(judgement.p),
+        "p_holm": _known(judgement.p_holm),
+        "scale": judgement.scale or None,
+        "command": command,
+    }
+    rows = []
+    for part in judgement.parts:
+        contrast, estimate = part.contrast, part.estimate
+        shown = math.exp if contrast.unit == RATIO else float
+        low, high = estimate.interval()
+        rows.append(
+            claim
+            | {
+                "contrast": contrast.text,
+                "metric": contrast.metric,
+                "unit": contrast.unit,
+                "claimed_above": _known(contrast.above),
+                "claimed_below": _known(contrast.below),
+                "paper": _known(shown(contrast.paper)),
+                "measured": _known(shown(estimate.mean)),
+                "low": _known(shown(low)),
+                "high": _known(shown(high)),
+                "deviation": _known(estimate.deviation),
+                "n": estimate.n,
+                "contrast_verdict": part.verdict,
+                "contrast_p": _known(part.p),
+                "seeds_needed": _known(contrast.seeds_needed(estimate.deviation), keep_infinity=True),
+            }
+        )
+    return rows
+
+
+def _known(value: float, *, keep_infinity: bool = False) -> float | None:
+    return None if math.isnan(value) or (math.isinf(value) and not keep_infinity) else value
+
+
+def _count(rows: Sequence[Mapping[str, Any]], field: str) -> dict[str, int]:
+    verdicts = list({row["finding"]: row[field] for row in rows}.values())
+    return {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+
+
+def _counts(places: Sequence[tuple[str, list[Mapping[str, Any]]]]) -> Grid:
+    everything = [row for _, rows in places for row in rows]
+    heads = ["claims", *VERDICTS, "confirmed after Holm", "contradicted after Holm"]
+    lines = []
+    for place, rows in [*places, ("all", everything)]:
+        counts, holm = _count(rows, "verdict"), _count(rows, "verdict_holm")
+        numbers = [sum(counts.values()), *counts.values(), holm["confirmed"], holm["contradicted"]]
+        cells = (Cell(str(number) if number else _NOTHING) for number in numbers)
+        lines.append(Line((Cell(place.partition(",")[0]), *cells)))
+    columns = (Column("", is_number=False), *(Column(head) for head in heads))
+    return Grid("counts", headline(everything), columns, tuple(lines))
+
+
+def _claims(place: str, rows: Sequence[Mapping[str, Any]]) -> Grid:
+    texts = ("metric", "claimed")
+    columns = (
+        Column("claim", is_number=False, is_sentence=True),
+        *(Column(text, is_number=False) for text in texts),
+        *(Column(number) for number in ("paper", "measured", "n", "seeds needed")),
+        *(Column(text, is_number=False) for text in ("verdict", "after Holm")),
+    )
+    lines: list[Line] = []
+    for _, parts in itertools.groupby(rows, key=lambda row: row["finding"]):
+        first, *others = parts
+        verdicts = (_verdict(first["verdict"]), _verdict(first["verdict_holm"]))
+        if not others:
+            lines.append(Line((Cell(first["claim"]), *_numbers(first), *verdicts)))
+            continue
+        lines.append(Line((Cell(first["claim"]), *(Cell() for _ in range(6)), *verdicts)))
+        for part in (first, *others):
+            name = Cell(f"· {part['contrast']}")
+            lines.append(Line((name, *_numbers(part), _verdict(part["contrast_verdict"]), Cell()), starts_row=False))
+    name = place.partition(",")[0].lower().replace(" ", "")
+    return Grid(f"claims-{name}", place, columns, tuple(lines))
+
+
+def _numbers(row: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """Metric, claimed range, the paper's difference, the measured one, n, seeds needed."""
+    low, high, needed = row["low"], row["high"], row["seeds_needed"]
+    interval = "" if low is None else f"[{_shown(low, row)}, {_shown(high, row)}]"
+    return (
+        Cell(row["metric"]),
+        Cell(_claimed(row)),
+        Cell(_shown(row["paper"], row)),
+        Cell(_shown(row["measured"], row), interval=interval),
+        Cell(str(row["n"])),
+        Cell(seeds_text(math.nan if needed is None else needed)),
+    )
+
+
+def _claimed(row: Mapping[str, Any]) -> str:
+    above, below = row["claimed_above"], row["claimed_below"]
+    if above is not None and below is not None:
+        return f"within ±{below:g}"
+    sign, bound = (">", above) if above is not None else ("<", below)
+    return f"{sign} {bound:+g}" if bound and row["unit"] != RATIO else f"{sign} {bound:g}"
+
+
+def _shown(value: float | None, row: Mapping[str, Any]) -> str:
+    if value is None:
+        return _NOTHING
+    decimals = _DECIMALS.get(row["unit"], 3)
+    if row["unit"] == RATIO:
+        return f"{value:.{decimals}f}"
+    # Adding zero turns a rounded -0.0 into +0.0.
+    return f"{round(value, decimals) + 0.0:+.{decimals}f}"
+
+
+def _verdict(verdict: str) -> Cell:
+    return Cell(verdict, verdict=verdict.replace(" ", "-"))

@@ -1,0 +1,274 @@
+"""The page: verdicts on the claims, every experiment in the paper's order, pictures of detections, every trial."""
+
+import base64
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, finding_cells
+from dynrcnn_ray.report.html.inspections import curves_of, tables_of
+from dynrcnn_ray.report.html.pictures import MIN_SCORE, pictures_of
+from dynrcnn_ray.report.html.trials import COMPACT, MOST_WITH_DETAILS, compact_trials, trials_in_detail
+from dynrcnn_ray.report.inspection import inspected_trials, read_inspection
+from dynrcnn_ray.report.report import DrawnReport, figure_names, is_figure, table_of
+from dynrcnn_ray.report.speed_table import SPEED_FILE, SPEED_TITLE, speed_grid, speed_note
+from dynrcnn_ray.report.table_cells import make_cells
+from dynrcnn_ray.report.tables import trial_columns
+from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.labels import row_label
+from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.store.schemas import SPEED, TRIALS
+
+REPORT_FILE = "report.html"
+_LARGEST_SVG = 400_000
+"""Bytes; a figure with more, such as a cloud of points, is shown as PNG."""
+_SUSPICIOUS_T_NOW = 0.8
+_OF_THE_PAGE = ("scale", "git_commit", "steps", "config")
+"""Fields of the trials that the page shows or needs besides those of tables and of the list of trials."""
+
+
+def read_trials(store: ResultStore) -> pd.DataFrame:
+    """All trials of a store, also those that run, with what its tables and its page show of them.
+
+    Returns:
+        Rows as in `schemas.TRIALS`; of very many trials only the fields that are shown.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    if len(store.trial_ids()) <= MOST_WITH_DETAILS:
+        return store.trials_so_far()
+    shown = {*COMPACT, *_OF_THE_PAGE}
+    for name in store.experiments():
+        plan = store.plan(name)
+        if plan is not None and len(plan):
+            shown.update(trial_columns(plan))
+    return store.trials_so_far(columns=[name for name in TRIALS.names if name in shown])
+
+
+def draw_html_report(
+    store: ResultStore,
+    trials: pd.DataFrame,
+    drawn: Mapping[str, DrawnReport] | None = None,
+    renew_seconds: float = 0,
+) -> str:
+    """Write `report.html`: one page that needs no other file, from the store alone.
+
+    The tables' and figures' own files must have been drawn before.
+
+    Args:
+        store: where to read and write.
+        trials: all its trials, from `read_trials`.
+        drawn: experiments that were drawn from the same trials, whose tables need not be built again.
+        renew_seconds: an open page loads itself anew after so many seconds; 0: never.
+
+    Returns:
+        Its absolute path or URI.
+
+    Raises:
+        StoreError: the store cannot be read or written.
+    """
+    plans = {name: plan for name in store.experiments() if (plan := store.plan(name)) is not None}
+    sections = [_experiment(store, name, plan, trials, (drawn or {}).get(name)) for name, plan in plans.items()]
+    sections += _speeds(store)
+    sections.sort(key=lambda section: _order(section["name"]))
+    sections = [*_findings(store), *sections, *_detections(store, plans, trials), *_inspections(store, trials)]
+    sections.append(_trials(store, plans, trials))
+    page = (
+        _templates()
+        .get_template("page.html")
+        .render(sections=sections, summary=_summary(trials), renew_seconds=renew_seconds)
+    )
+    store.files.write_bytes(REPORT_FILE, page.encode())
+    return store.files.describe_path(REPORT_FILE)
+
+
+def _templates() -> Environment:
+    """The templates, in which whatever comes from a store is escaped."""
+    loader = PackageLoader("dynrcnn_ray.report.html")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _order(name: str) -> tuple[int, str]:
+    kinds = ("table", "figure")
+    return next((index for index, kind in enumerate(kinds) if name.startswith(kind)), len(kinds)), name
+
+
+def _summary(trials: pd.DataFrame) -> str:
+    counts = trials["status"].value_counts()
+    commits = ", ".join(sorted(set(trials["git_commit"].dropna()))) or "unknown"
+    return (
+        f"{counts.get('finished', 0)} finished trials, {counts.get('failed', 0)} failed, "
+        f"{counts.get('running', 0)} running; scale "
+        f"{', '.join(sorted(set(trials['scale']))) or 'none'}; made by commit {commits}; drawn "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+    )
+
+
+def _section(name: str, template: str, title: str, **shown: Any) -> dict[str, Any]:
+    return {"name": name, "short_title": _short_title(name), "template": template, "title": title, **shown}
+
+
+def _short_title(name: str) -> str:
+    for kind in ("table", "figure"):
+        if name.startswith(kind):
+            return f"{kind.title()} {name.removeprefix(kind).replace('_', ', ')}"
+    return name.replace("train_", "Trial ") if name.startswith("train_") else name.title()
+
+
+def _experiment(
+    store: ResultStore, name: str, plan: pd.DataFrame, trials: pd.DataFrame, drawn: DrawnReport | None
+) -> dict[str, Any]:
+    shown: dict[str, Any] = {"cells": None, "warnings": [], "command": ""}
+    title, figures = _short_title(name), (name,)
+    if not plan.empty:
+        title, shown["command"] = f"{plan['anchor'].iloc[0]}. {plan['title'].iloc[0]}", plan["command"].iloc[0]
+        if not is_figure(name):
+            own = trials.loc[trials["trial_id"].isin(plan["trial_id"].dropna()), :]
+            table = table_of(store, plan, own) if drawn is None or drawn.numbers is None else drawn.numbers
+            shown |= {"cells": make_cells(table, plan), "warnings": _warnings(store, own)}
+            figures = figure_names(name)
+    return _section(name, "experiment.html", title, **shown, figures=[_figure(store, figure) for figure in figures])
+
+
+def _figure(store: ResultStore, name: str) -> dict[str, str]:
+    """A figure's name and content; no content if it was not drawn."""
+    for kind, media in (("svg", "svg+xml"), ("png", "png")):
+        content = store.files.read_bytes(f"figures/{name}.{kind}")
+        if content is not None and (kind == "png" or len(content) <= _LARGEST_SVG):
+            data = f"data:image/{media};base64,{base64.b64encode(content).decode()}"
+            return {"title": _short_title(name), "data": data}
+    return {"title": _short_title(name), "data": ""}
+
+
+def _readable_config(store: ResultStore, row: dict[Any, Any]) -> TrialConfig | None:
+    """A trial's configuration; None if this release does not read it, which costs the page a hint and no more."""
+    try:
+        return store.config_of(row)
+    except StoreError:
+        return None
+
+
+def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
+    """What Algorithm 1 had nothing to measure, and thresholds that left few positives: both follow from the data."""
+    texts = []
+    finished = trials.loc[trials["status"] == "finished", :]
+    if len(finished) > MOST_WITH_DETAILS:
+        return []
+    configs = [_readable_config(store, row) for row in finished.to_dict("records")]
+    known = [config.dynamic if config else None for config in configs]
+    intervals = pd.Series([each.update_interval if each else math.nan for each in known], index=finished.index)
+    with_dla = pd.Series([each is not None and each.dla for each in known], index=finished.index, dtype=bool)
+    kept = finished[finished["kept_beta_updates"] * 2 > finished["steps"] / intervals]
+    if len(kept):
+        texts.append(
+            f"In {len(kept)} of {len(finished)} trials most updates of beta_now found nothing to measure and kept the "
+            "old value: most images hold K_beta objects or more, whose appended ground truths have an error of zero. "
+            "Raise dynamic.beta_top_k."
+        )
+    high = finished[with_dla & (finished["final_T_now"] > _SUSPICIOUS_T_NOW)]
+    if len(high):
+        texts.append(
+            f"In {len(high)} trials with DLA T_now ended above {_SUSPICIOUS_T_NOW}: most images hold nearly K_I "
+            "objects, whose appended ground truths have an IoU of one, and few other positives are left. Raise "
+            "dynamic.iou_top_k."
+        )
+    return texts
+
+
+def _findings(store: ResultStore) -> list[dict[str, Any]]:
+    table = store.read_table(FINDINGS_FILE, FINDINGS)
+    if table is None:
+        return []
+    cells = finding_cells(table.to_pylist())
+    return [_section("findings", "findings.html", cells.anchor, cells=cells)]
+
+
+def _speeds(store: ResultStore) -> list[dict[str, Any]]:
+    table = store.read_table(SPEED_FILE, SPEED)
+    if table is None:
+        return []
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return [_section("table7", "speed.html", SPEED_TITLE, grid=speed_grid(rows), note=speed_note(rows))]
+
+
+def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Pictures for the first table that has a baseline and a better row, else for the best trial."""
+    chosen = _trials_to_picture(plans, trials)
+    if not chosen:
+        return []
+    first = trials.loc[trials["trial_id"] == next(iter(chosen.values())), :].to_dict("records")[0]
+    config = _readable_config(store, first)
+    if config is None:
+        return []
+    images = store.images(config.data.fingerprint)
+    detections = {name: store.detections([trial_id]) for name, trial_id in chosen.items()}
+    detections = {name: found for name, found in detections.items() if len(found)}
+    if images.empty or not detections:
+        return []
+    pictures = pictures_of(images.head(4), detections)
+    title = "Detections on validation images"
+    return [_section("detections", "detections.html", title, pictures=pictures, min_score=MIN_SCORE)]
+
+
+def _inspections(store: ResultStore, trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Where the trials fail that somebody has inspected."""
+    settings = dict(zip(trials["trial_id"], trials["setting"], strict=True))
+    shown = [
+        {
+            "trial_id": trial_id,
+            "name": f"Trial {trial_id}: {settings[trial_id]}",
+            "tables": tables_of(found),
+            "curves": curves_of(found),
+        }
+        for trial_id in inspected_trials(store)
+        if trial_id in settings and (found := read_inspection(store, trial_id))
+    ]
+    return [_section("inspections", "inspections.html", "Where trials fail", inspections=shown)] if shown else []
+
+
+def _trials_to_picture(plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> dict[str, str]:
+    finished = trials.loc[trials["status"] == "finished", ["trial_id", "AP", "setting"]].set_index("trial_id")
+    # Where nothing could be found there is no AP.
+    average_precision = finished["AP"].fillna(-1)
+    for plan in sorted(plans.values(), key=_has_dynamic_components, reverse=True):
+        for _, of_seed in plan.loc[plan["trial_id"].isin(finished.index), :].groupby("seed"):
+            is_baseline = of_seed["row"] == of_seed["baseline_row"]
+            if is_baseline.any() and not is_baseline.all():
+                others = of_seed.loc[~is_baseline, :]
+                best = average_precision[others["trial_id"]].to_numpy().argmax()
+                lines = [of_seed.loc[is_baseline, :].iloc[0].to_dict(), others.iloc[best].to_dict()]
+                return {_name_of_line(line): line["trial_id"] for line in lines}
+    if finished.empty:
+        return {}
+    best = average_precision.idxmax()
+    return {str(finished.loc[best, "setting"]): str(best)}
+
+
+def _name_of_line(line: dict[Any, Any]) -> str:
+    labels = {name: cell for name, cell in dict(line["labels"]).items() if name != "Backbone"}
+    return f"{row_label(labels)}, seed {int(line['seed'])}"
+
+
+def _has_dynamic_components(plan: pd.DataFrame) -> bool:
+    """Whether it is Table 3, whose rows are the components' own."""
+    return any("DLA" in dict(labels) for labels in plan["labels"])
+
+
+def _trials(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> dict[str, Any]:
+    shown: dict[str, Any] = {"trials": [], "compact": [], "columns": COMPACT}
+    if len(trials) > MOST_WITH_DETAILS:
+        shown["compact"] = compact_trials(trials)
+    else:
+        belongs_to: dict[str, list[str]] = {}
+        for name, plan in plans.items():
+            for line in plan.dropna(subset=["trial_id"]).to_dict("records"):
+                cells = [cell for cell in dict(line["labels"]).values() if cell]
+                belongs_to.setdefault(line["trial_id"], []).append(f"{_short_title(name)} ({', '.join(cells)})")
+        shown["trials"] = trials_in_detail(trials, store.dynamics(trials["trial_id"]), belongs_to)
+    return _section("trials", "trials.html", "Trials", **shown)

@@ -1,1 +1,0 @@
-"""report.html: one page with every table, figure and trial of a store."""

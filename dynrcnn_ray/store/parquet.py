@@ -1,0 +1,100 @@
+"""A table as the bytes of a Parquet file, with a checksum over all of them; and back, if they are whole and ours.
+
+Parquet's own page checksums leave the footer open: a wrong bit there moves a column, and other numbers are read.
+"""
+
+import zlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dynrcnn_ray.store.schemas import READABLE_VERSIONS, SCHEMA_VERSION, VERSION_KEY
+
+CHECKSUM_KEY = "dynrcnn_ray.crc32"
+_EMPTY = b"00000000"
+# In the footer the value follows its key: a field of Thrift's compact protocol, of eight bytes.
+_MARK = CHECKSUM_KEY.encode() + b"\x18\x08"
+
+
+class DamagedFileError(ValueError):
+    """Bytes that cannot be read as a table. Its text goes on from the file's name: what is wrong with it."""
+
+
+class ForeignFileError(ValueError):
+    """A whole file, but of somebody else or of another version. Its text goes on from the file's name."""
+
+
+def to_parquet_bytes(table: pa.Table) -> bytes:
+    """A table as the content of a Parquet file, its schema's metadata included."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({CHECKSUM_KEY: _EMPTY.decode()})
+    before, mark, after = sink.getvalue().to_pybytes().rpartition(_MARK)
+    assert after.startswith(_EMPTY), "the checksum's place is not where it should be"
+    after = after.removeprefix(_EMPTY)
+    return before + mark + _checksum(before, after) + after
+
+
+def from_parquet_bytes(content: bytes, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """The table of a file's content.
+
+    Args:
+        content: of the whole file. Older releases wrote no checksum; what they wrote is read unchecked.
+        schema: what the table must be of.
+        columns: the fields to read; None: all.
+
+    Returns:
+        Its columns in the schema's order, or in the given one; nulls for the fields that an older version lacks.
+
+    Raises:
+        DamagedFileError: some of its bytes are not as they were written.
+        ForeignFileError: it is of another schema or another version.
+    """
+    before, mark, after = content.rpartition(_MARK)
+    if mark and _checksum(before, after[len(_EMPTY) :]) != after[: len(_EMPTY)]:
+        raise DamagedFileError("is damaged: its content does not match its checksum")
+    try:
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            found = file.schema_arrow
+            _check_schema(found, schema)
+            wanted = columns or schema.names
+            lacking = set(wanted).difference(found.names)
+            # A file has few rows: handing its columns to other threads costs more than reading them.
+            table = file.read([name for name in wanted if name not in lacking], use_threads=False)
+        for name in lacking:
+            field = schema.field(name)
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+        if not mark:
+            table.validate(full=True)
+        return table.select(wanted)
+    except ForeignFileError:
+        raise
+    except Exception as error:  # Broken bytes make the parser raise nearly anything.
+        if mark and isinstance(error, MemoryError):  # Its bytes are whole.
+            raise
+        raise DamagedFileError(f"cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _checksum(before: bytes, after: bytes) -> bytes:
+    """Of all bytes but the checksum's own."""
+    return b"%08x" % zlib.crc32(after, zlib.crc32(before))
+
+
+def _check_schema(found: pa.Schema, expected: pa.Schema) -> None:
+    version = (found.metadata or {}).get(VERSION_KEY)
+    if version is None:
+        raise ForeignFileError("was not written by dynrcnn_ray")
+    if version not in READABLE_VERSIONS:
+        readable = ", ".join(known.decode() for known in READABLE_VERSIONS)
+        shown = version.decode(errors="replace")
+        raise ForeignFileError(f"has schema version {shown}, this release reads {readable}")
+    if found.equals(expected):
+        return
+    lacking = [field for field in expected if field.name not in found.names]
+    if (
+        any(field.name not in expected.names or not field.equals(expected.field(field.name)) for field in found)
+        or not all(field.nullable for field in lacking)
+        or (lacking and version == SCHEMA_VERSION)
+    ):
+        raise ForeignFileError("has other fields than this release writes")

@@ -1,0 +1,127 @@
+"""The evaluation of a trained trial as one more trial of a grid: on its workers and their GPUs, with progress lines.
+
+The first worker's detections come back through the storage, as the file that the COCO server takes:
+`<storage>/evaluations/detections_<split>_<trial_id>_results.json`, with `<trial_id>-best` for the best checkpoint's.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+
+from dynrcnn_ray.config.sections import CheckpointName
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import from_yaml, to_yaml
+from dynrcnn_ray.execution.driver import fit
+from dynrcnn_ray.execution.failures import failure_of
+from dynrcnn_ray.execution.trials import run_one
+from dynrcnn_ray.store.results_store import ResultStore
+
+
+class EvaluationFailedError(RuntimeError):
+    """An evaluation that did not end. Its text is one line."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate, and where.
+
+    Attributes:
+        config: the trial with the data's folder, the testing protocol and the workers of this evaluation.
+        trial_id: the trained trial, for people and for the file's name.
+        training_id: whose checkpoint it is.
+        split: the split to detect on.
+        storage: the store's absolute path or URI.
+        checkpoint: which of the trial's.
+    """
+
+    config: TrialConfig
+    trial_id: str
+    training_id: str
+    split: str
+    storage: str
+    checkpoint: CheckpointName = "last"
+
+    @property
+    def results_file(self) -> str:
+        """The results file, relative to the storage."""
+        return f"evaluations/{self.file_name}"
+
+    @property
+    def file_name(self) -> str:
+        """The name of the results file."""
+        algorithm = self.trial_id if self.checkpoint == "last" else f"{self.trial_id}-{self.checkpoint}"
+        return f"detections_{self.split}_{algorithm}_results.json"
+
+
+def run_evaluation(evaluation: Evaluation) -> dict[str, float | None]:
+    """Detect on the cluster and leave the results file in the storage.
+
+    Returns:
+        Average precision in percent by name; nothing for a split without annotations.
+
+    Raises:
+        ConfigError: the cluster is too small for its workers.
+        EvaluationFailedError: saying why.
+    """
+    described = dataclasses.asdict(evaluation) | {
+        "config": to_yaml(evaluation.config),
+        "setting": "evaluation",
+        "starts": f"starts: detects on {evaluation.split} by trial {evaluation.trial_id}",
+    }
+    ended = run_one(drive_evaluation, evaluation.config.run, described)
+    if "metrics" not in ended:
+        raise EvaluationFailedError(ended["ending"])
+    return ended["metrics"]
+
+
+def drive_evaluation(described: dict[str, Any]) -> None:
+    """Have the workers detect; then write the results file and report the metrics."""
+    from dynrcnn_ray.evaluation.results_file import results_bytes
+
+    config = from_yaml(described["config"])
+    evaluation = Evaluation(**{item.name: described[item.name] for item in dataclasses.fields(Evaluation)})
+    try:
+        outcome = fit(config, _evaluate_worker, described)
+        store = ResultStore.open(evaluation.storage)
+        store.files.write_bytes(evaluation.results_file, results_bytes(outcome["detections"]))
+    except Exception as error:  # Whatever the workers or the storage raised; nothing of it is left but this line.
+        tune.report({"ending": failure_of(error).reason})
+        return
+    tune.report({"ending": "finished", "metrics": outcome["metrics"]})
+
+
+def _evaluate_worker(described: dict[str, Any]) -> dict[str, Any]:
+    # Imported late: torch takes seconds, and a driver that does not detect has no need of it.
+    from dynrcnn_ray.data.coco import CocoDataset
+    from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+    from dynrcnn_ray.execution.worker import this_worker
+    from dynrcnn_ray.store.files import StoreFiles
+    from dynrcnn_ray.training.inference import detect_all, metrics_of
+    from dynrcnn_ray.training.loop import load_trained
+
+    config = from_yaml(described["config"])
+    worker, report = this_worker(config)
+    folder = CheckpointFolder(StoreFiles.open(described["storage"]), described["training_id"])
+    dataset = CocoDataset(config.data.root, described["split"])
+    checkpoint, _ = folder.require(described["checkpoint"])
+    model = load_trained(config, len(dataset.class_names), worker, checkpoint, described["training_id"])
+    detections = detect_all(config, model, dataset, worker, on_tenth=_progress(report, len(dataset)))
+    has_metrics = worker.is_first and dataset.has_annotations
+    metrics = metrics_of(config, dataset, detections) if has_metrics else {}
+    return {"metrics": metrics, "detections": detections}
+
+
+def _progress(report: Callable[[dict[str, Any]], None], num_images: int) -> Callable[[int], None]:
+    """Report each tenth of the images, with the speed of all workers and the time that is left."""
+    started = time.perf_counter()
+
+    def tell(tenth: int) -> None:
+        rate = num_images * tenth / 10 / (time.perf_counter() - started)
+        left = round(num_images * (10 - tenth) / 10 / rate)
+        report({"note": f"{num_images * tenth // 10}/{num_images} images  {rate:.1f} images/s  left {left}s"})
+
+    return tell

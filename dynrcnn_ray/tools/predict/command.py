@@ -1,0 +1,108 @@
+"""Detect on pictures with a trained trial: the same command for ten pictures and for a bucket of a million.
+
+Ray Data hands the pictures to actors that hold the model, on the trial's workers or on those that the section run asks
+for. Writes the detections in COCO's format of results and as a Parquet table, and the pictures with boxes and masks.
+Files that cannot be read are listed and skipped.
+
+Command:  dynrcnn predict --trial TRIAL_ID --images 'DIR, PATTERN, VIDEO or s3://...' [--score 0.5] [--output DIR]
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dynrcnn_ray.config.sections import CheckpointName, RunConfig
+from dynrcnn_ray.config.validation import ConfigError, validate
+from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.parsing import parse_first
+from dynrcnn_ray.options.shared import storage_location
+from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config, usable_checkpoint
+
+_MOST_BAD_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class PredictOptions(TrainedTrial):
+    """Options of the command `predict`. The section run starts from the trial's own."""
+
+    images: str = ""
+    """A folder, with those below it; a pattern in quotes; a picture; a file of a video; or the URI of pictures, such as
+    s3://bucket/folder."""
+    score: float = 0.5
+    """Detections below this score are left out."""
+    checkpoint: CheckpointName = "last"
+    """The trial's newest checkpoint, or its best one, where it trained with --run.evaluate-checkpoints."""
+    output: Path = Path("predictions")
+    """Folder of what is written."""
+    pictures: bool = True
+    """Draw the pictures; with several nodes the folder must be one that all see."""
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+def _of_the_trial(arguments: Sequence[str]) -> tuple[PredictOptions, Sequence[str]]:
+    if {"-h", "--help"} & set(arguments):
+        return PredictOptions(), arguments
+    first, rest = parse_first(TrainedTrial, arguments)
+    return PredictOptions(first.storage, first.scale, first.trial, run=trained_config(first).run), rest
+
+
+def predict(options: PredictOptions, _call: Call) -> int:
+    """Detect on pictures or a video; print how many detections there are and where.
+
+    Returns:
+        The exit code: 0 done, 2 no picture could be read.
+    """
+    if not options.images:
+        raise ConfigError("--images: missing; give a folder, a pattern in quotes, a video or a URI")
+    if not 0 <= options.score <= 1:
+        raise ConfigError(f"--score: {options.score} must be from 0 to 1")
+    config = validate(dataclasses.replace(trained_config(options), run=options.run))
+
+    from dynrcnn_ray.config.extras import import_extra
+    from dynrcnn_ray.tools.predict.pictures import find_pictures, is_video
+    from dynrcnn_ray.tools.predict.prediction import Prediction, open_video, predict_pictures, predict_video
+    from dynrcnn_ray.tools.predict.predictions import PredictionFiles
+
+    listing = find_pictures(options.images)
+    if options.pictures:
+        import_extra("supervision", "predict")
+    # Before the files of an earlier call are replaced.
+    video = open_video(listing.paths[0]) if len(listing.paths) == 1 and is_video(listing.paths[0]) else None
+    _, names = usable_checkpoint(options, config, options.checkpoint)
+    output = options.output.expanduser().absolute()
+    drawn = str(output / "pictures") if options.pictures else ""
+    storage = storage_location(options.storage, options.scale)
+    prediction = Prediction(
+        config, config.training_id, names, storage, options.checkpoint, options.score, drawn, listing.source
+    )
+    if listing.others:
+        print(f"{listing.others} files are no pictures by their names and left out.", file=sys.stderr)
+    with PredictionFiles(output, names) as files:
+        if video is not None:
+            predict_video(prediction, listing.paths[0], video, files, _tell)
+        else:
+            predict_pictures(prediction, listing.paths, files, _tell)
+    for line in files.bad[:_MOST_BAD_SHOWN]:
+        print(f"skipped: {line}", file=sys.stderr)
+    if len(files.bad) > _MOST_BAD_SHOWN:
+        print(f"{len(files.bad) - _MOST_BAD_SHOWN} more in {output / 'bad_files.txt'}", file=sys.stderr)
+    print(f"{files.detections} detections in {files.pictures} pictures: {output}")
+    return 0 if files.pictures else 2
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+COMMAND = Command(
+    name="predict",
+    group="Use a detector",
+    title="detect on pictures or a video with a trained trial",
+    description="Detect on pictures or a video with a trained trial: draws them, and writes the detections in COCO's "
+    "format of results and as a Parquet table. Files that cannot be read are listed and skipped.",
+    options=PredictOptions,
+    run=predict,
+    defaults=_of_the_trial,
+)

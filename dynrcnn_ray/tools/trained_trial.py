@@ -1,0 +1,58 @@
+"""What commands need of a trained trial that somebody names."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dynrcnn_ray.config.sections import CheckpointName
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.options.shared import StoredOptions, storage_location
+
+
+@dataclass(frozen=True)
+class TrainedTrial(StoredOptions):
+    """Which trial is meant."""
+
+    trial: str = ""
+    """Id of a trained trial: a row of `trials` in the storage."""
+
+
+def trained_config(options: TrainedTrial) -> TrialConfig:
+    """The configuration that the trial was trained with.
+
+    Raises:
+        ConfigError: no trial is named.
+        StoreError: the store does not hold it, or it has not finished.
+    """
+    from dynrcnn_ray.store.results_store import ResultStore
+    from dynrcnn_ray.store.trained import finished_trial
+
+    if not options.trial:
+        raise ConfigError("--trial: '' must be the id of a trained trial, from the column trial_id of `trials`")
+    store = ResultStore.open(storage_location(options.storage, options.scale))
+    return store.config_of(finished_trial(store, options.trial))
+
+
+def usable_checkpoint(
+    options: TrainedTrial, config: TrialConfig, which: CheckpointName
+) -> tuple[dict[str, Any], dict[int, str]]:
+    """A trial's checkpoint, and the names of its categories by their ids.
+
+    Raises:
+        StoreError: the store has no such checkpoint, or no names.
+    """
+    import sys
+
+    from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+    from dynrcnn_ray.store.files import StoreError
+    from dynrcnn_ray.store.results_store import ResultStore
+    from dynrcnn_ray.store.trained import category_names
+
+    store = ResultStore.open(storage_location(options.storage, options.scale))
+    folder = CheckpointFolder(store.files, config.training_id)
+    checkpoint, _ = folder.require(which, on_damaged=lambda note: print(note, file=sys.stderr))
+    names = category_names(store, config.data.fingerprint)
+    if not names:
+        place = store.files.describe_path(f"images/{config.data.fingerprint}.parquet")
+        raise StoreError(f"{place}: is missing, and with it the names of the classes; run the trial's command again")
+    return checkpoint, names

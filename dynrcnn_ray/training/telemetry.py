@@ -1,0 +1,182 @@
+"""What is recorded of a run's dynamics: one row every `log_every` steps, over the images of all workers.
+
+Losses add up on the device; they reach the host, with one collective, only when a row is made.
+"""
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.models.detection._utils import encode_boxes
+
+from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.dynamic.state import AllReduceSum, AssignedProposals, DynamicTrainingState
+from dynrcnn_ray.training.collectives import Worker
+
+IOU_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
+_LEVEL_NAMES = tuple(f"positives_iou{round(level * 100)}" for level in IOU_LEVELS)
+_OFFSETS = ("dx", "dy", "dw", "dh")
+_NUM_MOMENTS = len(IOU_LEVELS) + 3 + 1 + 2 * len(_OFFSETS)
+_IN_FORCE = {
+    "T_now": "iou_now",
+    "beta_now": "beta_now",
+    "iou_threshold": "iou_threshold",
+    "smooth_l1_beta": "smooth_l1_beta",
+}
+"""Names in a row, and in `DynamicTrainingState`."""
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""Weights of the box coder, which normalise the recorded errors."""
+
+DynamicsRow = dict[str, Any]
+"""One row of `schemas.DYNAMICS` but its `trial_id`: plain floats, and lists of them."""
+
+
+def loss_names(model: ModelConfig) -> tuple[str, ...]:
+    """The losses that a detector trains by, in a fixed order."""
+    names = ["loss_classifier", "loss_box_reg"]
+    if not model.is_one_stage:
+        names += ["loss_objectness", "loss_rpn_box_reg"]
+    if model.has_masks:
+        names.append("loss_mask")
+    if model.name == "fcos":
+        names.append("loss_centerness")
+    return tuple(names)
+
+
+class Telemetry:
+    """Gathers losses and proposal counts between two rows."""
+
+    def __init__(self, loss_names: tuple[str, ...], global_batch: int, worker: Worker) -> None:
+        """Start with nothing gathered of these losses."""
+        self._loss_names = loss_names
+        self._global_batch = global_batch
+        self._worker = worker
+        self._sums = torch.zeros(len(loss_names) + 1, device=worker.device)
+        self._steps = 0
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Images per second count from here."""
+        self._timed_steps = 0
+        self._started = time.perf_counter()
+
+    def add(self, losses: dict[str, Tensor], images: list[AssignedProposals], batch_size: int) -> None:
+        """Add one step's losses and, if there are proposals, its sampled positives. No host sync.
+
+        A worker's losses weigh as many times as it has images: in the gradient they do too.
+        """
+        of_step = [losses[name].detach() * batch_size for name in self._loss_names]
+        if images:
+            of_step.append((torch.cat([image.labels for image in images]) > 0).sum())
+        self._sums[: len(of_step)] += torch.stack(of_step)
+        self._steps += 1
+        self._timed_steps += 1
+
+    def is_finite(self, all_reduce: AllReduceSum) -> bool:
+        """Whether every worker's losses since the last row are finite. A host sync."""
+        sums = self._sums.clone()
+        all_reduce(sums)
+        return bool(sums.isfinite().all())
+
+    def state_dict(self, all_reduce: AllReduceSum) -> dict[str, Any]:
+        """What is gathered so far by every worker, a row each. Every worker must call it; all get the same."""
+        return {"sums": self._of_all_workers(self._sums, all_reduce), "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint: with the worker's own sums, or an equal share after another number of workers."""
+        sums, workers = state["sums"], self._worker.world_size
+        self._sums.copy_(sums[self._worker.rank] if len(sums) == workers else sums.sum(dim=0) / workers)
+        self._steps = state["steps"]
+
+    def _of_all_workers(self, values: Tensor, all_reduce: AllReduceSum) -> Tensor:
+        """Each worker's `[n]` values as a row of `[num_workers, n]`."""
+        rows = values.new_zeros(self._worker.world_size, len(values))
+        rows[self._worker.rank] = values
+        all_reduce(rows)
+        return rows
+
+    def row(
+        self,
+        step: int,
+        learning_rate: float,
+        dynamic: DynamicTrainingState,
+        images: list[AssignedProposals],
+        all_reduce: AllReduceSum,
+    ) -> DynamicsRow:
+        """Make the row of a step and start anew. The one host sync of the interval is here.
+
+        `T_now` and the other thresholds are the first worker's; `worker_T_now` and `worker_beta_now` hold every one's.
+
+        Args:
+            step: the step's number, from 1; its update of T_now and beta_now is yet to come.
+            learning_rate: of the last step.
+            dynamic: Algorithm 1's state.
+            images: the last step's assignment; the counts of proposals at each IoU are taken from it. Empty for a
+                detector of one stage.
+            all_reduce: sums over the workers.
+        """
+        of_interval = self._sums / max(1, self._steps)
+        of_last_step = _moments(images, dynamic) if images else self._sums.new_zeros(_NUM_MOMENTS)
+        in_force = torch.stack([getattr(dynamic, name) for name in _IN_FORCE.values()])
+        own = torch.cat([of_interval, of_last_step.to(of_interval), in_force])
+        of_workers = self._of_all_workers(own, all_reduce).cpu()
+        values = of_workers[:, : -len(_IN_FORCE)].sum(dim=0).tolist()
+        thresholds = dict(zip(_IN_FORCE, of_workers[:, -len(_IN_FORCE) :].T.tolist(), strict=True))
+        names = [*self._loss_names, "positives", *_LEVEL_NAMES]
+        row: DynamicsRow = {"step": step}
+        row |= {name: value / self._global_batch for name, value in zip(names, values, strict=False)}
+        row |= _from_moments(values[len(names) :])
+        row |= {name: of_each[0] for name, of_each in thresholds.items()}
+        if not images:
+            # A detector of one stage has nothing to tell of proposals.
+            row = {name: value if name in ("step", *self._loss_names) else math.nan for name, value in row.items()}
+        else:
+            row |= {f"worker_{name}": thresholds[name] for name in ("T_now", "beta_now")}
+        row["loss"] = sum(row[name] for name in self._loss_names)
+        row["learning_rate"] = learning_rate
+        row["images_per_second"] = self._timed_steps * self._global_batch / (time.perf_counter() - self._started)
+        self._sums.zero_()
+        self._steps = 0
+        self.start_clock()
+        return row
+
+
+def _moments(images: list[AssignedProposals], dynamic: DynamicTrainingState) -> Tensor:
+    """Sums over this worker's images of a step, which add up over the workers.
+
+    Returns:
+        Proposals at each IoU level; I_k and E_k with the number of images that have them; of the proposals at
+        IoU 0.5, their number and the sums and sums of squares of their four offsets.
+    """
+    matched = [image for image in images if image.match is not None]
+    levels = images[0].proposals.new_tensor(IOU_LEVELS)
+    if not matched:
+        return levels.new_zeros(_NUM_MOMENTS)
+    max_ious = torch.cat([image.match.max_iou for image in matched if image.match])
+    proposals = torch.cat([image.proposals for image in matched])
+    targets = torch.cat([image.matched_boxes for image in matched])
+    at_levels = (max_ious[:, None] >= levels).sum(dim=0)
+
+    ranked = dynamic.measure(matched, BOX_WEIGHTS)
+    ranks = torch.stack([torch.where(ranked.valid, values, 0).sum() for values in (ranked.ious, ranked.errors)])
+
+    positive = (max_ious >= IOU_LEVELS[0])[:, None]
+    offsets = torch.where(positive, encode_boxes(targets, proposals, torch.ones_like(levels[:4])), 0)
+    spread = torch.cat([positive.sum(dim=0), offsets.sum(dim=0), offsets.square().sum(dim=0)])
+    return torch.cat([at_levels, ranks, ranked.valid.sum()[None], spread])
+
+
+def _from_moments(sums: list[float]) -> DynamicsRow:
+    """The means at the recorded ranks, and the standard deviation of each offset; NaN where there was nothing."""
+    sum_ious, sum_errors, num_ranked, num_positives, *of_offsets = sums
+    row = {
+        "iou_at_rank": sum_ious / num_ranked if num_ranked else math.nan,
+        "error_at_rank": sum_errors / num_ranked if num_ranked else math.nan,
+    }
+    for name, total, squares in zip(_OFFSETS, of_offsets[:4], of_offsets[4:], strict=True):
+        row[f"sigma_{name}"] = math.nan
+        if num_positives:
+            row[f"sigma_{name}"] = math.sqrt(max(0.0, squares / num_positives - (total / num_positives) ** 2))
+    return row

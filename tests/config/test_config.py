@@ -1,0 +1,138 @@
+import dataclasses
+from typing import Any
+
+import pytest
+
+from dynrcnn_ray.config.scales import SCALES, base_config
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError, from_yaml, to_yaml, validate
+
+
+def change(config: TrialConfig, **sections: dict[str, Any]) -> TrialConfig:
+    replaced = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in sections.items()}
+    return dataclasses.replace(config, **replaced)
+
+
+PREPARED = change(base_config("mini"), data={"root": "/here", "fingerprint": "abc"}, model={"weights": "none"})
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_is_valid_and_survives_yaml(scale):
+    config = base_config(scale)
+    assert validate(config) == config
+    assert from_yaml(to_yaml(config)) == config
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"run": {"num_workers": 4, "cpus_per_worker": 2, "log_every": 7, "checkpoint_every": 3, "gpu": True}},
+        {"data": {"root": "/there"}},
+        {"data": {"source_root": "/there"}},
+    ],
+)
+def test_what_a_run_merely_needs_does_not_change_its_id(same):
+    assert change(PREPARED, **same).trial_id == PREPARED.trial_id
+    assert dataclasses.replace(PREPARED, scale="coco").trial_id == PREPARED.trial_id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"train": {"global_batch": 4}},
+        {"train": {"steps": 601}},
+        {"dynamic": {"dla": False}},
+        {"dynamic": {"update_interval": 21}},
+        {"data": {"fingerprint": "abd"}},
+        {"data": {"train_short_sides": (64, 128)}},
+        {"model": {"backbone": "resnet18"}},
+        {"model": {"deformable": True}},
+        {"test": {"soft_nms": "linear"}},
+    ],
+)
+def test_what_decides_the_result_changes_the_id(other):
+    assert change(PREPARED, **other).trial_id != PREPARED.trial_id
+
+
+def test_the_seed_is_in_the_id():
+    assert dataclasses.replace(PREPARED, seed=1).trial_id != PREPARED.trial_id
+
+
+def test_a_file_of_weights_counts_by_its_content():
+    one = change(PREPARED, model={"weights": "/a.pth", "weights_fingerprint": "1"})
+    assert change(one, model={"weights": "/b.pth"}).trial_id == one.trial_id
+    assert change(one, model={"weights_fingerprint": "2"}).trial_id != one.trial_id
+
+
+def test_a_statistic_per_worker_makes_the_workers_decide():
+    for own in ({"convention": "released"}, {"convention": "mmdetection"}, {"all_reduce": False}):
+        of_workers = change(PREPARED, dynamic=own)
+        assert change(of_workers, run={"num_workers": 4}).trial_id != of_workers.trial_id
+
+
+@pytest.mark.parametrize("own", ["convention: released", "convention: mmdetection", "all_reduce: false"])
+def test_the_number_of_workers_may_not_change_where_it_decides(own: str):
+    with pytest.raises(ConfigError, match=r"run\.min_workers: 1 would let the number of workers change"):
+        from_yaml(f"run: {{num_workers: 2, min_workers: 1}}\ndynamic: {{{own}}}")
+    assert from_yaml("run: {num_workers: 2, min_workers: 1}").run.min_workers == 1
+
+
+def test_trials_can_be_told_apart_by_their_workers():
+    """As the experiment `sync` needs it: the run of one worker too is not the one whose workers do not matter."""
+    ids = {change(PREPARED, run={"num_workers": n, "distinct_by_workers": True}).trial_id for n in (1, 2, 4)}
+    assert len(ids | {PREPARED.trial_id}) == 4
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(0.125, 1), (1, 1), (2.5, 2), (4, 4)])
+def test_workers_that_share_a_core_have_one_thread_each(cores: float, threads: int):
+    config = change(PREPARED, run={"cpus_per_worker": cores})
+    assert config.run.threads_per_worker == threads
+    assert from_yaml(to_yaml(config)) == config
+
+
+def test_ids_do_not_change_from_release_to_release():
+    """If this fails, trials in people's stores are no longer found: raise _ID_VERSION only if results change."""
+    assert PREPARED.trial_id == "1b692ce48685"
+
+
+@pytest.mark.parametrize(("rois", "iou_top_k", "beta_top_k"), [(512, 75, 10), (128, 19, 3), (256, 38, 5), (1, 1, 1)])
+def test_ranks_are_in_proportion_to_the_rois(rois: int, iou_top_k: int, beta_top_k: int):
+    config = change(TrialConfig(), model={"rois_per_image": rois})
+    assert (config.iou_top_k, config.beta_top_k) == (iou_top_k, beta_top_k)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: {steps: 0}", "train.steps: 0 must be greater than or equal to 1"),
+        ("train: {stepz: 5}", "train.stepz: unknown field"),
+        ("train: {steps: many}", "train.steps: 'many' must be a valid integer"),
+        ("dynamic: {convention: mine}", "dynamic.convention: 'mine' must be 'paper', 'mmdetection' or 'released'"),
+        ("train: {learning_rate: .nan}", "train.learning_rate: nan must be a finite number"),
+        ("run: {cpus_per_worker: 0}", "run.cpus_per_worker: 0 must be greater than or equal to 0.01"),
+        ("run: {num_workers: 3}", "run.num_workers: 3 does not divide"),
+        ("model: {backbone: tiny}", "model.weights: 'imagenet' fits a ResNet"),
+        ("model: {weights: shapes}", "model.weights: 'shapes' fits tiny and small with group_norm, not resnet50 with"),
+        ("model: {backbone: tiny, weights: shapes}", "not tiny with frozen_batch_norm; choose those"),
+        ("{model: {weights: a.npz}, data: {shapes: {seed: 4242}}}", "data.shapes.seed: 4242 makes the images on which"),
+        (
+            "model: {backbone: resnet34, weights: none, stride_in_1x1: true}",
+            "model.stride_in_1x1: resnet34 has no bottlenecks",
+        ),
+        ("train: {precision: float16}", "train.precision: 'float16' needs a GPU"),
+        ("model: {name: cascade_rcnn}", "model.name: 'cascade_rcnn' trains at fixed thresholds"),
+        ("train: [", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("[" * 20_000, "not valid YAML"),
+        ("seed: " + "9" * 5000, "not valid YAML"),
+        ('"a\\nb": 5', "a b: unknown field"),
+        ("5", "must be a mapping"),
+        ("seed: 1\ntrain: {steps: 5}\nseed: 2", "'seed' stands twice"),
+        ("train: {steps: 5, steps: 6}", "'steps' stands twice"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_in_one_line(text: str, message: str):
+    with pytest.raises(ConfigError) as refused:
+        from_yaml(text)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)

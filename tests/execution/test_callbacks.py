@@ -1,0 +1,49 @@
+"""What workers report reaches Tune before the driver's own word, on a real cluster."""
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+from ray.train._internal.session import get_session
+
+from dynrcnn_ray.execution.callbacks import Reports
+from dynrcnn_ray.execution.cluster import ray_cluster
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def report_to_a_slow_session(_: dict[str, Any]) -> None:
+    """Two reports of workers and the driver's own, where Tune takes a second to hand on each of a worker.
+
+    Where the two sides wait for each other, the process ends after a minute, and the trial with it.
+    """
+    watch = threading.Timer(60, os._exit, (1,))
+    watch.daemon = True
+    watch.start()
+    session: Any = get_session()
+    report = session.report
+
+    def report_late(metrics: dict[str, Any], **named: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            time.sleep(1)
+        report(metrics, **named)
+
+    session.report = report_late
+    reports = Reports()
+    for step in (1, 2):
+        reports.after_report(None, [{"step": step}], None)
+    reports.wait_until_taken()
+    tune.report({"step": 3})
+
+
+def test_tune_has_every_report_of_the_workers_before_the_drivers_own(tmp_path: Path):
+    with ray_cluster():
+        run = tune.RunConfig(storage_path=str(tmp_path), verbose=0)
+        (result,) = tune.Tuner(report_to_a_slow_session, run_config=run).fit()
+    assert result.error is None
+    assert result.metrics is not None
+    assert (result.metrics["step"], result.metrics["training_iteration"]) == (3, 3)

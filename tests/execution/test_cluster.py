@@ -1,0 +1,138 @@
+"""A grid on a cluster whose worker nodes are started by Ray's autoscaler: a real one, with all nodes on this machine.
+
+`ray.cluster_utils.AutoscalingCluster` would do the same, but it ends every Ray on the machine and needs a file that the
+wheel does not hold.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray.util
+import yaml
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from dynrcnn_ray.store.results_store import ResultStore
+from tests.cluster.ray_head import Head, free_port, ray_head
+from tests.execution.commands import REPOSITORY, run_command
+from tests.execution.s3_server import Server, s3_server
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with s3_server() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def autoscaled(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Head]:
+    """A head without a core for workers, and up to two nodes of one core that are not there yet."""
+    home, port = tmp_path_factory.mktemp("home"), free_port()
+    cluster = {
+        "cluster_name": "fake",
+        "max_workers": 2,
+        "upscaling_speed": 1.0,
+        "idle_timeout_minutes": 5,
+        "provider": {
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+            "launch_multiple": True,
+            "head_node_id": FAKE_HEAD_NODE_ID,
+            "gcs_address": f"{ray.util.get_node_ip_address()}:{port}",
+        },
+        "head_node_type": "ray.head.default",
+        "available_node_types": {
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "small": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+        },
+    }
+    commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    cluster |= {f"{name}_commands": [] for name in commands} | {"auth": {}, "docker": {}, "file_mounts": {}}
+    cluster |= {"cluster_synced_files": [], "file_mounts_sync_continuously": False}
+    validate_config(prepare_config(cluster))
+    # Where `ray up` leaves it.
+    file = home / "ray_bootstrap_config.yaml"
+    file.write_text(yaml.safe_dump(cluster))
+    environment = {
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "RAY_FAKE_CLUSTER": "1",
+        "RAY_enable_autoscaler_v2": "1",
+        "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+    }
+    options = ["--num-cpus=0", "--object-store-memory=100000000", f"--autoscaling-config={file}"]
+    with ray_head(home, *options, port=port, **environment) as head:
+        yield head
+
+
+# Several commands, one after the other, in one process.
+_COMMANDS = """
+import json, os, sys
+from experiments.main import main
+for environment, arguments in json.loads(sys.argv[1]):
+    os.environ.update(environment)
+    print("exit code", main(arguments), file=sys.stderr)
+"""
+
+
+def of_cluster(head: Head) -> dict[str, str]:
+    """The environment of its users."""
+    return {"RAY_ADDRESS": head.address} | {name: head.environment[name] for name in ("PATH", "HOME", "RAY_AUTH_MODE")}
+
+
+def test_what_cannot_run_is_refused_at_once(autoscaled: Head, tmp_path: Path):
+    """More workers than the node types hold; a disk of the head alone while there are no other nodes; and without
+    `RAY_ADDRESS` a second cluster, which would have the machine's cores, and no GPU that the first one has taken.
+    """
+    train = ["train", "--scale", "smoke", "--storage", str(tmp_path)]
+    beside = {"RAY_ADDRESS": "", "RAY_TMPDIR": autoscaled.temporary}
+    commands = [({}, [*train, "--num-workers", "4"]), ({}, train), (beside, train)]
+
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = outer | {"XDG_CACHE_HOME": autoscaled.environment["HOME"]} | of_cluster(autoscaled)
+    done = subprocess.run(
+        [sys.executable, "-c", _COMMANDS, json.dumps(commands)],
+        cwd=REPOSITORY,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+
+    too_many, of_the_head_alone, second, end = done.stderr.split("exit code 2\n")
+    assert end == ""
+    assert (
+        "error: run.num_workers: 4 workers of 1 CPU each do not fit, the cluster has 0 CPU on 1 nodes, places for 0, "
+        "and for 2 when its autoscaler has started all it may (2 small of 1 CPU and 0 GPU); ask for less, "
+        "let workers share cores (run.cpus_per_worker below 1), or add nodes"
+    ) in too_many
+    assert f"error: storage {tmp_path}: is a " in of_the_head_alone
+    assert (
+        "of this machine alone, which the nodes that the autoscaler may start would not see; use --storage "
+        "s3://bucket/folder, or a mount that all nodes share"
+    ) in of_the_head_alone
+    address = f":{autoscaled.address.rpartition(':')[2]}"
+    assert "error: a Ray cluster runs on this machine at " in second
+    assert f"{address}: set RAY_ADDRESS=auto to use it, or RAY_ADDRESS=local to start another one beside it" in second
+
+
+def test_a_grid_runs_on_nodes_that_were_not_there(autoscaled: Head, server: Server):
+    uri = server.uri("autoscaled")
+    grid = ("figure1", "--scale", "smoke", "--train.steps", "4", "--seeds", "0", "1", "--storage", uri)
+    code, out = run_command(Path(autoscaled.environment["HOME"]), *grid, **of_cluster(autoscaled))
+    assert code == 0, out
+    assert list(ResultStore.open(uri).trials()["status"]) == ["finished"] * 2
+    assert not server.keys("autoscaled/.probe/")
+    # Two nodes, so two trials at once: the second starts before the first is done.
+    events = [line for line in out.splitlines() if " starts:" in line or line.endswith(" done")]
+    assert [" starts:" in line for line in events[:2]] == [True, True]

@@ -1,0 +1,106 @@
+"""Trainings that fail without a death of a process: what is told, what the row holds, and the others go on."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.execution import driver
+from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+from dynrcnn_ray.execution.driver import drive_trial, record_lost_driver
+from dynrcnn_ray.execution.failures import TrialFailure
+from dynrcnn_ray.execution.trials import PlannedTrial, describe
+from dynrcnn_ray.paper.figure1 import EXPERIMENT
+from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.loop import build_training_state
+from dynrcnn_ray.training.trial import run_trial
+from tests.execution.commands import Command
+from tests.report.conftest import trial_row
+from tests.training.test_trial import change
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_none_stops_the_others(cache_home: Path, smoke: TrialConfig, tmp_path: Path):
+    """Seed 0 has a whole and half a checkpoint, seed 1 one of a model with a class more, seed 2 too little memory."""
+    base = change(smoke, train={"steps": 4}, run={"checkpoint_every": 2})
+    whole, foreign = (config for _, config in EXPERIMENT.trials(base, seeds=(0, 1)).values())
+    command = Command(cache_home, tmp_path / "store")
+    store = ResultStore.open(command.storage)
+    passed_over, refused = (CheckpointFolder(store.files, config.training_id) for config in (whole, foreign))
+    run_trial(
+        whole,
+        Worker(),
+        on_checkpoint=lambda state, _: passed_over.save(state.state_dict(), state.step, is_best=False, keep=2),
+    )
+    newest = Path(passed_over.described) / "step_00000004.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    classes = CocoDataset(smoke.data.root, smoke.data.val_split).class_names
+    refused.save(build_training_state(foreign, len(classes) + 1, Worker()).state_dict(), 2, is_best=False, keep=2)
+
+    grid = ("figure1", "--scale", "smoke", "--train.steps", "4", "--run.checkpoint-every", "2")
+    code, out = command.run(
+        *grid, "--run.max-failures", "1", "--seeds", "0", "1", "2", dies={"out_of_memory": "nobody"}
+    )
+
+    assert code == 1, out
+    trials = store.trials().set_index("seed")
+    assert trials["status"].to_dict() == {0: "finished", 1: "failed", 2: "failed"}
+    assert not list((command.storage / "running").iterdir())
+
+    assert f"{newest} is damaged and passed over (BadZipFile)\n" in out
+    assert "goes on from the checkpoint of step 2\n" in out
+
+    # Once: another attempt would only repeat it.
+    refusal = f"CheckpointError: {refused.described}: the checkpoint does not fit this training's model"
+    assert out.count(f"failed: {refusal}") == 1
+    assert trials.loc[1, "error"].startswith(refusal)
+    assert "delete it, or bring back the right one" in trials.loc[1, "error"]
+
+    # Another attempt might find more of it.
+    assert out.count("interrupted: MemoryError; lower --run.loader-workers") == 2
+    assert trials.loc[2, "error"].startswith("MemoryError; lower --run.loader-workers")
+    assert "in detect_or_fail" in trials.loc[2, "traceback"]
+    assert trials.loc[2, "last_good_step"] == 4
+
+
+@pytest.mark.slow
+def test_its_row_says_why_and_its_dynamics_what_led_there(
+    smoke: TrialConfig, reports_of_drivers: list[dict[str, Any]], tmp_path: Path
+):
+    config = change(smoke, train={"learning_rate": 1e8}, run={"log_every": 1})
+    drive_trial(describe(PlannedTrial(config, "train", "trial"), str(tmp_path), "", "unknown"))
+    store = ResultStore.open(tmp_path)
+    (trial,) = store.trials().to_dict("records")
+    assert trial["status"] == "failed"
+    diverged = re.match(r"TrainingDivergedError: the loss is not finite at step (\d+)", trial["error"])
+    assert diverged, trial["error"]
+    assert "in _check_finite" in trial["traceback"]
+    assert reports_of_drivers[-1] == {"ending": trial["error"]}
+    assert store.dynamics([config.trial_id])["step"].tolist() == list(range(1, int(diverged[1])))
+    assert not list((tmp_path / "running").iterdir())
+
+
+def test_a_failure_leaves_the_row_of_a_trial_that_another_command_has_finished(
+    smoke: TrialConfig, reports_of_drivers: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = ResultStore.open(tmp_path)
+    described = describe(PlannedTrial(smoke, "train", "trial"), str(tmp_path), "", "unknown")
+
+    def finished_elsewhere(*given: Any) -> dict[str, Any]:
+        store.write_trial(trial_row(smoke.trial_id, AP=65.0, config=to_yaml(smoke)))
+        store.write_running(trial_row(smoke.trial_id, status="running", AP=None, config=to_yaml(smoke)))
+        raise TrialFailure("worker 1: its process or its node ended", "", would_repeat=True)
+
+    monkeypatch.setattr(driver, "fit", finished_elsewhere)
+    drive_trial(described)
+    assert reports_of_drivers[-1] == {"ending": "finished"}
+    record_lost_driver(described, TrialFailure("its process ended", ""))
+    (row,) = store.trials_so_far().to_dict("records")
+    assert (row["status"], row["AP"]) == ("finished", 65.0)
+    assert not list((tmp_path / "running").iterdir())

@@ -1,0 +1,117 @@
+"""What a trial's row says of its end, from the errors that really happen."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from ray.exceptions import ActorDiedError, RayActorError
+from ray.train import ControllerError, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.controller.state import ReschedulingState, RunningState
+
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.data.annotations import DataError
+from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.data.loader import eval_loader
+from dynrcnn_ray.execution.callbacks import FailedStarts
+from dynrcnn_ray.execution.failures import TrialFailure, failure_in_worker, failure_of, first_failure
+from dynrcnn_ray.models.weights import WeightsError
+from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.training.loop import CheckpointError, TrainingDivergedError
+
+
+def test_an_error_of_a_loader_process_names_the_file_and_the_image(smoke: TrialConfig, tmp_path: Path):
+    """PyTorch hands it on as the text of a traceback of many lines."""
+    root = Path(shutil.copytree(smoke.data.root, tmp_path / "data"))
+    dataset = CocoDataset(root, "val")
+    broken = root / "val" / dataset.file_names[0]
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(DataError, match="Traceback") as raised:
+        list(eval_loader(dataset, batch_size=1, loader_workers=1))
+
+    failure = failure_in_worker(raised.value)
+
+    assert failure.reason.startswith(f"DataError: {broken}: image {dataset.image_ids[0]} cannot be read (")
+    assert failure.would_repeat
+    assert "in _load_image" in failure.traceback
+
+
+@pytest.mark.parametrize("kind", [DataError, WeightsError, ConfigError, CheckpointError, TrainingDivergedError])
+def test_what_would_only_repeat(kind: type[Exception]):
+    assert failure_in_worker(kind("x")).would_repeat
+
+
+@pytest.mark.parametrize("error", [StoreError("x"), OSError(5, "Input/output error"), MemoryError(), RuntimeError("x")])
+def test_what_another_attempt_may_survive(error: Exception):
+    assert not failure_in_worker(error).would_repeat
+
+
+OF_A_CRASH = (
+    "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2. End "
+    "of file. Some common causes include: (1) the process was killed by the OOM killer due to high memory usage, (2) "
+    "ray stop --force was called, or (3) the worker crashed unexpectedly due to SIGSEGV or another unexpected error. "
+    "If the process was killed by the kernel OOM killer (verifiable by checking for OOM in dmesg of the OOMing node), "
+    "consider enabling resource isolation via --enable-resource-isolation to prevent node deaths by resource "
+    "contention and significant loss of progress by uninformed kernel OOM killing."
+)
+
+
+def no_memory_of_the_allocator() -> Exception:
+    try:
+        torch.empty(1 << 60)
+    except RuntimeError as error:
+        return error
+    raise AssertionError("so much memory")
+
+
+def test_out_of_memory_says_what_to_lower():
+    on_host = (MemoryError(), no_memory_of_the_allocator())
+    on_gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    assert all("lower --run.loader-workers" in failure_in_worker(error).reason for error in on_host)
+    assert "lower --train.global-batch" in failure_in_worker(on_gpu).reason
+    assert "--data.short-side" in failure_in_worker(on_gpu).reason
+    killed = RayActorError(error_msg="The node was running low on memory")
+    assert "for lack of memory; lower --run.loader-workers" in first_failure({1: killed}).reason
+
+
+def test_a_crash_is_not_taken_for_a_lack_of_memory():
+    """Ray names it among the causes of any end that it did not see coming; the text is that of a SIGKILL."""
+    error = RayActorError(error_msg="The actor is dead because its worker process has died. " + OF_A_CRASH)
+    assert first_failure({1: error}).reason == "worker 1: its process or its node ended"
+
+
+@pytest.mark.slow
+def test_a_failure_travels_between_processes_whatever_the_error_holds():
+    class OfTwoArguments(Exception):
+        def __init__(self, one: str, two: object) -> None:
+            super().__init__(f"{one} {two}")
+
+    failure = failure_in_worker(OfTwoArguments("a", "b"))
+    copy = pickle.loads(pickle.dumps(failure))
+    assert copy.reason == "OfTwoArguments: a b"
+    assert (copy.traceback, copy.would_repeat, copy.failed_at) == (failure.traceback, False, failure.failed_at)
+
+
+def test_of_many_workers_the_one_that_began_it_is_told():
+    """The others only lose their connection, perhaps seen earlier."""
+    lost = TrialFailure("RuntimeError: Connection closed by peer", failed_at=2.0)
+    first = TrialFailure("OSError: too many open files", failed_at=1.0)
+    for_good = TrialFailure("DataError: image 7", would_repeat=True, failed_at=3.0)
+    gone = ActorDiedError()
+    assert first_failure({0: lost, 1: first}).reason == "worker 1: OSError: too many open files"
+    assert first_failure({0: lost, 1: gone}).reason == "worker 1: its process or its node ended"
+    assert first_failure({0: gone, 1: lost, 2: for_good}).reason == "worker 2: DataError: image 7"
+    assert failure_of(WorkerGroupError("text", {0: lost, 1: for_good})).would_repeat
+
+
+def test_workers_that_always_end_while_they_start_are_not_tried_on_and_on():
+    dies = ReschedulingState(ControllerError(WorkerGroupStartupFailedError("died")))
+    waits = ReschedulingState(ControllerError(WorkerGroupStartupTimeoutError(2)))
+    starts = FailedStarts(at_most=3)
+    for state in (*[waits] * 100, dies, dies, dies, RunningState(), dies, dies, dies):
+        starts.after_controller_state_update(None, state)
+    with pytest.raises(TrialFailure, match="ended while they started, 4 times in a row"):
+        starts.after_controller_state_update(None, dies)

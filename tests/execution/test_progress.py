@@ -1,0 +1,56 @@
+"""Lines of a grid's progress, whatever order Tune tells things in, and whatever becomes of the output."""
+
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.execution.progress import ProgressLines
+
+
+@pytest.fixture
+def trials() -> list[Any]:
+    described = {"config": to_yaml(TrialConfig()), "setting": "baseline"}
+    return [
+        SimpleNamespace(trial_id=name, config={"trial": described}, error_file=None) for name in ("first", "second")
+    ]
+
+
+def test_a_driver_may_die_before_its_trial_starts(trials: list[Any], capsys: pytest.CaptureFixture[str]):
+    lines = ProgressLines(2)
+    first, second = trials
+    lines.on_trial_recover(0, trials, first)
+    lines.on_trial_start(0, trials, second)
+    lines.on_trial_error(0, trials, first)
+    found = [" ".join(line.split()[:7]) for line in capsys.readouterr().out.splitlines()]
+    assert found == [
+        "[1/2] baseline, seed 0 its process ended;",
+        f"[2/2] baseline, seed 0 starts: trial {TrialConfig().trial_id},",
+        "[1/2] baseline, seed 0 its driver failed;",
+    ]
+
+
+def test_of_a_process_that_ended_the_last_cause_is_told(
+    trials: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    trials[0].error_file = tmp_path / "error.txt"
+    of_memory = "Failure # 1 (occurred at 10:00)\n1 worker(s) were killed due to the node running low on memory.\n"
+    for text in (of_memory, of_memory + "Failure # 2 (occurred at 11:00)\nkilled by the OOM killer or crashed\n"):
+        trials[0].error_file.write_text(text)
+        ProgressLines(2).on_trial_recover(0, trials, trials[0])
+    first, second = capsys.readouterr().out.splitlines()
+    assert "its process ended for lack of memory; lower --run.loader-workers" in first
+    assert "its process ended; starts again in a new one" in second
+
+
+def test_a_full_disk_under_the_log_ends_no_training(trials: list[Any], monkeypatch: pytest.MonkeyPatch):
+    full = io.TextIOWrapper(io.FileIO("/dev/full", "w"))
+    monkeypatch.setattr(sys, "stdout", full)
+    ProgressLines(2).on_trial_start(0, trials, trials[0])
+    monkeypatch.undo()
+    full.detach().close()

@@ -1,0 +1,272 @@
+"""Verdicts against cases computed by hand, and against the rule that they state."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dynrcnn_ray.report.findings import RATIO, Contrast, Finding, Term, holm_factors, judge
+from dynrcnn_ray.report.trial_numbers import NumbersOfRow, SpeedOfModel
+
+RANGES = {
+    "gains": (0.0, math.inf),
+    "loses": (-math.inf, 0.0),
+    "does not matter": (-1.0, 1.0),
+    "does not gain": (-math.inf, 1.0),
+    "at least as good": (-0.5, math.inf),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def row_of(values, metric="AP"):
+    return NumbersOfRow(trials={seed: {metric: value} for seed, value in enumerate(values)}, scale="mini")
+
+
+def contrast_of(row, other, above=0.0, below=math.inf, paper=1.0):
+    return Contrast("", "AP", "percent", (Term(row, "AP", 1.0, paper), Term(other, "AP", -1.0, 0.0)), above, below)
+
+
+def claim_of(*contrasts):
+    return Finding("table3", "Table 3", "claim", contrasts)
+
+
+def judge_differences(*samples, above=0.0, below=math.inf):
+    """The judgement on a claim whose contrasts measured these differences to a baseline that is not constant."""
+    baseline = [50.0 + seed for seed in range(20)]
+    rows = {0: row_of(baseline)}
+    for index, sample in enumerate(samples, start=1):
+        rows[index] = row_of([base + value for base, value in zip(baseline, sample, strict=False)])
+    contrasts = [contrast_of(index, 0, above, below) for index in range(1, len(samples) + 1)]
+    (judgement,) = judge([claim_of(*contrasts)], {"table3": rows})
+    return judgement
+
+
+def test_three_seeds_by_hand():
+    # Differences 1, 2, 3: mean 2, deviation 1, t = 2 sqrt(3) with 2 degrees of freedom, where
+    # Student's distribution has the closed form p = 1 - t / sqrt(t^2 + 2).
+    judgement = judge_differences([1.0, 2.0, 3.0])
+
+    t = 2 * math.sqrt(3)
+    (part,) = judgement.parts
+    assert part.estimate.mean == pytest.approx(2.0)
+    assert part.estimate.interval() == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
+    assert judgement.p == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+    assert (judgement.verdict, judgement.n) == ("undecided", 3)
+
+
+def test_two_seeds_by_hand():
+    # With 1 degree of freedom: p = 1 - 2 atan(t) / pi. Differences 2 and 2.1: t = 41.
+    judgement = judge_differences([2.0, 2.1])
+
+    assert judgement.p == pytest.approx(1 - 2 * math.atan(41) / math.pi)
+    assert judgement.verdict == "confirmed"
+    assert judge_differences([-2.0, -2.1]).verdict == "contradicted"
+    assert judge_differences([-2.0, -2.1]).p == pytest.approx(judgement.p)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_verdict_says_where_the_whole_interval_lies(name):
+    above, below = RANGES[name]
+    rng = np.random.default_rng(len(name))
+    seen = set()
+    for _ in range(300):
+        sample = rng.normal(rng.uniform(-2, 2), rng.uniform(0.05, 1), rng.integers(2, 8)).tolist()
+
+        judgement = judge_differences(sample, above=above, below=below)
+
+        interval = stats.ttest_1samp(sample, 0).confidence_interval(0.95)
+        inside = above < interval.low and interval.high < below
+        outside = interval.high < above or below < interval.low
+        expected = "confirmed" if inside else "contradicted" if outside else "undecided"
+        assert judgement.verdict == judgement.parts[0].verdict == expected
+        assert (judgement.p <= 0.05) == (expected != "undecided")
+        seen.add(expected)
+    assert seen == {"confirmed", "contradicted", "undecided"}
+
+
+def test_equivalence_is_two_one_sided_tests():
+    sample = [0.1, -0.3, 0.4, 0.0, 0.2]
+
+    (part,) = judge_differences(sample, above=-1.0, below=1.0).parts
+
+    sides = stats.ttest_1samp(sample, -1.0, alternative="greater"), stats.ttest_1samp(sample, 1.0, alternative="less")
+    assert part.p_for == pytest.approx(max(side.pvalue for side in sides))
+
+
+def test_no_difference_found_confirms_no_equivalence():
+    assert judge_differences([3.0, -3.0, 0.5, -0.5], above=-1.0, below=1.0).verdict == "undecided"
+
+
+def test_a_claim_of_several_contrasts_is_as_sure_as_its_weakest():
+    strong, weak = [2.0, 2.1, 2.2, 2.1], [1.0, 2.0, 0.9, 1.4]
+
+    judgement = judge_differences(strong, weak)
+
+    assert judgement.verdict == "confirmed"
+    assert judgement.p == pytest.approx(stats.ttest_1samp(weak, 0).pvalue)
+    assert judge_differences(strong, [2.0, -2.0, 0.5]).verdict == "undecided"
+
+
+def test_one_contrast_of_several_contradicts_beyond_the_chance_of_so_many():
+    # Two-sided p of the first: 0.034. Alone it contradicts; as one of two it does not.
+    bad, good = [-1.0, -2.0, -3.0, -1.0, -0.2], [2.0, 2.1, 2.2, 2.1, 2.0]
+    p = stats.ttest_1samp(bad, 0).pvalue
+    assert 0.025 < p < 0.05
+
+    judgement = judge_differences(bad, good)
+
+    assert judgement.parts[0].verdict == "contradicted"
+    assert judgement.verdict == "undecided"
+    assert judgement.p == pytest.approx(2 * p)
+    assert judge_differences([-2.0, -2.1, -1.9, -2.0], good).verdict == "contradicted"
+
+
+def test_what_is_not_measured():
+    good = [2.0, 2.1, 2.2]
+
+    assert judge_differences([]).verdict == "not measured"
+    assert judge_differences(good, []).verdict == "not measured"
+    assert judge_differences([3.0]).verdict == "undecided"
+    assert math.isnan(judge_differences([3.0]).p)
+    # That one part fails is known before the other has run.
+    assert judge_differences([-2.0, -2.1, -2.0], []).verdict == "contradicted"
+
+
+def test_only_seeds_that_have_all_rows_count():
+    rows = {
+        0: NumbersOfRow({0: {"AP": 50.0}, 1: {"AP": 51.0}, 2: {"AP": math.nan}, 3: {"AP": 40.0}}),
+        1: NumbersOfRow({0: {"AP": 52.0}, 1: {"AP": 54.0}, 2: {"AP": 60.0}, 7: {"AP": 1.0}}),
+    }
+
+    (judgement,) = judge([claim_of(contrast_of(1, 0))], {"table3": rows})
+
+    assert judgement.parts[0].estimate.mean == 2.5
+    assert judgement.n == 2
+
+
+def test_a_difference_of_differences():
+    rows = {
+        0: NumbersOfRow({seed: {"AP90": 10.0 + seed, "AP50": 80.0 - seed} for seed in range(3)}),
+        1: NumbersOfRow({seed: {"AP90": 15.0 + 2 * seed, "AP50": 79.0} for seed in range(3)}),
+    }
+    terms = (Term(1, "AP90", 1, 15.2), Term(0, "AP90", -1, 9.7), Term(1, "AP50", -1, 57.3), Term(0, "AP50", 1, 58.0))
+    contrast = Contrast("", "AP90 - AP50", "percent", terms)
+
+    (judgement,) = judge([claim_of(contrast)], {"table3": rows})
+
+    # Gains at AP90 are 5, 6, 7; at AP50 -1, 0, 1.
+    assert judgement.parts[0].estimate.mean == pytest.approx(6.0)
+    assert contrast.paper == pytest.approx(5.5 + 0.7)
+    assert judgement.verdict == "confirmed"
+
+
+@pytest.mark.parametrize(
+    ("value", "verdicts"),
+    [(0.0, ["undecided", "confirmed"]), (2.0, ["confirmed", "contradicted"]), (-2.0, ["contradicted"] * 2)],
+)
+def test_differences_that_are_all_the_same(value, verdicts):
+    sample = [value] * 3
+
+    found = [judge_differences(sample).verdict, judge_differences(sample, above=-1.0, below=1.0).verdict]
+
+    assert found == verdicts
+
+
+def test_holms_correction_by_hand():
+    # The example of R's p.adjust: 0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1 not below the one before it.
+    p_values = [0.01, 0.04, 0.03, 0.005]
+
+    corrected = [p * factor for p, factor in zip(p_values, holm_factors(p_values), strict=True)]
+
+    assert corrected == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_counts_what_was_tested():
+    p_values = [math.nan, 0.02, 0.0, math.nan]
+
+    assert holm_factors(p_values) == [1.0, 1.0, 2.0, 1.0]
+    assert holm_factors([]) == []
+
+
+def test_the_verdict_after_holm_needs_a_smaller_p():
+    nothing, clear, weak = [-1.0, 1.0, 0.5, -0.5, 0.1], [2.0, 2.1, 1.9, 2.0, 2.05], [0.5, 1.5, 1.0, 0.4, 1.9]
+    samples = [*[nothing] * 8, clear, weak]
+    rows = {0: row_of([0.0] * 5)} | {index: row_of(sample) for index, sample in enumerate(samples, 1)}
+
+    judgements = judge([claim_of(contrast_of(index, 0)) for index in range(1, 11)], {"table3": rows})
+
+    p = [judgement.p for judgement in judgements]
+    expected = [min(1.0, value * factor) for value, factor in zip(p, holm_factors(p), strict=True)]
+    assert [judgement.p_holm for judgement in judgements] == pytest.approx(expected)
+    for judgement in judgements:
+        decided = judgement.verdict if judgement.p_holm <= 0.05 else "undecided"
+        assert judgement.verdict_holm == decided
+    assert (judgements[8].verdict, judgements[8].verdict_holm) == ("confirmed", "confirmed")
+    # Nine claims are left when it is its turn: 0.02 x 9.
+    assert (judgements[9].verdict, judgements[9].verdict_holm) == ("confirmed", "undecided")
+
+
+def speed_row(median, spread, rounds=40):
+    return NumbersOfRow(speeds={"inference": SpeedOfModel(median, median - spread, median + spread, rounds)})
+
+
+def speed_claim(above=1.0):
+    terms = (Term(0, "inference", 1.0, 13.9), Term(1, "inference", -1.0, 11.2))
+    return claim_of(Contrast("", "speed", RATIO, terms, above=above))
+
+
+def test_a_few_rounds_tell_no_ratio():
+    (judgement,) = judge([speed_claim()], {"table3": {0: speed_row(20.0, 0.0, 1), 1: speed_row(10.0, 0.0, 1)}})
+    assert judgement.verdict == "undecided"
+
+
+def test_a_ratio_of_speeds_by_hand():
+    (judgement,) = judge([speed_claim()], {"table3": {0: speed_row(20.0, 0.5), 1: speed_row(10.0, 0.4)}})
+
+    (part,) = judgement.parts
+    # IQR 1.0 of 20 and 0.8 of 10, each over forty rounds.
+    errors = [1.25 * 1.0 / (1.35 * math.sqrt(40)) / 20, 1.25 * 0.8 / (1.35 * math.sqrt(40)) / 10]
+    half = 1.959964 * math.hypot(*errors)
+    low, high = part.estimate.interval()
+    assert (math.exp(low), math.exp(high)) == pytest.approx((2 * math.exp(-half), 2 * math.exp(half)))
+    assert math.exp(part.contrast.paper) == pytest.approx(13.9 / 11.2)
+    assert (judgement.verdict, judgement.n) == ("confirmed", 40)
+
+
+def test_speeds_that_lie_close_and_speeds_that_lack():
+    close = {0: speed_row(10.1, 1.0), 1: speed_row(10.0, 1.0)}
+
+    assert judge([speed_claim()], {"table3": close})[0].verdict == "undecided"
+    assert judge([speed_claim()], {"table3": {0: close[1], 1: NumbersOfRow()}})[0].verdict == "not measured"
+    slower = {0: speed_row(5.0, 0.1), 1: speed_row(10.0, 0.1)}
+    assert judge([speed_claim()], {"table3": slower})[0].verdict == "contradicted"
+
+
+def test_the_error_of_a_median_is_that_of_medians():
+    rng = np.random.default_rng(0)
+    samples = rng.normal(20, 1, (20_000, 41))
+    lower, median, upper = np.quantile(samples, (0.25, 0.5, 0.75), axis=1)
+
+    told = np.mean([SpeedOfModel(*row, 41).relative_error * row[0] for row in zip(median, lower, upper, strict=True)])
+
+    assert told == pytest.approx(np.std(median), rel=0.05)
+
+
+def test_seeds_that_the_papers_difference_needs():
+    # One standard deviation from the end of the range: ten seeds, as every book on power has it.
+    assert contrast_of(1, 0, paper=1.0).seeds_needed(1.0) == 10
+    assert contrast_of(1, 0, -math.inf, 1.0, paper=0.0).seeds_needed(1.0) == 10
+    assert contrast_of(1, 0, -0.5, math.inf, paper=0.5).seeds_needed(1.0) == 10
+    # Both ends at one standard deviation: a power of 90 % at each.
+    assert contrast_of(1, 0, -1.0, 1.0, paper=0.0).seeds_needed(1.0) == 13
+    for contrast in (contrast_of(1, 0, paper=math.nan), contrast_of(1, 0, paper=-1.0), speed_claim().contrasts[0]):
+        assert math.isnan(contrast.seeds_needed(1.0))
+    assert math.isnan(contrast_of(1, 0).seeds_needed(math.nan))

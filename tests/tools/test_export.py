@@ -1,0 +1,148 @@
+"""What is exported detects the same: by torchvision alone, and by onnxruntime at any size."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.data.shapes import CATEGORIES
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
+from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+from dynrcnn_ray.models.detector import Detector, build_model
+from dynrcnn_ray.models.detector_weights import DetectorWeights, take_weights
+from dynrcnn_ray.store.files import StoreFiles
+from dynrcnn_ray.tools.export.command import COMMAND
+from dynrcnn_ray.tools.export.export import (
+    ExportError,
+    export_onnx,
+    export_torchvision,
+    plain_detector,
+    precision_of_onnx,
+)
+from tests.cli.calls import call
+
+NAMES = ["cat", "dog"]
+IDS = [3, 7]
+
+
+def trial(**fields: Any) -> TrialConfig:
+    base = base_config("smoke")
+    model = dataclasses.replace(base.model, score_threshold=0.0, **fields)
+    return dataclasses.replace(base, data=dataclasses.replace(base.data, short_side=80, long_side=120), model=model)
+
+
+def detector(config: TrialConfig) -> Detector:
+    torch.manual_seed(0)
+    model = build_model(config, 2, DynamicTrainingState(config, device=torch.device("cpu")))
+    for name, parameter in model.named_parameters():
+        # Initial predictors find everything equally likely.
+        if "predictor" in name and name.endswith("weight"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"backbone": "resnet18", "norm": "frozen_batch_norm"},
+        {"backbone": "resnet18", "norm": "group_norm", "name": "mask_rcnn", "anchor_sizes": (32, 64, 128, 256, 512)},
+    ],
+)
+def test_torchvision_alone_detects_the_same(tmp_path: Path, fields: dict[str, Any]):
+    config = trial(**fields)
+    model = detector(config)
+    image = torch.rand(3, 70, 100)
+    with torch.inference_mode():
+        (expected,) = model([image])
+    script = export_torchvision(config, model.state_dict(), NAMES, IDS, tmp_path / "out" / "model.pth")
+    torch.save(image, tmp_path / "image.pt")
+    test = (
+        f"import sys; sys.path.insert(0, {str(script.parent)!r}); import {script.stem} as loaded, torch\n"
+        f"with torch.inference_mode(): (found,) = loaded.model([torch.load({str(tmp_path / 'image.pt')!r})])\n"
+        f"torch.save(dict(found), {str(tmp_path / 'found.pt')!r}); print(loaded.class_names)\n"
+        "assert not any(name.startswith('dynrcnn') for name in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", test], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip() == str(NAMES)
+    found = torch.load(tmp_path / "found.pt")
+    assert len(found["scores"]) > 10
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-4, rtol=1e-4)
+
+
+def test_what_torchvision_does_not_have_is_refused():
+    for fields in ({}, {"backbone": "resnet50", "stride_in_1x1": True}):
+        with pytest.raises(ExportError, match="--format: torchvision has no detector with model"):
+            export_torchvision(trial(**fields), {}, NAMES, IDS, Path("unused.pth"))
+    for fields in ({"name": "cascade_rcnn"}, {"name": "fcos"}, {"deformable": True}, {"module": "mine.py"}):
+        with pytest.raises(ExportError, match="cannot be exported, only plain Faster and Mask R-CNN") as of_torchvision:
+            export_torchvision(trial(**fields), {}, NAMES, IDS, Path("unused.pth"))
+        with pytest.raises(ExportError) as of_onnx:
+            plain_detector(trial(**fields), {}, 2)
+        assert str(of_onnx.value) == str(of_torchvision.value)
+
+
+def trained_detector(trained: tuple[Path, TrialConfig], name: str) -> torch.nn.Module:
+    """Random weights find everything equally likely, and roundings then decide what is found."""
+    folder, config = trained
+    state, _ = CheckpointFolder(StoreFiles.open(folder), config.training_id).require("last")
+    named = dataclasses.replace(config, model=dataclasses.replace(config.model, name=name))
+    torch.manual_seed(0)
+    model = build_model(named, len(CATEGORIES), DynamicTrainingState(named, device=torch.device("cpu")))
+    take_weights(model, DetectorWeights(state["model"], None, "the trial"), list(CATEGORIES.values()))
+    return plain_detector(named, model.state_dict(), len(CATEGORIES))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn"])
+def test_onnx_takes_images_of_any_size(trained: tuple[Path, TrialConfig], tmp_path: Path, name: str):
+    model = trained_detector(trained, name)
+    names, ids = list(CATEGORIES.values()), list(CATEGORIES)
+    file = tmp_path / "model.onnx"
+    export_onnx(model, names, ids, file)
+    images = sorted((Path(trained[1].data.root) / "val").glob("*.jpg"))
+    pictures = [
+        np.array(Image.open(image).resize(size)) for image in images[:2] for size in ((64, 48), (90, 50), (111, 200))
+    ]
+    reached = precision_of_onnx(file, model, pictures)
+    assert reached.runs == 6
+    assert reached.other_counts == 0
+    # Nothing but roundings: a hundred times less than any fault.
+    assert reached.pixels < 1e-3
+    assert reached.score < 1e-5
+    with torch.no_grad():
+        model.get_submodule("roi_heads.box_predictor.cls_score").weight.mul_(1.01)  # pyright: ignore[reportCallIssue]
+    assert precision_of_onnx(file, model, pictures[:1]).score > 1e-4, "a difference is seen"
+    graph = onnx.load(file)
+    metadata = {entry.key: json.loads(entry.value) for entry in graph.metadata_props}
+    assert metadata == {"class_names": names, "category_ids": ids}
+    outputs = ["boxes", "labels", "scores", *(["masks"] if name == "mask_rcnn" else [])]
+    assert [output.name for output in graph.graph.output] == outputs
+
+
+@pytest.mark.slow
+def test_the_command(trained: tuple[Path, TrialConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder, config = trained
+    options = ("--trial", config.trial_id, "--storage", str(folder), "--output", str(tmp_path))
+    assert call(COMMAND, *options, "--format", "onnx", "--checkpoint", "best") == 0
+    printed = capsys.readouterr().out
+    assert "pictures, two sizes of each: boxes differ by at most" in printed
+    graph = onnx.load(tmp_path / f"{config.trial_id}.onnx")
+    assert json.loads(graph.metadata_props[0].value) == list(CATEGORIES.values())
+    with pytest.raises(
+        ExportError, match=r"torchvision has no detector with model\.backbone tiny; choose --format onnx"
+    ):
+        call(COMMAND, *options)

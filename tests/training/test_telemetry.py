@@ -1,0 +1,96 @@
+"""Rows of the dynamics: what was in force in their step, and every image with the same weight."""
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dynrcnn_ray.config.shares import share_of_worker
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
+from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
+from dynrcnn_ray.training.telemetry import Telemetry
+from dynrcnn_ray.training.trial import run_trial
+from tests.dynamic.cases import KINDS, assigned, make_config, random_image
+from tests.processes import run_workers
+
+BATCH = 5
+LOSSES = [1.0, 2.0, 4.0, 0.5, 3.0]
+"""One an image. A worker's loss is the mean over its images, as a model gives it."""
+
+
+def row_of_worker(worker: Worker) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    config = make_config(global_batch=BATCH)
+    dynamic = DynamicTrainingState(config, rank=worker.rank, world_size=worker.world_size)
+    images = [assigned(random_image(rng, KINDS[0]), dynamic.iou_threshold) for _ in range(BATCH)]
+    own = share_of_worker(BATCH, worker.rank, worker.world_size)
+    telemetry = Telemetry(("loss_classifier",), BATCH, worker)
+    losses = {"loss_classifier": torch.tensor(LOSSES[own]).mean()}
+    telemetry.add(losses, images[own], own.stop - own.start)
+    row = telemetry.row(1, 0.1, dynamic, images[own], all_reduce_sum)
+    return {name: value for name, value in row.items() if name != "images_per_second"}
+
+
+def save_row(worker: Worker, folder: Path) -> None:
+    torch.save(row_of_worker(worker), folder / f"{worker.rank}.pt")
+
+
+@pytest.mark.slow
+def test_five_images_over_three_workers_give_the_row_of_one_worker(tmp_path: Path):
+    run_workers(save_row, 3, tmp_path, tmp_path)
+    alone = row_of_worker(Worker())
+    assert alone["loss"] == pytest.approx(sum(LOSSES) / BATCH)
+    for rank in range(3):
+        row = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert row.pop("worker_T_now") == [pytest.approx(0.4)] * 3
+        assert row.pop("worker_beta_now") == [1.0] * 3
+        for name, value in row.items():
+            assert value == pytest.approx(alone[name], rel=1e-5), name
+
+
+def test_a_row_and_its_proposals_hold_what_was_in_force_in_their_step(smoke: TrialConfig):
+    """Every step but the first follows an update here, and every step has a row."""
+    dynamic = dataclasses.replace(smoke.dynamic, update_interval=1, initial_iou=0.05)
+    run = dataclasses.replace(smoke.run, log_every=1)
+    train = dataclasses.replace(smoke.train, steps=6)
+    outcome = run_trial(dataclasses.replace(smoke, dynamic=dynamic, run=run, train=train), Worker())
+    assert [outcome.history[0][name] for name in ("T_now", "beta_now")] == [pytest.approx(0.05), 1.0]
+    assert outcome.history[1]["T_now"] == pytest.approx(outcome.history[0]["iou_at_rank"], rel=1e-6)
+    for row in outcome.history:
+        of_step = outcome.proposals["step"] == row["step"]
+        assert set(outcome.proposals["iou_threshold"][of_step]) <= {np.float32(row["T_now"])}
+        assert row["worker_T_now"] == [row["T_now"]]
+
+
+@pytest.mark.slow
+def test_recorded_statistics_are_those_of_the_rows(smoke: TrialConfig):
+    run = dataclasses.replace(smoke.run, log_every=1, record_statistics=True)
+    outcome = run_trial(dataclasses.replace(smoke, run=run), Worker())
+    for row in outcome.history[:8]:
+        of_step = outcome.statistics["step"] == row["step"]
+        assert np.nanmean(outcome.statistics["iou"][of_step]) == pytest.approx(row["iou_at_rank"], rel=1e-5)
+    # The last update is that of step 8, at an interval of 4.
+    assert outcome.statistics["step"].tolist() == np.repeat(np.arange(1, 9), smoke.train.global_batch).tolist()
+
+
+@pytest.mark.slow
+def test_statistics_that_a_resumed_run_begins_to_record_have_its_steps(smoke: TrialConfig):
+    run = dataclasses.replace(smoke.run, log_every=1, checkpoint_every=5)
+    checkpoints: list[dict[str, Any]] = []
+    run_trial(
+        dataclasses.replace(smoke, run=run),
+        Worker(),
+        on_checkpoint=lambda state, _: checkpoints.append(copy.deepcopy(state.state_dict())),
+    )
+    recording = dataclasses.replace(smoke, run=dataclasses.replace(run, record_statistics=True))
+    outcome = run_trial(recording, Worker(), checkpoint=checkpoints[0])
+    # The updates are those of steps 4 and 8, and the checkpoint is that of step 5.
+    assert sorted(set(outcome.statistics["step"].tolist())) == [5, 6, 7, 8]
+    for row in outcome.history[4:8]:
+        of_step = outcome.statistics["step"] == row["step"]
+        assert np.nanmean(outcome.statistics["iou"][of_step]) == pytest.approx(row["iou_at_rank"], rel=1e-5)
