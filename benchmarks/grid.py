@@ -16,6 +16,7 @@ from dynrcnn_ray.config.validation import to_yaml
 from dynrcnn_ray.execution.trials import PlannedTrial, run_trials
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.events import outcome_of
 from dynrcnn_ray.training.trial import run_trial
 
 NUM_TRIALS = 8
@@ -68,7 +69,7 @@ def _run_one_after_another(trials: list[TrialConfig], folder: Path) -> None:
     store = ResultStore.open(folder)
     for config in trials:
         torch.set_num_threads(config.run.threads_per_worker)
-        outcome = run_trial(config, Worker())
+        outcome = outcome_of(run_trial(config, Worker()))
         store.write_dynamics(config.trial_id, outcome.history)
         store.write_detections(config.trial_id, outcome.detections)
         store.write_trial(

@@ -15,6 +15,7 @@ from benchmarks.workbench import Workbench, train_split, with_batch, with_steps
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import from_yaml, to_yaml
 from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.events import Logged
 from dynrcnn_ray.training.loop import build_training_state, train
 
 STEPS = 2000
@@ -58,7 +59,8 @@ def _gpu_row(bench: Workbench, precision: Literal["float32", "bfloat16"]) -> Row
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(bench.worker.device)
     state = build_training_state(config, len(dataset.class_names), bench.worker)
-    train(config, state, dataset, on_row=lambda row: None, on_checkpoint=lambda _: None)
+    for _ in train(config, state, dataset):
+        pass
     reserved = torch.cuda.max_memory_reserved(bench.worker.device)
     return stated_row(
         f"memory.gpu.{precision}",
@@ -89,7 +91,9 @@ def _train_and_watch(text: str, seed: int) -> list[float]:
     torch.manual_seed(seed)
     state = build_training_state(config, len(dataset.class_names), Worker())
     resident: list[float] = []
-    train(config, state, dataset, on_row=lambda row: resident.append(_resident()), on_checkpoint=lambda _: None)
+    for event in train(config, state, dataset):
+        if isinstance(event, Logged):
+            resident.append(_resident())
     return resident
 
 

@@ -19,6 +19,7 @@ from benchmarks.schema import Row, at_most, compared_row, stated_row
 from benchmarks.workbench import Workbench
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.report.drawing import figures_of
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.report.tables import build_table, trial_columns
@@ -126,7 +127,7 @@ def _report(store: ResultStore) -> None:
     """As the command `report` does it."""
     store = store.fold()
     trials = read_trials(store)
-    drawn = draw_report(store, "table3", trials)
+    drawn = draw_report(store, "table3", figures_of("", "table3"), trials)
     draw_html_report(store, trials, {"table3": drawn})
 
 

@@ -149,7 +149,8 @@ def _outside_row(config: TrialConfig, rounds: int) -> Row:
     state.model.register_forward_pre_hook(lambda *_: starts.append(time.perf_counter()))
     state.optimizer.register_step_post_hook(lambda *_: ends.append(time.perf_counter()))
     steps = max(3, rounds)
-    train(with_steps(config, steps), state, train_split(config), on_row=lambda row: None, on_checkpoint=lambda _: None)
+    for _ in train(with_steps(config, steps), state, train_split(config)):
+        pass
     # Whole logging intervals: the row at their end is a part of what is measured.
     begins, whole = np.array(starts), np.diff(ends)
     outside = begins[1:] - np.array(ends[:-1])
@@ -181,7 +182,8 @@ def _preloaded_row(config: TrialConfig, rounds: int, worker: Worker) -> Row:
 
     def engine() -> None:
         longer = with_steps(config, state.step + steps)
-        train(longer, state, dataset, on_row=lambda row: None, on_checkpoint=lambda _: None)
+        for _ in train(longer, state, dataset):
+            pass
 
     def preloaded() -> None:
         for batch in itertools.islice(batches, steps):

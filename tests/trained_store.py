@@ -9,7 +9,7 @@ from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import TrainingState
-from dynrcnn_ray.training.trial import run_trial
+from tests.trial_events import run_to_end
 
 
 def train_into(folder: str | Path, config: TrialConfig) -> None:
@@ -27,7 +27,7 @@ def train_as(worker: Worker, folder: str | Path, config: TrialConfig) -> None:
         if worker.is_first:
             checkpoints.save(contents, state.step, is_best=is_best, keep=2)
 
-    outcome = run_trial(config, worker, on_checkpoint=save)
+    outcome = run_to_end(config, worker, on_checkpoint=save)
     if not worker.is_first:
         return
     store.write_dynamics(config.trial_id, outcome.history)

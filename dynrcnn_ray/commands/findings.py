@@ -7,6 +7,7 @@ from dynrcnn_ray.options.shared import StoredOptions, storage_location
 def findings(options: StoredOptions, call: Call) -> int:
     """Judge the claims, and draw the store's page again."""
     from dynrcnn_ray.paper.judge import holds_rows_of_the_paper, print_findings
+    from dynrcnn_ray.paper.speed_table import speed_section
     from dynrcnn_ray.report.html.page import draw_html_report, read_trials
     from dynrcnn_ray.store.results_store import ResultStore
 
@@ -18,7 +19,7 @@ def findings(options: StoredOptions, call: Call) -> int:
     store = store.fold()
     trials = read_trials(store)
     print_findings(store, call.shown(options.storage, place.rstrip("/")), trials)
-    print(f"\n{draw_html_report(store, trials)}")
+    print(f"\n{draw_html_report(store, trials, more=speed_section(store))}")
     return 0
 
 

@@ -30,26 +30,27 @@ def report(options: ReportOptions, call: Call) -> int:
     if options.every < 1:
         raise ConfigError(f"--every: {options.every:g} must be 1 or greater")
     from dynrcnn_ray.execution.run import print_report
+    from dynrcnn_ray.paper.drawn import figures_of_stored
     from dynrcnn_ray.paper.judge import holds_rows_of_the_paper, print_findings
+    from dynrcnn_ray.paper.speed_table import read_speeds, speed_section
     from dynrcnn_ray.report.html.page import draw_html_report, read_trials
-    from dynrcnn_ray.report.speed_table import SPEED_FILE
     from dynrcnn_ray.store.results_store import ResultStore
 
     store = ResultStore.open(storage_location(options.storage, options.scale))
     if options.watch:
         _watch(store, options.every)
     experiments = store.experiments()
-    has_speeds = store.files.read_bytes(SPEED_FILE) is not None
+    has_speeds = bool(read_speeds(store))
     if not (experiments or has_speeds):
         print(f"{store.files.describe_path('')} holds no results yet; run an experiment first, such as table3")
         return 0
     store = store.fold()
     trials = read_trials(store)
-    drawn = {name: print_report(store, name, trials) for name in experiments}
+    drawn = {name: print_report(store, name, figures_of_stored(name), trials) for name in experiments}
     if holds_rows_of_the_paper(store):
         place = store.files.describe_path("").rstrip("/")
         print_findings(store, call.shown(options.storage, place), trials)
-    print(f"\n{draw_html_report(store, trials, drawn)}")
+    print(f"\n{draw_html_report(store, trials, drawn, speed_section(store))}")
     return 0
 
 
@@ -80,6 +81,8 @@ def _look(store: "ResultStore", every: float) -> tuple[bool, str]:
     Returns:
         Whether there is more to come, and what there is in words.
     """
+    from dynrcnn_ray.paper.drawn import figures_of_stored
+    from dynrcnn_ray.paper.speed_table import speed_section
     from dynrcnn_ray.report.html.page import draw_html_report, read_trials
     from dynrcnn_ray.report.report import draw_report
 
@@ -90,8 +93,8 @@ def _look(store: "ResultStore", every: float) -> tuple[bool, str]:
     trials = read_trials(store)
     if not _is_open(store, trials):
         return False, "every planned trial has ended"
-    drawn = {name: draw_report(store, name, trials) for name in experiments}
-    page = draw_html_report(store, trials, drawn, renew_seconds=every)
+    drawn = {name: draw_report(store, name, figures_of_stored(name), trials) for name in experiments}
+    page = draw_html_report(store, trials, drawn, speed_section(store), renew_seconds=every)
     counts = trials["status"].value_counts()
     told = ", ".join(f"{counts.get(status, 0)} {status}" for status in ("finished", "running", "failed"))
     return True, f"{told}: {page}"

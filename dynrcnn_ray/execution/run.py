@@ -18,7 +18,8 @@ from dynrcnn_ray.experiment.costs import place_seconds
 from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import RunOptions, storage_location
-from dynrcnn_ray.report.report import DrawnReport, draw_report, is_figure
+from dynrcnn_ray.report.drawing import Drawing, figures_of
+from dynrcnn_ray.report.report import DrawnReport, draw_report
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.plans import added_up
 from dynrcnn_ray.store.results_store import ResultStore
@@ -63,7 +64,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         for name, experiment in plans.items():
             # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
             plan = _write_plan(store, name, experiment, base, seeds, shown)
-            print_report(store, name, plan=plan)
+            print_report(store, name, figures_of(experiment.figures, name), plan=plan)
         if base.run.mlflow and trials:
             _log_report(store, base.run.mlflow, list(plans))
         return _failures(store, list(trials))
@@ -289,22 +290,27 @@ def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int])
 
 
 def print_report(
-    store: ResultStore, experiment: str, trials: pd.DataFrame | None = None, plan: pd.DataFrame | None = None
+    store: ResultStore,
+    experiment: str,
+    figures: Sequence[Drawing],
+    trials: pd.DataFrame | None = None,
+    plan: pd.DataFrame | None = None,
 ) -> DrawnReport:
     """Draw an experiment, print its table and where its files are.
 
     Args:
         store: where to read and write.
         experiment: its name.
+        figures: what it brings, from `figures_of`.
         trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
         plan: what to draw; None: the store's plan.
 
     Returns:
         What was drawn.
     """
-    drawn = draw_report(store, experiment, trials, plan)
+    drawn = draw_report(store, experiment, figures, trials, plan)
     print()
-    if is_figure(experiment):
+    if not drawn.table:
         print("\n".join(drawn.paths) or f"{experiment}: no finished trial has recorded what it shows")
         return drawn
     print(drawn.table)

@@ -44,7 +44,7 @@ def print_seeds_of_all(store: ResultStore, experiments: Sequence[Experiment]) ->
 
 def _stored_table(store: ResultStore, experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     plan = store.plan(experiment.name)
-    if plan is None or plan.empty or is_figure(experiment.name):
+    if plan is None or plan.empty or is_figure(plan):
         return None
     return table_of(store, plan, store.trials(plan["trial_id"].dropna(), trial_columns(plan))), plan
 

@@ -22,7 +22,9 @@ from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker, broadcast_bytes_from_first, broadcast_from_first
 from dynrcnn_ray.training.environment import describe_hardware, package_versions, require_gpu
-from dynrcnn_ray.training.loop import CheckpointError, TrainingState
+from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note
+from dynrcnn_ray.training.loop import CheckpointError
+from dynrcnn_ray.training.outcome import TrialOutcome
 from dynrcnn_ray.training.telemetry import DynamicsRow
 from dynrcnn_ray.training.trial import run_trial
 
@@ -58,51 +60,39 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
     history: list[DynamicsRow] = [] if checkpoint is None else list(checkpoint["history"])
     nodes_to_go = preempted_nodes(is_local=config.run.is_local)
     known_to_go: set[str] = set()
-
-    def report_note(note: str) -> None:
-        report({"note": note})
-
-    def report_row(row: DynamicsRow) -> None:
-        history.append(row)
-        report(dict(row))
-
-    def write_checkpoint(state: TrainingState, is_best: bool) -> None:
-        # All take part, as each holds a part of the state; the first worker writes.
-        contents = state.state_dict()
-        if worker.is_first:
-            checkpoints.save(contents, state.step, is_best=is_best, keep=config.run.keep_checkpoints)
-            store.write_dynamics(config.trial_id, history)
-            row = payload["row"]
-            store.write_running(row | {"last_good_step": state.step, "finished_at": datetime.now(UTC)})
-        if state.checkpoint_average_precision is not None and state.step < config.total_steps:
-            # Every worker reports, as Ray Train demands; the first one's counts.
-            report({"checkpoint_AP": state.checkpoint_average_precision, "step": state.step})
-
-    def wants_checkpoint() -> bool:
-        """Once for each node that is about to be taken back."""
-        new = nodes_to_go() - known_to_go
-        known_to_go.update(new)
-        if new:
-            report_note("a node is about to be taken back: a checkpoint is made at once")
-        return bool(new)
-
     for note in notes:
-        report_note(note)
+        report({"note": note})
     for row in history:
         # A scheduler that judges by them knows nothing of those before the resume.
         if row.get("AP") is not None and row["step"] < config.total_steps:
             report({"checkpoint_AP": row["AP"], "step": row["step"]})
+    weights = starting_weights(config.model, store, worker) if checkpoint is None else None
+    outcome: TrialOutcome | None = None
     try:
-        outcome = run_trial(
-            config,
-            worker,
-            checkpoint=checkpoint,
-            detector_weights=starting_weights(config.model, store, worker) if checkpoint is None else None,
-            on_row=report_row,
-            on_checkpoint=write_checkpoint,
-            on_note=report_note,
-            wants_checkpoint=wants_checkpoint,
-        )
+        for event in run_trial(config, worker, checkpoint=checkpoint, detector_weights=weights):
+            match event:
+                case Note(text):
+                    report({"note": text})
+                case Logged(row):
+                    history.append(row)
+                    report(dict(row))
+                    if new := nodes_to_go() - known_to_go:
+                        known_to_go |= new
+                        report({"note": "a node is about to be taken back: a checkpoint is made at once"})
+                        event.wants_checkpoint = True
+                case CheckpointDue(state, is_best=is_best):
+                    # All take part, as each holds a part of the state; the first worker writes.
+                    contents = state.state_dict()
+                    if worker.is_first:
+                        checkpoints.save(contents, state.step, is_best=is_best, keep=config.run.keep_checkpoints)
+                        store.write_dynamics(config.trial_id, history)
+                        now = {"last_good_step": state.step, "finished_at": datetime.now(UTC)}
+                        store.write_running(payload["row"] | now)
+                    if state.checkpoint_average_precision is not None and state.step < config.total_steps:
+                        # Every worker reports, as Ray Train demands; the first one's counts.
+                        report({"checkpoint_AP": state.checkpoint_average_precision, "step": state.step})
+                case Finished(outcome):
+                    pass
     except Exception as error:
         if worker.is_first and history:
             # The failure itself is what has to be told.
@@ -111,6 +101,7 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{checkpoints.described}: {error}") from None
         raise
+    assert outcome, "a trial ends by finishing, or raises"
     return {
         **asdict(outcome),
         "workers_at_end": worker.world_size,

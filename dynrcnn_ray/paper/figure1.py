@@ -32,5 +32,6 @@ EXPERIMENT = Experiment(
     title="Proposals become more and better while the baseline trains",
     metrics=(),
     sets=table3.EXPERIMENT.sets,
+    figures="dynrcnn_ray.paper.drawings.figure1",
     rows=rows,
 )

@@ -19,5 +19,6 @@ EXPERIMENT = Experiment(
     title="Offsets of the baseline's positives",
     metrics=(),
     sets=figure1.EXPERIMENT.sets,
+    figures="dynrcnn_ray.paper.drawings.figure2",
     rows=figure1.rows,
 )

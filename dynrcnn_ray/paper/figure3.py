@@ -34,5 +34,6 @@ EXPERIMENT = Experiment(
     title="Dynamic R-CNN at work",
     metrics=(),
     sets=table3.EXPERIMENT.sets,
+    figures="dynrcnn_ray.paper.drawings.figure3",
     rows=rows,
 )

@@ -24,5 +24,6 @@ EXPERIMENT = Experiment(
     title="SmoothL1 loss and its gradient",
     metrics=(),
     sets=(),
+    figures="dynrcnn_ray.paper.drawings.figure4",
     rows=rows,
 )

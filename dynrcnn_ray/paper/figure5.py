@@ -41,5 +41,6 @@ EXPERIMENT = Experiment(
     title="Trends of the IoU threshold and of SmoothL1's β",
     metrics=(),
     sets=("dynamic.dla", "dynamic.dsl", "dynamic.iou_top_k", "dynamic.beta_top_k"),
+    figures="dynrcnn_ray.paper.drawings.figure5",
     rows=rows,
 )

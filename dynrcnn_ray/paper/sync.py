@@ -91,5 +91,6 @@ EXPERIMENT = Experiment(
         "run.record_statistics",
         "run.distinct_by_workers",
     ),
+    figures="dynrcnn_ray.paper.drawings.sync",
     rows=rows,
 )

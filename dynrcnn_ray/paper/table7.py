@@ -32,6 +32,7 @@ from dynrcnn_ray.paper.rows import backbone_name, deeper
 if TYPE_CHECKING:
     from dynrcnn_ray.paper.speed import Speed
 
+NAME = "table7"
 NAMES = {
     "Dynamic R-CNN": "faster_rcnn",
     "Cascade R-CNN": "cascade_rcnn",
@@ -95,7 +96,7 @@ def run_table7(options: SpeedOptions, call: Call) -> int:
     from dynrcnn_ray.data.coco import CocoDataset
     from dynrcnn_ray.data.prepare import prepare_data
     from dynrcnn_ray.paper.speed import measure_speed
-    from dynrcnn_ray.report.speed_table import speed_markdown, speed_parquet
+    from dynrcnn_ray.paper.speed_table import SPEED_FILE, speed_markdown, speed_parquet
     from dynrcnn_ray.store.results_store import ResultStore
     from dynrcnn_ray.training.collectives import Worker
     from dynrcnn_ray.training.environment import describe_hardware
@@ -121,7 +122,7 @@ def run_table7(options: SpeedOptions, call: Call) -> int:
     store = ResultStore.open(storage_location(options.storage, options.scale))
     text = speed_markdown(rows)
     print(f"\n{text}")
-    written = {"tables/table7.parquet": speed_parquet(rows), "tables/table7.md": text.encode()}
+    written = {SPEED_FILE: speed_parquet(rows), "tables/table7.md": text.encode()}
     written["tables/table7.json"] = json.dumps(rows, indent=1).encode()
     for relative, content in written.items():
         store.files.write_bytes(relative, content)
@@ -165,7 +166,7 @@ def table_rows(
 
 
 COMMAND = Command(
-    name="table7",
+    name=NAME,
     group="Reproduce the paper",
     title="Table 7, Section 5.5: images per second of Dynamic against Cascade R-CNN",
     description=__doc__ or "",

@@ -10,7 +10,8 @@ Besides the metrics of `schemas.TRIALS` a trial has, where it has recorded them,
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,14 +19,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dynrcnn_ray.report.speed_table import SPEED_FILE
 from dynrcnn_ray.statistics.estimates import mean
 from dynrcnn_ray.store.results_store import ResultStore
-from dynrcnn_ray.store.schemas import DYNAMICS, SPEED, TRIALS
+from dynrcnn_ray.store.schemas import DYNAMICS, TRIALS
 
-SPEEDS = "table7"
-"""The experiment that is timed: it has a table of speeds and no trials."""
 OFFSETS = ("dx", "dy", "dw", "dh")
+_COURSE = re.compile("(early|late) (?!sigma of)")
+_OFFSETS = re.compile("(early|late) sigma of ")
 _FEWEST_ROUNDS = 8
 """Fewer rounds say nothing of how far off their median may be."""
 _PART = 5
@@ -65,7 +65,10 @@ class NumbersOfRow:
 
 
 def read_numbers(
-    store: ResultStore, rows: Mapping[str, Mapping[int, Mapping[str, float]]], trials: pd.DataFrame | None = None
+    store: ResultStore,
+    rows: Mapping[str, Mapping[int, Mapping[str, float]]],
+    measures: Mapping[str, Collection[str]] | None = None,
+    trials: pd.DataFrame | None = None,
 ) -> dict[str, dict[int, NumbersOfRow]]:
     """The numbers of rows of experiments, whose trials are those that the store's plans name.
 
@@ -75,6 +78,7 @@ def read_numbers(
         store: where to read.
         rows: by experiment and row, the paper's numbers by metric. A plan's row with other ones is another row, of
             another release: it counts as not measured.
+        measures: by experiment, the numbers that are wanted; the course and the offsets of other trials are not read.
         trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
 
     Raises:
@@ -87,15 +91,13 @@ def read_numbers(
         for line in plan.dropna(subset=["trial_id"]).to_dict("records")
         if line["row"] in rows[name] and dict(line["reported"]) == rows[name][line["row"]]
     ]
-    numbers = _numbers_of_trials(store, lines, trials)
+    numbers = _numbers_of_trials(store, lines, measures or {}, trials)
     found = {name: {row: NumbersOfRow() for row in of_experiment} for name, of_experiment in rows.items()}
     for line in lines:
         row = found[line["experiment"]][line["row"]]
         if line["trial_id"] in numbers:
             by_seed = {**row.trials, int(line["seed"]): numbers[line["trial_id"]]}
             found[line["experiment"]][line["row"]] = NumbersOfRow(trials=by_seed, scale=line["scale"])
-    if SPEEDS in rows:
-        found[SPEEDS] |= _speeds(store, rows[SPEEDS])
     return found
 
 
@@ -143,9 +145,12 @@ def offset_numbers(proposals: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def _numbers_of_trials(
-    store: ResultStore, lines: Iterable[Mapping[Any, Any]], trials: pd.DataFrame | None
+    store: ResultStore,
+    lines: Iterable[Mapping[Any, Any]],
+    measures: Mapping[str, Collection[str]],
+    trials: pd.DataFrame | None,
 ) -> dict[str, dict[str, float]]:
-    """Of all finished trials of a plan; of a figure's trials also their course, and of Figure 2's their offsets."""
+    """Of all finished trials of a plan their metrics; where it is asked for also their course, and their offsets."""
     ids: dict[str, set[str]] = {}
     for line in lines:
         ids.setdefault(line["experiment"], set()).add(line["trial_id"])
@@ -156,19 +161,18 @@ def _numbers_of_trials(
     finished = trials.loc[trials["trial_id"].isin(list(wanted)) & (trials["status"] == "finished"), :]
     shown = [name for name in metrics if name in finished.columns]
     numbers = {row["trial_id"]: {name: row[name] for name in shown} for row in finished.to_dict("records")}
-    of_figures = {trial_id for name, own in ids.items() if name.startswith("figure") for trial_id in own}
-    courses = course_numbers(store.dynamics(of_figures.intersection(numbers)))
-    offsets = offset_numbers(store.proposals(ids.get("figure2", set()).intersection(numbers)))
+
+    def trials_with(kind: re.Pattern[str]) -> set[str]:
+        wanted_by = [name for name in ids if any(kind.match(measure) for measure in measures.get(name, ()))]
+        return set().union(*(ids[name] for name in wanted_by)).intersection(numbers)
+
+    courses = course_numbers(store.dynamics(trials_with(_COURSE)))
+    offsets = offset_numbers(store.proposals(trials_with(_OFFSETS)))
     return {trial_id: row | courses.get(trial_id, {}) | offsets.get(trial_id, {}) for trial_id, row in numbers.items()}
 
 
-def _speeds(store: ResultStore, rows: Iterable[int]) -> dict[int, NumbersOfRow]:
-    table = store.read_table(SPEED_FILE, SPEED)
-    lines = [] if table is None else table.to_pylist()
-    return {row: _speeds_of(lines[row]) for row in rows if row < len(lines)}
-
-
-def _speeds_of(line: Mapping[str, Any]) -> NumbersOfRow:
+def numbers_of_speed(line: Mapping[str, Any]) -> NumbersOfRow:
+    """The numbers of a row of `schemas.SPEED`."""
     speeds = {
         phase: SpeedOfModel(
             line[f"{phase}_images_per_second"],

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 from dynrcnn_ray.models.user_module import model_builder
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.training.device import distributed, on_device, prepare_device
+from dynrcnn_ray.training.events import CheckpointDue, Logged, TrainingEvent
 from dynrcnn_ray.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from dynrcnn_ray.training.out_of_memory import is_out_of_memory
 from dynrcnn_ray.training.snapshots import ProposalColumns, proposal_columns, steps_of_snapshots
@@ -176,27 +177,16 @@ def load_trained(
     return state.model
 
 
-def train(
-    config: TrialConfig,
-    state: TrainingState,
-    dataset: CocoDataset,
-    *,
-    on_row: Callable[[DynamicsRow], None],
-    on_checkpoint: Callable[[TrainingState], None],
-    wants_checkpoint: Callable[[], bool] = lambda: False,
-) -> None:
+def train(config: TrialConfig, state: TrainingState, dataset: CocoDataset) -> Iterator[TrainingEvent]:
     """Train from the state's step to the last one.
-
-    Every worker calls these functions at the same steps, and every worker's rows are the same.
 
     Args:
         config: the trial.
         state: where to start; changed in place.
         dataset: the training split.
-        on_row: called every `log_every` steps and after the last one.
-        on_checkpoint: called every `checkpoint_every` steps, at the first row after `checkpoint_minutes`, at a row that
-            wants one, and after the last step.
-        wants_checkpoint: asked at every row; all workers get the same answer.
+
+    Yields:
+        Rows of the dynamics, and where a checkpoint is due. Every worker gets the same rows, at the same steps.
 
     Raises:
         TrainingDivergedError: a loss was not finite in the last logging interval.
@@ -235,6 +225,7 @@ def train(
         state.telemetry.add(losses, state.assignment, len(images))
         is_last = step == config.total_steps
         checkpoint_is_due = is_last or step % config.run.checkpoint_every == 0
+        is_wanted = False
         if is_last or step % config.run.log_every == 0:
             # Before an update of T_now and beta_now: a row holds what was in force in its step.
             row = state.telemetry.row(step, rate, state.dynamic, state.assignment, all_reduce_sum)
@@ -242,15 +233,15 @@ def train(
             state.history.append(row)
             if step in snapshot_steps and worker.is_first and state.assignment:
                 state.snapshots.append(proposal_columns(step, state.assignment, state.dynamic))
-            on_row(row)
-            checkpoint_is_due |= wants_checkpoint()
+            yield (logged := Logged(row))
+            is_wanted = logged.wants_checkpoint
             if config.run.checkpoint_minutes:
                 checkpoint_is_due |= clock.has_run(config.run.checkpoint_minutes, worker)
         state.dynamic.end_step(all_reduce_sum)
-        if checkpoint_is_due:
+        if checkpoint_is_due or is_wanted:
             _check_sums_are_finite(state, rate)
             state.train_seconds += clock.seconds()
-            on_checkpoint(state)
+            yield CheckpointDue(state, is_wanted)
             clock.start()
 
 

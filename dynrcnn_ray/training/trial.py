@@ -1,11 +1,9 @@
 """One trial on one worker, from its data to its metrics: train, then evaluate."""
 
+import dataclasses
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
@@ -14,42 +12,11 @@ from dynrcnn_ray.data.layout import annotation_path
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.models.detector_weights import DetectorWeights, take_weights
 from dynrcnn_ray.training.collectives import Worker, differences_of_workers
+from dynrcnn_ray.training.events import CheckpointDue, Finished, Note, TrialEvent
 from dynrcnn_ray.training.inference import detect_all, detection_columns, metrics_of
 from dynrcnn_ray.training.loop import CheckpointError, TrainingState, build_training_state, train
+from dynrcnn_ray.training.outcome import TrialOutcome
 from dynrcnn_ray.training.snapshots import joined_columns, statistics_columns
-from dynrcnn_ray.training.telemetry import DynamicsRow
-
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """What a finished trial has to say.
-
-    Attributes:
-        metrics: COCO average precision in percent by name; None without ground truth of that size.
-        history: one row every `log_every` steps.
-        train_seconds: wall time of all steps, also of those done before a resume.
-        eval_seconds: wall time of the evaluation.
-        training_began_at: when the first step began, in seconds since the epoch.
-        proposals: recorded proposals, a column for each field of `schemas.PROPOSALS` but `trial_id`.
-        statistics: recorded I_k and E_k, a column for each field of `schemas.STATISTICS` but `trial_id`; nothing
-            without `run.record_statistics`.
-        detections: on the validation split, a column for each field of `schemas.DETECTIONS` but `trial_id`.
-        example_images: the first images of the validation split, rows of `schemas.IMAGES`.
-        kept_iou_updates: updates of T_now that found nothing measured.
-        kept_beta_updates: updates of beta_now that found nothing usable.
-    """
-
-    metrics: dict[str, float | None]
-    history: list[DynamicsRow]
-    train_seconds: float
-    eval_seconds: float
-    training_began_at: float
-    proposals: dict[str, np.ndarray]
-    statistics: dict[str, np.ndarray]
-    detections: dict[str, np.ndarray]
-    example_images: list[dict[str, Any]]
-    kept_iou_updates: int | None
-    kept_beta_updates: int | None
 
 
 def run_trial(
@@ -58,11 +25,7 @@ def run_trial(
     *,
     checkpoint: dict[str, Any] | None = None,
     detector_weights: DetectorWeights | None = None,
-    on_row: Callable[[DynamicsRow], None] = lambda row: None,
-    on_checkpoint: Callable[[TrainingState, bool], None] = lambda state, is_best: None,
-    on_note: Callable[[str], None] = lambda note: None,
-    wants_checkpoint: Callable[[], bool] = lambda: False,
-) -> TrialOutcome:
+) -> Iterator[TrialEvent]:
     """Train a trial to its end and evaluate it.
 
     Args:
@@ -70,15 +33,10 @@ def run_trial(
         worker: this process.
         checkpoint: training state to go on from.
         detector_weights: a trained detector to start from, where there is no checkpoint.
-        on_row: called by every worker with each row of the dynamics.
-        on_checkpoint: called by every worker whenever a checkpoint is due, and told whether its AP is the best so far;
-            that is known on the first worker, and where checkpoints are evaluated.
-        on_note: called by every worker with what people should know of a resume, or of the weights it starts from.
-        wants_checkpoint: asked by every worker at every row; all must get the same answer. The checkpoint is made at
-            once, without an evaluation, unless it is that of the last step.
 
-    Returns:
-        The outcome; metrics, proposals, detections and images are on the first worker alone.
+    Yields:
+        Notes, rows of the dynamics, where a checkpoint is due, and at last the outcome, whose metrics, proposals,
+        detections and images are on the first worker alone.
 
     Raises:
         CheckpointError: the checkpoint is not of this trial, or the workers do not start alike.
@@ -95,38 +53,19 @@ def run_trial(
     state = build_training_state(config, len(train_split.class_names), worker)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
-        on_note(_resume_note(state, checkpoint["world_size"]))
+        yield Note(_resume_note(state, checkpoint["world_size"]))
     elif detector_weights is not None:
-        on_note(take_weights(state.model, detector_weights, train_split.class_names))
+        yield Note(take_weights(state.model, detector_weights, train_split.class_names))
     _require_same_start(state, data.fingerprint, len(train_split))
-    is_urgent = False
-
-    def handle_checkpoint(state: TrainingState) -> None:
-        nonlocal is_urgent
-        evaluates = config.run.evaluate_checkpoints and (not is_urgent or state.step == config.total_steps)
-        is_urgent = False
-        state.checkpoint_average_precision = None
-        on_checkpoint(state, evaluates and _evaluate_checkpoint(config, state, val_split))
-
-    def wants_urgently() -> bool:
-        # Whoever wants one has no time for an evaluation: a node may be about to go.
-        nonlocal is_urgent
-        is_urgent = wants_checkpoint()
-        return is_urgent
-
     began_at = time.time()
-    train(
-        config,
-        state,
-        train_split,
-        on_row=on_row,
-        on_checkpoint=handle_checkpoint,
-        wants_checkpoint=wants_urgently,
-    )
+    for event in train(config, state, train_split):
+        if isinstance(event, CheckpointDue):
+            event = dataclasses.replace(event, is_best=_judge_checkpoint(config, state, val_split, event))
+        yield event
     trained = time.perf_counter()
     detections = detect_all(config, state.model, val_split, worker)
     metrics = metrics_of(config, val_split, detections) if worker.is_first else {}
-    return TrialOutcome(
+    outcome = TrialOutcome(
         metrics=metrics,
         history=state.history,
         train_seconds=state.train_seconds,
@@ -139,6 +78,7 @@ def run_trial(
         kept_iou_updates=int(state.dynamic.kept_iou_updates) if not config.model.is_one_stage else None,
         kept_beta_updates=int(state.dynamic.kept_beta_updates) if not config.model.is_one_stage else None,
     )
+    yield Finished(outcome)
 
 
 def _require_same_start(state: TrainingState, fingerprint: str, images: int) -> None:
@@ -164,8 +104,14 @@ def _resume_note(state: TrainingState, workers_before: int) -> str:
     return note
 
 
-def _evaluate_checkpoint(config: TrialConfig, state: TrainingState, val_split: CocoDataset) -> bool:
-    """Evaluate in the middle of training; whether the AP is the best so far, on the first worker."""
+def _judge_checkpoint(config: TrialConfig, state: TrainingState, val_split: CocoDataset, due: CheckpointDue) -> bool:
+    """Evaluate in the middle of training, if that is configured; whether the AP is the best so far.
+
+    A node may be about to go where a checkpoint was wanted, unless it is the last one.
+    """
+    state.checkpoint_average_precision = None
+    if not config.run.evaluate_checkpoints or (due.is_wanted and state.step < config.total_steps):
+        return False
     detections = detect_all(config, state.model, val_split, state.worker)
     state.model.train()
     state.checkpoint_average_precision = 0.0

@@ -10,7 +10,7 @@ from dynrcnn_ray.config.validation import to_yaml
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main
-from tests.report.conftest import dynamics_rows, trial_row
+from tests.stored_table import dynamics_rows, trial_row
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from dynrcnn_ray.store.parquet import to_parquet_bytes
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.schemas import PROPOSALS, VERSION_KEY
 from experiments.main import main
-from tests.report.conftest import dynamics_rows, trial_row
+from tests.stored_table import dynamics_rows, trial_row
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import pytest
 
 from dynrcnn_ray.store.results_store import ResultStore
 from tests.execution.commands import REPOSITORY, read_until, start_command
-from tests.report.conftest import dynamics_rows, table3_plan, trial_row
+from tests.stored_table import dynamics_rows, table3_plan, trial_row
 
 
 @pytest.mark.slow

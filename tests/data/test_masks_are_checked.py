@@ -16,9 +16,9 @@ from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.paper import speed
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.trial import run_trial
 from experiments.main import main
 from tests.training.test_trial import change
+from tests.trial_events import run_to_end
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_worker_that_lacks_the_cleaned_data_makes_the_same_again(smoke: TrialC
     config = with_masks(smoke, root, drop_invalid=True)
     config = change(dataclasses.replace(config, data=prepare_data(config.data, include_masks=True)), train={"steps": 1})
     shutil.rmtree(config.data.root)
-    assert run_trial(config, Worker()).metrics["AP"] is not None
+    assert run_to_end(config, Worker()).metrics["AP"] is not None
 
 
 def write_trial(store: ResultStore, config: TrialConfig) -> None:

@@ -14,8 +14,8 @@ from dynrcnn_ray.execution.checkpoints import CheckpointFolder, decode
 from dynrcnn_ray.store.files import StoreError, StoreFiles
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import CheckpointError, TrainingState, build_training_state
-from dynrcnn_ray.training.trial import run_trial
 from tests.training.test_trial import change, without_clock
+from tests.trial_events import run_to_end
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -188,10 +188,10 @@ def test_the_checkpoint_of_another_training_is_refused(smoke: TrialConfig):
 @pytest.mark.slow
 def test_a_resume_on_another_number_of_workers_says_so(smoke: TrialConfig):
     saved: list[dict] = []
-    run_trial(smoke, Worker(), on_checkpoint=lambda state, _: saved.append(state.state_dict()))
+    run_to_end(smoke, Worker(), on_checkpoint=lambda state, _: saved.append(state.state_dict()))
     notes: list[str] = []
     checkpoint = {**saved[0], "world_size": 2}
-    run_trial(smoke, Worker(), checkpoint=checkpoint, on_note=notes.append)
+    run_to_end(smoke, Worker(), checkpoint=checkpoint, on_note=notes.append)
     assert notes == [
         "goes on from the checkpoint of step 5 with 1 workers instead of 2: the same global batch and the same rule "
         "for T_now and beta_now, but no longer equal bit for bit"
@@ -202,15 +202,15 @@ def test_a_resume_on_another_number_of_workers_says_so(smoke: TrialConfig):
 def test_checkpoints_are_made_by_minutes_too(smoke: TrialConfig):
     steps: list[int] = []
     often = change(smoke, run={"checkpoint_every": 500, "checkpoint_minutes": 1e-9, "log_every": 4})
-    run_trial(often, Worker(), on_checkpoint=lambda state, _: steps.append(state.step))
+    run_to_end(often, Worker(), on_checkpoint=lambda state, _: steps.append(state.step))
     assert steps == [4, 8, 10]
 
 
 @pytest.mark.slow
 def test_evaluated_checkpoints_know_the_best_and_change_nothing(smoke: TrialConfig):
     best: list[bool] = []
-    plain = run_trial(smoke, Worker())
-    evaluated = run_trial(
+    plain = run_to_end(smoke, Worker())
+    evaluated = run_to_end(
         change(smoke, run={"evaluate_checkpoints": True}),
         Worker(),
         on_checkpoint=lambda state, is_best: best.append(is_best),
@@ -227,7 +227,7 @@ def test_evaluated_checkpoints_know_the_best_and_change_nothing(smoke: TrialConf
 def test_a_checkpoint_that_is_wanted_at_once_is_not_evaluated(smoke: TrialConfig):
     """A node that is taken back leaves two minutes, and an evaluation may take longer."""
     made: list[tuple[int, bool]] = []
-    run_trial(
+    run_to_end(
         change(smoke, run={"evaluate_checkpoints": True, "checkpoint_every": 4, "log_every": 2}),
         Worker(),
         on_checkpoint=lambda state, _: made.append((state.step, state.checkpoint_average_precision is not None)),
@@ -240,5 +240,5 @@ def test_no_checkpoint_of_a_run_that_has_diverged(smoke: TrialConfig):
     states: list[TrainingState] = []
     diverging = change(smoke, train={"learning_rate": 1e8}, run={"checkpoint_every": 3, "log_every": 1000})
     with pytest.raises(RuntimeError, match="not finite at step 3"):
-        run_trial(diverging, Worker(), on_checkpoint=lambda state, _: states.append(state))
+        run_to_end(diverging, Worker(), on_checkpoint=lambda state, _: states.append(state))
     assert states == []

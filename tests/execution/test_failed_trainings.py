@@ -18,10 +18,10 @@ from dynrcnn_ray.paper.figure1 import EXPERIMENT
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import build_training_state
-from dynrcnn_ray.training.trial import run_trial
 from tests.execution.commands import Command
-from tests.report.conftest import trial_row
+from tests.stored_table import trial_row
 from tests.training.test_trial import change
+from tests.trial_events import run_to_end
 
 
 @pytest.mark.ray
@@ -33,7 +33,7 @@ def test_none_stops_the_others(cache_home: Path, smoke: TrialConfig, tmp_path: P
     command = Command(cache_home, tmp_path / "store")
     store = ResultStore.open(command.storage)
     passed_over, refused = (CheckpointFolder(store.files, config.training_id) for config in (whole, foreign))
-    run_trial(
+    run_to_end(
         whole,
         Worker(),
         on_checkpoint=lambda state, _: passed_over.save(state.state_dict(), state.step, is_best=False, keep=2),

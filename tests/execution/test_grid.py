@@ -12,6 +12,7 @@ from dynrcnn_ray.config.validation import from_yaml
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.events import outcome_of
 from dynrcnn_ray.training.trial import run_trial
 from experiments.main import main
 from tests.execution.commands import run_command
@@ -93,7 +94,7 @@ def test_a_process_that_trained_others_trains_the_same(trained_grid, by_workers)
     """Tune's processes go on from trial to trial, and so does this one, in another order: each gives the same bits."""
     store = ResultStore.open(trained_grid[0])
     for trial in by_workers[1]:
-        outcome = run_trial(from_yaml(trial["config"]), Worker())
+        outcome = outcome_of(run_trial(from_yaml(trial["config"]), Worker()))
         dynamics = store.dynamics([trial["trial_id"]]).sort_values("step")
         for name in ("loss", "T_now", "beta_now", "positives"):
             assert dynamics[name].tolist() == [row[name] for row in outcome.history], name
@@ -133,8 +134,8 @@ def test_table3_comes_out_as_parquet_markdown_and_figure(trained_grid, table3: s
     for name in (
         "tables/table3.parquet",
         "tables/table3.md",
-        "figures/figure5_table3.png",
-        "figures/figure5_table3.svg",
+        "figures/trends_table3.png",
+        "figures/trends_table3.svg",
     ):
         assert (storage / name).stat().st_size > 0
         assert str(storage / name) in table3

@@ -14,7 +14,7 @@ from dynrcnn_ray.config.validation import from_yaml, to_yaml
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.paper import table4
 from dynrcnn_ray.store.results_store import ResultStore
-from tests.report.conftest import dynamics_rows, trial_row
+from tests.stored_table import dynamics_rows, trial_row
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

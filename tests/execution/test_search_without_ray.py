@@ -16,7 +16,7 @@ from dynrcnn_ray.execution import search
 from dynrcnn_ray.experiment.search_space import Range, config_at
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training import environment
-from tests.report.conftest import trial_row
+from tests.stored_table import trial_row
 
 SEARCH = ["search", "--name", "best", "--range", "dynamic.iou-top-k", "32", "256", "--scale", "smoke"]
 

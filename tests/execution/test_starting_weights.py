@@ -13,7 +13,7 @@ from dynrcnn_ray.execution.starting_weights import require_starting_weights, sta
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.trial import run_trial
+from tests.trial_events import run_to_end
 
 
 def model_from(config: TrialConfig, name: str) -> TrialConfig:
@@ -38,7 +38,7 @@ def test_a_trial_starts_from_another_one(trained: tuple[Path, TrialConfig]):
     tuned = dataclasses.replace(
         model_from(config, config.trial_id), train=dataclasses.replace(config.train, steps=1, learning_rate=1e-9)
     )
-    outcome = run_trial(
+    outcome = run_to_end(
         tuned, Worker(), detector_weights=starting_weights(tuned.model, store, Worker()), on_note=notes.append
     )
     assert notes == [f"starts from trial {config.trial_id}: {len(last['model'])} of {len(last['model'])} tensors taken"]

@@ -23,7 +23,7 @@ from dynrcnn_ray.config.validation import ConfigError, to_yaml
 from dynrcnn_ray.execution import watching
 from dynrcnn_ray.execution.watching import log_report, watchers_of
 from dynrcnn_ray.store.results_store import ResultStore
-from tests.report.conftest import trial_row
+from tests.stored_table import trial_row
 
 CONFIG = TrialConfig(seed=3)
 

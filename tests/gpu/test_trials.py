@@ -14,8 +14,8 @@ from dynrcnn_ray.execution.checkpoints import decode
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.environment import package_versions
 from dynrcnn_ray.training.loop import TrainingState, build_training_state
-from dynrcnn_ray.training.trial import run_trial
 from tests.training.test_trial import change, without_clock
+from tests.trial_events import run_to_end
 
 pytestmark = pytest.mark.gpu
 
@@ -32,10 +32,10 @@ def test_every_precision_trains_and_resumes(
     def save(state: TrainingState, _is_best: bool) -> None:
         torch.save(state.state_dict(), tmp_path / f"{state.step}.pt")
 
-    whole = run_trial(config, Worker(device=cuda), on_checkpoint=save)
+    whole = run_to_end(config, Worker(device=cuda), on_checkpoint=save)
     # As the workers of Ray Train read it.
     checkpoint = decode((tmp_path / "5.pt").read_bytes())
-    resumed = run_trial(config, Worker(device=cuda), checkpoint=checkpoint)
+    resumed = run_to_end(config, Worker(device=cuda), checkpoint=checkpoint)
     for recorded in ("proposals", "statistics"):
         of_whole, of_resumed = (getattr(outcome, recorded) for outcome in (whole, resumed))
         assert set(of_resumed["step"].tolist()) == set(of_whole["step"].tolist())
@@ -52,7 +52,7 @@ def trial_of_a_rank(rank: int, config: TrialConfig, world_size: int, folder: str
     torch.cuda.set_device(rank)
     rendezvous = f"file://{folder}/rendezvous"
     dist.init_process_group("nccl", init_method=rendezvous, rank=rank, world_size=world_size)
-    outcome = run_trial(config, Worker(rank, world_size, torch.device("cuda", rank)))
+    outcome = run_to_end(config, Worker(rank, world_size, torch.device("cuda", rank)))
     torch.save({"history": without_clock(outcome.history), "metrics": outcome.metrics}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 

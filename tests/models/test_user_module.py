@@ -7,8 +7,8 @@ import pytest
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.user_module import ModuleError, identify_module
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.trial import run_trial
 from tests.training.test_trial import change
+from tests.trial_events import run_to_end
 
 MODULE = """
 from pathlib import Path
@@ -31,14 +31,14 @@ def trial(smoke: TrialConfig, tmp_path: Path) -> TrialConfig:
 
 
 def test_it_is_trained_and_evaluated(trial: TrialConfig, tmp_path: Path):
-    assert run_trial(trial, Worker()).history[-1]["step"] == 2
+    assert run_to_end(trial, Worker()).history[-1]["step"] == 2
     assert (tmp_path / "mine.built").read_text() == "6"
 
 
 def test_another_file_than_the_trial_began_with_is_refused(trial: TrialConfig, tmp_path: Path):
     (tmp_path / "mine.py").write_text(MODULE + "\n#\n")
     with pytest.raises(ModuleError, match=r"on this machine, but the trial began with .*; bring the same file"):
-        run_trial(trial, Worker())
+        run_to_end(trial, Worker())
 
 
 def test_where_the_file_is_does_not_count_but_its_content_does(trial: TrialConfig, smoke: TrialConfig):
@@ -51,4 +51,4 @@ def test_where_the_file_is_does_not_count_but_its_content_does(trial: TrialConfi
 def test_a_module_without_the_function_is_refused(trial: TrialConfig, tmp_path: Path):
     (tmp_path / "mine.py").write_text("")
     with pytest.raises(ModuleError, match="has no function build_model"):
-        run_trial(change(trial, model={"module_fingerprint": ""}), Worker())
+        run_to_end(change(trial, model={"module_fingerprint": ""}), Worker())

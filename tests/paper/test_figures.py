@@ -7,6 +7,7 @@ import pytest
 from dynrcnn_ray.config.scales import SCALES, base_config
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.paper import figure1, figure2, figure3, figure4, figure5, table3, table4, table5
+from dynrcnn_ray.report.drawing import figures_of
 from dynrcnn_ray.report.report import is_figure
 from dynrcnn_ray.store.results_store import ResultStore
 
@@ -54,7 +55,8 @@ def test_a_plan_fits_the_store_and_names_every_trial(module, tmp_path):
     plan = store.plan(experiment.name)
     assert plan is not None
     assert set(plan["trial_id"]) == set(experiment.trials(base_config("mini"), SEEDS))
-    assert is_figure(experiment.name)
+    assert is_figure(plan)
+    assert [each.name for each in figures_of(experiment.figures, experiment.name)] == [experiment.name]
 
 
 def test_docstrings_state_place_cost_and_command():

@@ -12,9 +12,9 @@ from scipy import stats
 from dynrcnn_ray.paper import table7
 from dynrcnn_ray.paper.contrasts import rows_of_paper
 from dynrcnn_ray.paper.findings import paper_findings, paper_rows
+from dynrcnn_ray.paper.judge import paper_numbers
 from dynrcnn_ray.paper.paper import BESIDE, EXPERIMENTS
 from dynrcnn_ray.report.findings import RATIO, VERDICTS, judge
-from dynrcnn_ray.report.trial_numbers import SPEEDS, read_numbers
 from dynrcnn_ray.statistics.power import detectable_effect, seeds_needed
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main
@@ -85,7 +85,7 @@ def test_every_claim_names_rows_and_numbers_that_there_are():
     for finding, contrast in CONTRASTS:
         for term in contrast.terms:
             assert term.row in rows[finding.experiment]
-            if finding.experiment.startswith("table") and finding.experiment != SPEEDS:
+            if finding.experiment.startswith("table") and finding.experiment != table7.NAME:
                 row = rows_of_paper(BY_NAME[finding.experiment])[term.row]
                 metric = term.measure.removeprefix(row.metric_prefix)
                 assert metric in BY_NAME[finding.experiment].metrics
@@ -104,7 +104,7 @@ def test_every_table_and_figure_of_a_claim_is_there():
 def test_speed_claims_set_each_detector_against_its_cascade():
     models = list(table7.NAMES)
     for finding, contrast in CONTRASTS:
-        if finding.experiment != SPEEDS or len(contrast.terms) != 2:
+        if finding.experiment != table7.NAME or len(contrast.terms) != 2:
             continue
         dynamic, cascade = contrast.terms
         assert dynamic.row // 4 == cascade.row // 4 == ("101" in contrast.text)
@@ -117,7 +117,7 @@ def test_the_reference_is_judged_by_its_plans(reference):
     """Differences to a baseline are the tables' own, whatever configuration the trials had."""
     store = ResultStore.open(reference)
     compared = 0
-    for judgement in judge(paper_findings(), read_numbers(store, paper_rows())):
+    for judgement in judge(paper_findings(), paper_numbers(store)):
         name = judgement.finding.experiment
         plan = store.plan(name)
         if name not in ("table1", "table3", "table4", "table5") or plan is None:

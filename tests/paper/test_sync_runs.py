@@ -9,6 +9,7 @@ import pytest
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.experiment.experiment import Experiment, Row
 from dynrcnn_ray.paper import sync
+from dynrcnn_ray.paper.drawn import figures_of_stored
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
@@ -58,7 +59,7 @@ def test_with_the_all_reduce_workers_follow_the_same_values_and_without_it_their
 
 def test_the_table_and_both_figures_come_from_the_store(drawn):
     store, _ = drawn
-    report = draw_report(store, "sync")
+    report = draw_report(store, "sync", figures_of_stored("sync"))
 
     names = [Path(path).name for path in report.paths]
     figures = [f"sync_{name}.{kind}" for name in ("workers", "simulated") for kind in ("png", "svg")]

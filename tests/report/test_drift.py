@@ -11,7 +11,7 @@ from dynrcnn_ray.report.drift import DRIFT, with_drift
 from dynrcnn_ray.report.table_cells import make_cells
 from dynrcnn_ray.report.table_notes import table_notes
 from dynrcnn_ray.report.tables import build_table, table_to_parquet_bytes
-from tests.report.conftest import plan_row, trial_row
+from tests.stored_table import plan_row, trial_row
 
 ONE, SHARED, ALONE = range(3)
 ROWS = {ONE: ("1", ""), SHARED: ("2", "✓"), ALONE: ("2", "")}

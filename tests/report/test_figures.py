@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
 from dynrcnn_ray.dynamic.boxes import smooth_l1
-from dynrcnn_ray.report.figures import figure4
-from dynrcnn_ray.report.figures.figure1 import draw_figure1
-from dynrcnn_ray.report.figures.figure2 import draw_figure2
-from dynrcnn_ray.report.figures.figure3 import draw_figure3
-from dynrcnn_ray.report.figures.figure5 import draw_figure5, draw_trends
-from dynrcnn_ray.report.figures.style import figure_bytes
+from dynrcnn_ray.paper.drawings import figure4
+from dynrcnn_ray.paper.drawings.figure1 import draw_figure1
+from dynrcnn_ray.paper.drawings.figure2 import draw_figure2
+from dynrcnn_ray.paper.drawings.figure3 import draw_figure3
+from dynrcnn_ray.paper.drawings.figure5 import draw_figure5
+from dynrcnn_ray.report.figure_style import figure_bytes
+from dynrcnn_ray.report.trends import draw_trends
 from dynrcnn_ray.store.schemas import DYNAMICS, PROPOSALS
 
 BLUE, VERMILLION = "#0072b2", "#d55e00"

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from dynrcnn_ray.paper.drawn import figures_of_stored
+from dynrcnn_ray.paper.speed_table import speed_section
 from dynrcnn_ray.report.html.charts import line_chart
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
 from dynrcnn_ray.report.report import draw_report
@@ -54,9 +56,9 @@ class Page(HTMLParser):
 
 def page_of(store: ResultStore) -> Page:
     trials = read_trials(store)
-    drawn = {name: draw_report(store, name, trials) for name in store.experiments()}
-    page = Path(draw_html_report(store, trials)).read_text()
-    with_drawn_tables = Path(draw_html_report(store, trials, drawn)).read_text()
+    drawn = {name: draw_report(store, name, figures_of_stored(name), trials) for name in store.experiments()}
+    page = Path(draw_html_report(store, trials, more=speed_section(store))).read_text()
+    with_drawn_tables = Path(draw_html_report(store, trials, drawn, speed_section(store))).read_text()
     assert without_clock(with_drawn_tables) == without_clock(page)
     return Page(page)
 
@@ -184,7 +186,9 @@ def test_many_trials_are_a_plain_table(store: ResultStore, make_trial):
     from_whole_rows = Path(draw_html_report(store, store.trials())).read_text()
     trials = read_trials(store)
     assert "packages" not in trials, "a field that no page of many trials shows"
-    assert without_clock(Path(draw_html_report(store, trials)).read_text()) == without_clock(from_whole_rows)
+    assert without_clock(Path(draw_html_report(store, trials, more=speed_section(store))).read_text()) == without_clock(
+        from_whole_rows
+    )
     assert "only their numbers" in page.text
     assert "polyline" not in page.tags
     assert "trial0200" in page.text

@@ -12,7 +12,7 @@ from dynrcnn_ray.commands import report
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main as papers_main
 from tests.execution.commands import read_until, start_command
-from tests.report.conftest import dynamics_rows, plan_row, trial_row
+from tests.stored_table import dynamics_rows, plan_row, trial_row
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

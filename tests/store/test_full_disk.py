@@ -12,8 +12,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # The operating system refuses to let a file grow, as it does on a full disk.
 FULL_DISK = """
 import resource, sys
-sys.path.insert(0, "tests/report")
-from conftest import dynamics_rows, trial_row
+sys.path.insert(0, ".")
+from tests.stored_table import dynamics_rows, trial_row
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main

@@ -8,8 +8,8 @@ import hotcoco
 import numpy as np
 import pytest
 
+from dynrcnn_ray.config import extras
 from dynrcnn_ray.config.extras import MissingExtraError
-from dynrcnn_ray.config.trial_config import extras
 from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
 from dynrcnn_ray.evaluation.matching import DetectionArrays, match
 from dynrcnn_ray.report.inspection import inspected_trials, read_inspection, write_inspection

@@ -16,8 +16,8 @@ from dynrcnn_ray.models.weights import identify_weights, read_backbone_weights
 from dynrcnn_ray.tools.pretrain.command import BACKBONES, PretrainOptions, _pretrain, pretraining
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import TrainingState, build_training_state
-from dynrcnn_ray.training.trial import run_trial
 from experiments.main import main
+from tests.trial_events import run_to_end
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_its_weights_are_those_of_the_record_and_a_trial_trains_from_them(
     assert all(torch.equal(start[name], value) for name, value in weights.items())
 
     ends: list[TrainingState] = []
-    outcome = run_trial(trial, Worker(), on_checkpoint=lambda state, is_best: ends.append(state))
+    outcome = run_to_end(trial, Worker(), on_checkpoint=lambda state, is_best: ends.append(state))
     assert outcome.history[-1]["step"] == 10
     end = ends[-1].model.get_submodule("backbone.body").state_dict()
     assert not any(torch.equal(end[name], value) for name, value in weights.items()), "every stage trains"

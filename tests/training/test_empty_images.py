@@ -36,5 +36,6 @@ def test_training_leaves_out_images_without_objects(smoke: TrialConfig, tmp_path
     dataset.seen = set()
     config = change(smoke, train={"steps": 4, "global_batch": 4}, data={"keep_empty_images": keep})
     state = build_training_state(config, len(dataset.class_names), Worker())
-    train(config, state, dataset, on_row=lambda row: None, on_checkpoint=lambda state: None)
+    for _ in train(config, state, dataset):
+        pass
     assert dataset.seen == set(range(0, 16, 1 if keep else 2))

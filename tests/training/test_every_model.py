@@ -13,7 +13,7 @@ from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.evaluation.coco_ap import METRICS
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import TrainingState
-from dynrcnn_ray.training.trial import run_trial
+from tests.trial_events import run_to_end
 
 DETECTORS = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet", "fcos")
 BACKBONES = ("tiny", "small", "resnet18", "resnet34", "resnet50", "resnet101")
@@ -43,9 +43,9 @@ def trains_evaluates_and_resumes(config: TrialConfig, folder: Path) -> None:
         else:
             final_weights.append({name: value.clone() for name, value in state.model.state_dict().items()})
 
-    whole = run_trial(config, Worker(), on_checkpoint=keep)
+    whole = run_to_end(config, Worker(), on_checkpoint=keep)
     after_one_step = torch.load(folder / "state.pt", weights_only=True)
-    resumed = run_trial(config, Worker(), checkpoint=after_one_step, on_checkpoint=keep)
+    resumed = run_to_end(config, Worker(), checkpoint=after_one_step, on_checkpoint=keep)
 
     expected = set(METRICS) | ({f"segm_{name}" for name in METRICS} if config.model.has_masks else set())
     assert whole.metrics.keys() == expected

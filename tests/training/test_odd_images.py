@@ -10,8 +10,8 @@ from PIL import Image
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.trial import run_trial
 from tests.training.test_trial import change
+from tests.trial_events import run_to_end
 
 
 @pytest.mark.slow
@@ -40,4 +40,4 @@ def test_strips_of_one_pixel_and_the_thinnest_boxes_train(
         file.write_text(json.dumps(content))
     config = change(smoke, model={"name": name}, train={"steps": 3}, data={"root": str(root), "fingerprint": ""})
     config = change(config, data=vars(prepare_data(config.data, include_masks=config.model.has_masks)))
-    assert run_trial(config, Worker()).metrics["AP"] is not None
+    assert run_to_end(config, Worker()).metrics["AP"] is not None

@@ -14,9 +14,9 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.training.telemetry import Telemetry
-from dynrcnn_ray.training.trial import run_trial
 from tests.dynamic.cases import KINDS, assigned, make_config, random_image
 from tests.processes import run_workers
+from tests.trial_events import run_to_end
 
 BATCH = 5
 LOSSES = [1.0, 2.0, 4.0, 0.5, 3.0]
@@ -58,7 +58,7 @@ def test_a_row_and_its_proposals_hold_what_was_in_force_in_their_step(smoke: Tri
     dynamic = dataclasses.replace(smoke.dynamic, update_interval=1, initial_iou=0.05)
     run = dataclasses.replace(smoke.run, log_every=1)
     train = dataclasses.replace(smoke.train, steps=6)
-    outcome = run_trial(dataclasses.replace(smoke, dynamic=dynamic, run=run, train=train), Worker())
+    outcome = run_to_end(dataclasses.replace(smoke, dynamic=dynamic, run=run, train=train), Worker())
     assert [outcome.history[0][name] for name in ("T_now", "beta_now")] == [pytest.approx(0.05), 1.0]
     assert outcome.history[1]["T_now"] == pytest.approx(outcome.history[0]["iou_at_rank"], rel=1e-6)
     for row in outcome.history:
@@ -70,7 +70,7 @@ def test_a_row_and_its_proposals_hold_what_was_in_force_in_their_step(smoke: Tri
 @pytest.mark.slow
 def test_recorded_statistics_are_those_of_the_rows(smoke: TrialConfig):
     run = dataclasses.replace(smoke.run, log_every=1, record_statistics=True)
-    outcome = run_trial(dataclasses.replace(smoke, run=run), Worker())
+    outcome = run_to_end(dataclasses.replace(smoke, run=run), Worker())
     for row in outcome.history[:8]:
         of_step = outcome.statistics["step"] == row["step"]
         assert np.nanmean(outcome.statistics["iou"][of_step]) == pytest.approx(row["iou_at_rank"], rel=1e-5)
@@ -82,13 +82,13 @@ def test_recorded_statistics_are_those_of_the_rows(smoke: TrialConfig):
 def test_statistics_that_a_resumed_run_begins_to_record_have_its_steps(smoke: TrialConfig):
     run = dataclasses.replace(smoke.run, log_every=1, checkpoint_every=5)
     checkpoints: list[dict[str, Any]] = []
-    run_trial(
+    run_to_end(
         dataclasses.replace(smoke, run=run),
         Worker(),
         on_checkpoint=lambda state, _: checkpoints.append(copy.deepcopy(state.state_dict())),
     )
     recording = dataclasses.replace(smoke, run=dataclasses.replace(run, record_statistics=True))
-    outcome = run_trial(recording, Worker(), checkpoint=checkpoints[0])
+    outcome = run_to_end(recording, Worker(), checkpoint=checkpoints[0])
     # The updates are those of steps 4 and 8, and the checkpoint is that of step 5.
     assert sorted(set(outcome.statistics["step"].tolist())) == [5, 6, 7, 8]
     for row in outcome.history[4:8]:

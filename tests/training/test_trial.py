@@ -12,8 +12,8 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.evaluation.coco_ap import METRICS
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import TrainingDivergedError, TrainingState
-from dynrcnn_ray.training.trial import run_trial
 from tests.processes import run_workers
+from tests.trial_events import run_to_end
 
 CLOCK = "images_per_second"
 
@@ -30,7 +30,7 @@ def change(config: TrialConfig, **sections: dict[str, Any]) -> TrialConfig:
 @pytest.mark.slow
 def test_a_trial_trains_and_evaluates(smoke: TrialConfig):
     rows: list[dict[str, Any]] = []
-    outcome = run_trial(smoke, Worker(), on_row=rows.append)
+    outcome = run_to_end(smoke, Worker(), on_row=rows.append)
     assert outcome.metrics.keys() == set(METRICS)
     assert outcome.history == rows
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
@@ -53,8 +53,8 @@ def test_a_resumed_trial_is_the_uninterrupted_one(smoke: TrialConfig, tmp_path: 
 
         return save
 
-    whole = run_trial(smoke, Worker(), on_checkpoint=checkpoint_into(tmp_path / "whole"))
-    resumed = run_trial(
+    whole = run_to_end(smoke, Worker(), on_checkpoint=checkpoint_into(tmp_path / "whole"))
+    resumed = run_to_end(
         smoke,
         Worker(),
         checkpoint=torch.load(tmp_path / "whole" / "5" / "state.pt", weights_only=True),
@@ -71,17 +71,17 @@ def test_a_resumed_trial_is_the_uninterrupted_one(smoke: TrialConfig, tmp_path: 
 
 @pytest.mark.slow
 def test_mixed_precision_trains(smoke: TrialConfig):
-    outcome = run_trial(change(smoke, train={"precision": "bfloat16", "steps": 4}), Worker())
+    outcome = run_to_end(change(smoke, train={"precision": "bfloat16", "steps": 4}), Worker())
     assert math.isfinite(outcome.history[-1]["loss"])
 
 
 def test_a_loss_that_is_not_finite_stops_the_trial_with_its_terms(smoke: TrialConfig):
     with pytest.raises(TrainingDivergedError, match=r"not finite at step \d+: loss_classifier .* T_now"):
-        run_trial(change(smoke, train={"learning_rate": 1e8}), Worker())
+        run_to_end(change(smoke, train={"learning_rate": 1e8}), Worker())
 
 
 def outcome_of_worker(worker: Worker, config: TrialConfig, folder: Path) -> None:
-    outcome = run_trial(config, worker)
+    outcome = run_to_end(config, worker)
     torch.save({"history": without_clock(outcome.history), "metrics": outcome.metrics}, folder / f"{worker.rank}.pt")
 
 
@@ -93,5 +93,5 @@ def test_two_processes_agree_and_evaluate_every_image_once(smoke: TrialConfig, t
     assert first["metrics"].keys() == set(METRICS)
     assert second["metrics"] == {}
     # One process sees the same images; only what it samples from them differs.
-    alone = run_trial(smoke, Worker())
+    alone = run_to_end(smoke, Worker())
     assert first["history"][0]["positives_iou50"] == pytest.approx(alone.history[0]["positives_iou50"], rel=0.5)

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,16 +13,16 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, finding_cells
 from dynrcnn_ray.report.html.inspections import curves_of, tables_of
 from dynrcnn_ray.report.html.pictures import MIN_SCORE, pictures_of
+from dynrcnn_ray.report.html.sections import Section, in_order, section, short_title
 from dynrcnn_ray.report.html.trials import COMPACT, MOST_WITH_DETAILS, compact_trials, trials_in_detail
 from dynrcnn_ray.report.inspection import inspected_trials, read_inspection
-from dynrcnn_ray.report.report import DrawnReport, figure_names, is_figure, table_of
-from dynrcnn_ray.report.speed_table import SPEED_FILE, SPEED_TITLE, speed_grid, speed_note
+from dynrcnn_ray.report.report import DrawnReport, is_figure, table_of
 from dynrcnn_ray.report.table_cells import make_cells
 from dynrcnn_ray.report.tables import trial_columns
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.labels import row_label
 from dynrcnn_ray.store.results_store import ResultStore
-from dynrcnn_ray.store.schemas import SPEED, TRIALS
+from dynrcnn_ray.store.schemas import TRIALS
 
 REPORT_FILE = "report.html"
 _LARGEST_SVG = 400_000
@@ -55,6 +55,7 @@ def draw_html_report(
     store: ResultStore,
     trials: pd.DataFrame,
     drawn: Mapping[str, DrawnReport] | None = None,
+    more: Sequence[Section] = (),
     renew_seconds: float = 0,
 ) -> str:
     """Write `report.html`: one page that needs no other file, from the store alone.
@@ -65,6 +66,7 @@ def draw_html_report(
         store: where to read and write.
         trials: all its trials, from `read_trials`.
         drawn: experiments that were drawn from the same trials, whose tables need not be built again.
+        more: parts that a program adds, such as a table of speeds.
         renew_seconds: an open page loads itself anew after so many seconds; 0: never.
 
     Returns:
@@ -74,9 +76,11 @@ def draw_html_report(
         StoreError: the store cannot be read or written.
     """
     plans = {name: plan for name in store.experiments() if (plan := store.plan(name)) is not None}
-    sections = [_experiment(store, name, plan, trials, (drawn or {}).get(name)) for name, plan in plans.items()]
-    sections += _speeds(store)
-    sections.sort(key=lambda section: _order(section["name"]))
+    figures = _figures_of(store, plans)
+    sections = [
+        _experiment(store, name, plan, trials, figures[name], (drawn or {}).get(name)) for name, plan in plans.items()
+    ]
+    sections = sorted([*sections, *more], key=in_order)
     sections = [*_findings(store), *sections, *_detections(store, plans, trials), *_inspections(store, trials)]
     sections.append(_trials(store, plans, trials))
     page = (
@@ -94,11 +98,6 @@ def _templates() -> Environment:
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def _order(name: str) -> tuple[int, str]:
-    kinds = ("table", "figure")
-    return next((index for index, kind in enumerate(kinds) if name.startswith(kind)), len(kinds)), name
-
-
 def _summary(trials: pd.DataFrame) -> str:
     counts = trials["status"].value_counts()
     commits = ", ".join(sorted(set(trials["git_commit"].dropna()))) or "unknown"
@@ -110,30 +109,37 @@ def _summary(trials: pd.DataFrame) -> str:
     )
 
 
-def _section(name: str, template: str, title: str, **shown: Any) -> dict[str, Any]:
-    return {"name": name, "short_title": _short_title(name), "template": template, "title": title, **shown}
-
-
-def _short_title(name: str) -> str:
-    for kind in ("table", "figure"):
-        if name.startswith(kind):
-            return f"{kind.title()} {name.removeprefix(kind).replace('_', ', ')}"
-    return name.replace("train_", "Trial ") if name.startswith("train_") else name.title()
+def _figures_of(store: ResultStore, plans: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """The names of the figures that were drawn for each experiment: its own name, with it in front, or its trends."""
+    drawn = sorted({*store.files.names("figures", ".svg"), *store.files.names("figures", ".png")})
+    found: dict[str, list[str]] = {name: [] for name in plans}
+    for figure in drawn:
+        of_figure = figure.removeprefix("trends_")
+        owners = [name for name in plans if of_figure == name or of_figure.startswith(f"{name}_")]
+        if owners:
+            found[max(owners, key=len)].append(figure)
+    return found
 
 
 def _experiment(
-    store: ResultStore, name: str, plan: pd.DataFrame, trials: pd.DataFrame, drawn: DrawnReport | None
-) -> dict[str, Any]:
+    store: ResultStore,
+    name: str,
+    plan: pd.DataFrame,
+    trials: pd.DataFrame,
+    figures: Sequence[str],
+    drawn: DrawnReport | None,
+) -> Section:
     shown: dict[str, Any] = {"cells": None, "warnings": [], "command": ""}
-    title, figures = _short_title(name), (name,)
+    title = short_title(name)
     if not plan.empty:
         title, shown["command"] = f"{plan['anchor'].iloc[0]}. {plan['title'].iloc[0]}", plan["command"].iloc[0]
-        if not is_figure(name):
+        if not is_figure(plan):
             own = trials.loc[trials["trial_id"].isin(plan["trial_id"].dropna()), :]
             table = table_of(store, plan, own) if drawn is None or drawn.numbers is None else drawn.numbers
             shown |= {"cells": make_cells(table, plan), "warnings": _warnings(store, own)}
-            figures = figure_names(name)
-    return _section(name, "experiment.html", title, **shown, figures=[_figure(store, figure) for figure in figures])
+    # What has not been drawn yet keeps its place.
+    shown["figures"] = [_figure(store, figure) for figure in figures or [name]]
+    return section(name, "experiment.html", title, **shown)
 
 
 def _figure(store: ResultStore, name: str) -> dict[str, str]:
@@ -142,8 +148,8 @@ def _figure(store: ResultStore, name: str) -> dict[str, str]:
         content = store.files.read_bytes(f"figures/{name}.{kind}")
         if content is not None and (kind == "png" or len(content) <= _LARGEST_SVG):
             data = f"data:image/{media};base64,{base64.b64encode(content).decode()}"
-            return {"title": _short_title(name), "data": data}
-    return {"title": _short_title(name), "data": ""}
+            return {"title": short_title(name), "data": data}
+    return {"title": short_title(name), "data": ""}
 
 
 def _readable_config(store: ResultStore, row: dict[Any, Any]) -> TrialConfig | None:
@@ -181,23 +187,15 @@ def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
     return texts
 
 
-def _findings(store: ResultStore) -> list[dict[str, Any]]:
+def _findings(store: ResultStore) -> list[Section]:
     table = store.read_table(FINDINGS_FILE, FINDINGS)
     if table is None:
         return []
     cells = finding_cells(table.to_pylist())
-    return [_section("findings", "findings.html", cells.anchor, cells=cells)]
+    return [section("findings", "findings.html", cells.anchor, cells=cells)]
 
 
-def _speeds(store: ResultStore) -> list[dict[str, Any]]:
-    table = store.read_table(SPEED_FILE, SPEED)
-    if table is None:
-        return []
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return [_section("table7", "speed.html", SPEED_TITLE, grid=speed_grid(rows), note=speed_note(rows))]
-
-
-def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> list[dict[str, Any]]:
+def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> list[Section]:
     """Pictures for the first table that has a baseline and a better row, else for the best trial."""
     chosen = _trials_to_picture(plans, trials)
     if not chosen:
@@ -213,10 +211,10 @@ def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.D
         return []
     pictures = pictures_of(images.head(4), detections)
     title = "Detections on validation images"
-    return [_section("detections", "detections.html", title, pictures=pictures, min_score=MIN_SCORE)]
+    return [section("detections", "detections.html", title, pictures=pictures, min_score=MIN_SCORE)]
 
 
-def _inspections(store: ResultStore, trials: pd.DataFrame) -> list[dict[str, Any]]:
+def _inspections(store: ResultStore, trials: pd.DataFrame) -> list[Section]:
     """Where the trials fail that somebody has inspected."""
     settings = dict(zip(trials["trial_id"], trials["setting"], strict=True))
     shown = [
@@ -229,7 +227,7 @@ def _inspections(store: ResultStore, trials: pd.DataFrame) -> list[dict[str, Any
         for trial_id in inspected_trials(store)
         if trial_id in settings and (found := read_inspection(store, trial_id))
     ]
-    return [_section("inspections", "inspections.html", "Where trials fail", inspections=shown)] if shown else []
+    return [section("inspections", "inspections.html", "Where trials fail", inspections=shown)] if shown else []
 
 
 def _trials_to_picture(plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> dict[str, str]:
@@ -256,7 +254,7 @@ def _name_of_line(line: dict[Any, Any]) -> str:
 
 
 def _has_dynamic_components(plan: pd.DataFrame) -> bool:
-    """Whether it is Table 3, whose rows are the components' own."""
+    """Whether its rows are the two components' own."""
     return any("DLA" in dict(labels) for labels in plan["labels"])
 
 
@@ -269,6 +267,6 @@ def _trials(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataF
         for name, plan in plans.items():
             for line in plan.dropna(subset=["trial_id"]).to_dict("records"):
                 cells = [cell for cell in dict(line["labels"]).values() if cell]
-                belongs_to.setdefault(line["trial_id"], []).append(f"{_short_title(name)} ({', '.join(cells)})")
+                belongs_to.setdefault(line["trial_id"], []).append(f"{short_title(name)} ({', '.join(cells)})")
         shown["trials"] = trials_in_detail(trials, store.dynamics(trials["trial_id"]), belongs_to)
-    return _section("trials", "trials.html", "Trials", **shown)
+    return section("trials", "trials.html", "Trials", **shown)

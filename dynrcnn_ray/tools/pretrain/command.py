@@ -135,6 +135,7 @@ def _pretrain(config: TrialConfig, output: Path) -> dict[str, Any]:
     from dynrcnn_ray.data.coco import CocoDataset
     from dynrcnn_ray.models.weights import write_backbone_weights
     from dynrcnn_ray.training.collectives import Worker
+    from dynrcnn_ray.training.events import Logged
     from dynrcnn_ray.training.inference import detect, metrics_of
     from dynrcnn_ray.training.loop import build_training_state, train
 
@@ -143,13 +144,9 @@ def _pretrain(config: TrialConfig, output: Path) -> dict[str, Any]:
     val_images = CocoDataset(config.data.root, config.data.val_split)
     torch.set_num_threads(config.run.threads_per_worker)
     state = build_training_state(config, len(images.class_names), Worker(device=torch.device("cpu")))
-    train(
-        config,
-        state,
-        images,
-        on_row=lambda row: print(f"{backbone}: step {row['step']}/{config.total_steps}", flush=True),
-        on_checkpoint=lambda state: None,
-    )
+    for event in train(config, state, images):
+        if isinstance(event, Logged):
+            print(f"{backbone}: step {event.row['step']}/{config.total_steps}", flush=True)
     metrics = metrics_of(config, val_images, detect(config, state.model, val_images, state.worker))
     file = output / f"{backbone}.npz"
     body = state.model.get_submodule("backbone.body")

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from dynrcnn_ray.report.drift import ALL_REDUCE, WORKERS, worker_values
-from dynrcnn_ray.report.figures.style import COLOURS, STYLE, draw_heading, draw_legend_below, draw_note, seeds_text
+from dynrcnn_ray.report.figure_style import COLOURS, STYLE, draw_heading, draw_legend_below, draw_note, seeds_text
 
 _NAMES = {"T_now": "$T_{now}$ (IoU)", "beta_now": "$β_{now}$ (normalised offset)"}
 _OF_ITS_OWN = COLOURS[5]

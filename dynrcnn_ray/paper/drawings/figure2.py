@@ -9,7 +9,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import MaxNLocator
 
-from dynrcnn_ray.report.figures.style import COLOURS, STYLE, draw_heading, draw_note, seeds_text
+from dynrcnn_ray.report.drawing import of_proposals
+from dynrcnn_ray.report.figure_style import COLOURS, STYLE, draw_heading, draw_note, seeds_text
 
 _LOW_IOU, _HIGH_IOU = 0.5, 0.6
 _OFFSET_PAIRS = (("dx", "dy", COLOURS[5]), ("dw", "dh", COLOURS[4]))
@@ -76,3 +77,6 @@ def _share_limits(axes: Axes, offsets: pd.DataFrame) -> None:
     axes.set(xlim=(-1.05 * largest, 1.05 * largest), ylim=(-1.05 * largest, 1.05 * largest))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
+
+
+FIGURES = (of_proposals("figure2", draw_figure2),)

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from dynrcnn_ray.dynamic import state as dynamic_training
-from dynrcnn_ray.report import simulation
-from dynrcnn_ray.report.simulation import Records, records_of, simulate_spread
+from dynrcnn_ray.paper import simulation
+from dynrcnn_ray.paper.simulation import Records, records_of, simulate_spread
 
 SPREADS = ["T_now_range", "T_now_std", "beta_now_range", "beta_now_std"]
 

@@ -1,4 +1,4 @@
-"""Figure 5 of the paper: how the IoU threshold and SmoothL1's beta move during training."""
+"""The trends of a table's rows: T_now, beta_now and the positives over the training steps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,20 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dynrcnn_ray.report.figures.style import (
+from dynrcnn_ray.report.drawing import Drawing, of_dynamics
+from dynrcnn_ray.report.figure_style import (
     COLOURS,
     GREY,
     MARKERS,
     STYLE,
     draw_heading,
     draw_legend_below,
-    draw_legend_beside,
-    draw_note,
     draw_trend,
     plain,
-    seeds_text,
 )
-from dynrcnn_ray.store.labels import EMPTY_CELLS, row_names
+from dynrcnn_ray.store.labels import row_names
 
 COLUMNS = [
     "trial_id",
@@ -34,13 +32,13 @@ COLUMNS = [
     "positives_iou50",
     "positives",
 ]
-"""The fields of `schemas.DYNAMICS` that this figure and the trends show."""
+"""The fields of `schemas.DYNAMICS` that the trends show."""
 _RECORDED = (0, (4, 2))
 _PROPOSALS = (0, (1, 1.2))
 
 
 @dataclass(frozen=True)
-class _Setting:
+class Setting:
     """One row of the plan: its name, colour and marker, and all logged steps of its seeds."""
 
     label: str
@@ -49,34 +47,9 @@ class _Setting:
     steps: pd.DataFrame
 
 
-def draw_figure5(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
-    """Draw T_now for several K_I and beta_now for several K_beta over the training steps.
-
-    A line is the mean over a setting's seeds, a band their minimum and maximum. A panel without any logged step says
-    so.
-
-    Args:
-        plan: rows as in `schemas.PLAN`, of one experiment; a row with a cell in the label column `K_I` goes into the
-            left panel, one with a cell in `K_β` into the right.
-        dynamics: rows as in `schemas.DYNAMICS`; settings without any are left out.
-    """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.8), layout="constrained")
-        threshold, beta = figure.subplots(1, 2)
-        for axes, column, statistic in ((threshold, "K_I", "T_now"), (beta, "K_β", "beta_now")):
-            of_column = plan.loc[[dict(labels).get(column, "") not in EMPTY_CELLS for labels in plan["labels"]], :]
-            for setting in _settings(of_column, dynamics):
-                label = setting.label.replace(column, f"${column}$")
-                draw_trend(axes, setting.steps, statistic, colour=setting.colour, marker=setting.marker, label=label)
-            if not axes.lines:
-                draw_note(axes, "no finished trial yet")
-            draw_legend_beside(axes)
-        threshold.set(title="(a) IoU threshold with DLA", ylabel="$T_{now}$ (IoU)")
-        threshold.set(xlabel="training step", xlim=(0, None))
-        beta.set(title="(b) SmoothL1 β with DSL", ylabel="$β_{now}$ (normalised offset)")
-        beta.set(xlabel="training step", xlim=(0, None), ylim=(0, None))
-        draw_heading(figure, plan, seeds_text(plan, dynamics))
-    return figure
+def trends_of(experiment: str) -> Drawing:
+    """The figure of an experiment's rows."""
+    return of_dynamics(f"trends_{experiment}", draw_trends, COLUMNS)
 
 
 def draw_trends(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
@@ -89,7 +62,7 @@ def draw_trends(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
         plan: rows as in `schemas.PLAN`, of one experiment.
         dynamics: rows as in `schemas.DYNAMICS`; settings without any are left out.
     """
-    settings = _settings(plan, dynamics)
+    settings = settings_of(plan, dynamics)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 8.2), layout="constrained")
         threshold, beta, positives = figure.subplots(3, 1, sharex=True)
@@ -111,7 +84,8 @@ def draw_trends(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
     return figure
 
 
-def _settings(plan: pd.DataFrame, dynamics: pd.DataFrame) -> list[_Setting]:
+def settings_of(plan: pd.DataFrame, dynamics: pd.DataFrame) -> list[Setting]:
+    """The rows of a plan that have logged steps, each with its name, colour and marker."""
     settings = []
     rows = [lines for _, lines in plan.groupby("row", sort=True)]
     names = row_names([dict(lines["labels"].iloc[0]) for lines in rows])
@@ -120,11 +94,11 @@ def _settings(plan: pd.DataFrame, dynamics: pd.DataFrame) -> list[_Setting]:
         if len(steps):
             round_of_colours, at = divmod(index, len(COLOURS))
             marker = MARKERS[round_of_colours % len(MARKERS)]
-            settings.append(_Setting(plain(name), COLOURS[at], marker, steps))
+            settings.append(Setting(plain(name), COLOURS[at], marker, steps))
     return settings
 
 
-def _draw_statistic(axes: Axes, settings: Iterable[_Setting], *, component: str, statistic: str, in_force: str) -> None:
+def _draw_statistic(axes: Axes, settings: Iterable[Setting], *, component: str, statistic: str, in_force: str) -> None:
     fixed_values = set()
     for setting in settings:
         recorded_only = _is_recorded_only(setting.steps, statistic, in_force)

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from dynrcnn_ray.report.figures.style import COLOURS, STYLE, draw_heading, draw_note
-from dynrcnn_ray.report.simulation import Records, simulate_spread
+from dynrcnn_ray.paper.simulation import Records, simulate_spread
+from dynrcnn_ray.report.figure_style import COLOURS, STYLE, draw_heading, draw_note
 
 NUMBERS_OF_WORKERS = tuple(2**power for power in range(11))
 IMAGES_PER_WORKER = {1: COLOURS[4], 2: COLOURS[1], 8: COLOURS[5]}

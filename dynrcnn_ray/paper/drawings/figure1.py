@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from dynrcnn_ray.report.figures.style import (
+from dynrcnn_ray.report.drawing import of_dynamics
+from dynrcnn_ray.report.figure_style import (
     COLOURS,
     STYLE,
     draw_heading,
@@ -73,3 +74,6 @@ def _draw_panel(
     if not axes.lines:
         draw_note(axes, "not recorded in these trials")
     draw_legend_beside(axes)
+
+
+FIGURES = (of_dynamics("figure1", draw_figure1, COLUMNS),)

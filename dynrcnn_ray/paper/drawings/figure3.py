@@ -9,8 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from dynrcnn_ray.report.figures.figure4 import smooth_l1
-from dynrcnn_ray.report.figures.style import COLOURS, GREY, STYLE, draw_heading, draw_legend_below, seeds_text
+from dynrcnn_ray.paper.drawings.figure4 import smooth_l1
+from dynrcnn_ray.report.drawing import of_proposals
+from dynrcnn_ray.report.figure_style import COLOURS, GREY, STYLE, draw_heading, draw_legend_below, seeds_text
 
 _GROUND_TRUTH, _POSITIVE, _NEGATIVE = COLOURS[0], COLOURS[5], COLOURS[4]
 _QUADRATIC = COLOURS[3]
@@ -168,3 +169,6 @@ def _draw_legend(figure: Figure) -> None:
         Line2D([], [], color=GREY, linestyle="--", label=f"loss at a fixed β of {_USUAL_BETA:g}"),
     ]
     draw_legend_below(figure, handles)
+
+
+FIGURES = (of_proposals("figure3", draw_figure3),)

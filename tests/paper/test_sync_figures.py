@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dynrcnn_ray.report.figures.style import figure_bytes
-from dynrcnn_ray.report.figures.sync import draw_workers
-from dynrcnn_ray.report.figures.sync_simulated import NUMBERS_OF_WORKERS, draw_simulated_workers
-from dynrcnn_ray.report.simulation import Records, simulate_spread
+from dynrcnn_ray.paper.drawings.sync_simulated import NUMBERS_OF_WORKERS, draw_simulated_workers
+from dynrcnn_ray.paper.drawings.sync_workers import draw_workers
+from dynrcnn_ray.paper.simulation import Records, simulate_spread
+from dynrcnn_ray.report.figure_style import figure_bytes
 
 SETTINGS = (("1", ""), ("2", "✓"), ("2", ""), ("4", "✓"), ("4", ""))
 

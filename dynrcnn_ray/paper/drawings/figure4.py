@@ -4,7 +4,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from dynrcnn_ray.report.figures.style import COLOURS, STYLE
+from dynrcnn_ray.report.drawing import Drawing
+from dynrcnn_ray.report.figure_style import COLOURS, STYLE
 
 BETAS = (2.0, 1.0, 0.5)
 """The fixed betas of the paper's Table 5."""
@@ -44,3 +45,6 @@ def draw_figure4() -> Figure:
         gradient.set(title="(b) Its gradient", xlabel="regression error (normalised offset)", ylabel="gradient")
         figure.legend(*loss.get_legend_handles_labels(), loc="outside right upper", handlelength=1.4)
     return figure
+
+
+FIGURES = (Drawing("figure4", lambda store, plan, finished: draw_figure4()),)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from dynrcnn_ray.report.html.sections import Section, section
 from dynrcnn_ray.report.table_cells import Grid, simple_grid
 from dynrcnn_ray.report.table_text import simple_markdown
 from dynrcnn_ray.store.parquet import to_parquet_bytes
+from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.schemas import SPEED
 
 SPEED_FILE = "tables/table7.parquet"
@@ -23,6 +25,28 @@ _HEADER = (
     "x cascade",
     "paper x cascade",
 )
+
+
+def read_speeds(store: ResultStore) -> list[dict[str, Any]]:
+    """The rows of a store's speeds, as in `schemas.SPEED`; none where nothing was timed.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    table = store.read_table(SPEED_FILE, SPEED)
+    return [] if table is None else table.to_pylist()
+
+
+def speed_section(store: ResultStore) -> list[Section]:
+    """The part of the page that shows a store's speeds, if it has any."""
+    rows = read_speeds(store)
+    if not rows:
+        return []
+    return [
+        section(
+            "table7", "grid.html", SPEED_TITLE, grid=speed_grid(rows), note=speed_note(rows), command="dynrcnn table7"
+        )
+    ]
 
 
 def speed_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -1,0 +1,29 @@
+"""The figures of the experiment `sync`."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dynrcnn_ray.paper.drawings.sync_simulated import draw_simulated_workers
+from dynrcnn_ray.paper.drawings.sync_workers import draw_workers
+from dynrcnn_ray.paper.simulation import records_of
+from dynrcnn_ray.report.drawing import Drawing, of_dynamics
+from dynrcnn_ray.report.drift import DYNAMICS_COLUMNS
+from dynrcnn_ray.store.results_store import ResultStore
+
+
+def _simulated_workers(store: ResultStore, plan: pd.DataFrame, finished: set[str]) -> Figure | None:
+    """From the first finished trial of the plan that recorded its images' statistics."""
+    for line in plan.loc[plan["trial_id"].isin(list(finished)), :].to_dict("records"):
+        statistics = store.statistics([line["trial_id"]])
+        if len(statistics):
+            [trial] = store.trials([line["trial_id"]], ["trial_id", "config"]).to_dict("records")
+            dynamic = store.config_of(trial).dynamic
+            records = records_of(statistics, dynamic.initial_iou, dynamic.initial_beta)
+            return draw_simulated_workers(plan, records, dynamic.update_interval, int(line["seed"]))
+    return None
+
+
+FIGURES = (
+    of_dynamics("sync_workers", draw_workers, DYNAMICS_COLUMNS),
+    Drawing("sync_simulated", _simulated_workers),
+)
