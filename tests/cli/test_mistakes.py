@@ -112,7 +112,7 @@ def test_a_coco_plan_needs_no_data(capsys, tmp_path):
     [
         (
             ["tabel3"],
-            "unknown command 'tabel3'; allowed: all, benchmark, check-data, compare, ",
+            "unknown command 'tabel3'; did you mean table3?; allowed: table1, table2, ",
         ),
         (["table3", "--train.stepz", "3"], "unknown option: --train.stepz, 3; did you mean --train.steps?"),
         (["table3", "--train.steps", "many"], "--train.steps: 'many' is not allowed (allowed: --train.steps INT)"),

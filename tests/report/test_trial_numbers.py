@@ -25,7 +25,7 @@ def test_rows_are_found_by_the_plan_and_have_their_finished_seeds(table3_store, 
     assert found["table3"][0].trials.keys() == {0, 1, 2}
     assert {seed: trial["AP"] for seed, trial in found["table3"][3].trials.items()} == pytest.approx({0: 52.7, 2: 53.3})
     assert found["table3"][3].scale == "mini"
-    again = read_numbers(table3_store, ROWS, table3_store.trials())
+    again = read_numbers(table3_store, ROWS, trials=table3_store.trials())
     assert again["table3"][3].trials.keys() == {0, 2}
 
 
