@@ -69,8 +69,11 @@ def measure_prediction(bench: Workbench, rounds: int, pictures: int = PICTURES, 
 
 def _write_checkpoint(config: TrialConfig, num_classes: int, storage: Path) -> dict:
     """Untrained weights: they find as much as the model hands out, at least as much work as trained ones."""
-    state = build_training_state(config, num_classes, Worker()).state_dict()
-    CheckpointFolder(ResultStore.open(storage).files, config.training_id).save(state, 0, is_best=False, keep=1)
+    training = build_training_state(config, num_classes, Worker())
+    training.dynamic.step = config.total_steps
+    state = training.state_dict()
+    folder = CheckpointFolder(ResultStore.open(storage).files, config.training_id)
+    folder.save(state, config.total_steps, is_best=False, keep=1)
     return state
 
 

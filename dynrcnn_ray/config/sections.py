@@ -7,8 +7,9 @@ from annotated_types import Ge, Gt, Interval, Len
 from pydantic import ConfigDict
 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
-CheckpointName = Literal["last", "best"]
-"""A checkpoint of a trial: the newest, or the one with the best AP, where checkpoints were evaluated."""
+CheckpointName = Literal["last", "best"] | int
+"""A checkpoint of a finished trial: its last step's, the one with the best AP, where checkpoints were evaluated, or that
+of a step."""
 OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 Positive = Annotated[int, Ge(1)]
 SAMPLED_ROIS = 512
@@ -113,8 +114,8 @@ class ModelConfig:
     """Identity of the weights' content, unless they are ImageNet's. Filled in before a run; leave it empty."""
     detector_weights: str = ""
     """Start from a trained detector, and not from `weights`: `coco` (torchvision's, downloaded once), the path of a
-    state_dict or checkpoint, or the id of a trial in the storage (`ID:best` for its best checkpoint). What has the same
-    shape is taken, class by class where the class names are known."""
+    state_dict or checkpoint, or the id of a trial in the storage (`ID:best` for its best checkpoint, `ID:500` for that
+    of a step). What has the same shape is taken, class by class where the class names are known."""
     detector_weights_fingerprint: str = ""
     """Identity of that file's content. Filled in before a run; leave it empty."""
     stride_in_1x1: bool = False

@@ -1,4 +1,6 @@
-"""Checkpoints in the storage: written whole or not at all, the newest ones kept, read back past a damaged one.
+"""Checkpoints in the storage: written whole or not at all, the newest ones kept.
+
+Whoever goes on training reads past a damaged one. Whoever uses a finished trial gets the very one that he names.
 
 ```
 <storage>/checkpoints/<training_id>/step_00000500.pt
@@ -10,13 +12,20 @@ import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.store.files import StoreError, StoreFiles
 from dynrcnn_ray.training.out_of_memory import is_out_of_memory
 
+if TYPE_CHECKING:
+    from dynrcnn_ray.training.collectives import Worker
+
 _BEST = "best.pt"
+
+
+class _DamagedError(Exception):
+    """A checkpoint that cannot be read back. Its text is the kind of error that reading gave."""
 
 
 @dataclass(frozen=True)
@@ -73,38 +82,69 @@ class CheckpointFolder:
     ) -> tuple[dict[str, Any], bytes] | None:
         """Like `newest`, with the bytes of its file, from which `decode` makes the same state elsewhere."""
         for step in reversed(self.steps()):
-            if found := self._read(_file_name(step), on_damaged):
+            try:
+                found = self._read(_file_name(step))
+            except _DamagedError as error:
+                on_damaged(f"{self.described}/{_file_name(step)} is damaged and passed over ({error})")
+                continue
+            if found:
                 return found
         return None
 
-    def require(
-        self, which: CheckpointName, *, on_damaged: Callable[[str], None] = lambda note: None
-    ) -> tuple[dict[str, Any], bytes]:
-        """The newest training state that can be read, or the best one, on the host, and the bytes of its file.
+    def require(self, which: CheckpointName, *, last_step: int) -> tuple[dict[str, Any], bytes]:
+        """The training state of a finished trial, on the host, and the bytes of its file. No other takes its place.
 
         Args:
-            which: the best is there where a trial trained with `run.evaluate_checkpoints`.
-            on_damaged: told of each file that is passed over, in a line.
+            which: `last` is that of the trial's last step; the best is there where a trial trained with
+                `run.evaluate_checkpoints`.
+            last_step: the trial's steps.
 
         Raises:
-            StoreError: there is none that can be read.
+            StoreError: it is missing or damaged, or it is another training's or another step's.
         """
-        if which == "best":
-            found = self._read(_BEST, on_damaged)
-            remedy = "train with --run.evaluate-checkpoints, or take the last checkpoint"
-        else:
-            found = self.newest_with_content(on_damaged=on_damaged)
-            remedy = "give a trial that trained in this storage"
+        step = None if which == "best" else last_step if which == "last" else which
+        name = _BEST if step is None else _file_name(step)
+        try:
+            found, why = self._read(name), "is missing"
+        except _DamagedError as error:
+            found, why = None, f"is damaged ({error})"
         if found is None:
-            what = "best checkpoint" if which == "best" else "checkpoint"
-            there = f"{len(self.steps())} damaged ones" if self.steps() and which == "last" else "none"
-            raise StoreError(f"{self.described}: has no readable {what} ({there}); {remedy}")
+            what = "the best checkpoint" if step is None else f"the checkpoint of step {step}"
+            what += " (the trial's last)" if step == last_step else ""
+            raise StoreError(f"{self.described}/{name}: {what} {why}; {self._remedy(step)}")
+        self._check_is_own(name, found[0], step)
         return found
 
-    def _read(self, name: str, on_damaged: Callable[[str], None]) -> tuple[dict[str, Any], bytes] | None:
-        """A checkpoint and its bytes; None if it is not there or damaged."""
-        relative = f"{self._folder}/{name}"
-        content = self.files.read_bytes(relative)
+    def _remedy(self, missing: int | None) -> str:
+        if missing is None:
+            return "train with --run.evaluate-checkpoints, or take the last checkpoint"
+        again = "delete the trial's file in trials/ and run its command again"
+        others = [step for step in self.steps() if step != missing]
+        if not others:
+            return again
+        return (
+            f"there is one of step {others[-1]}: {again}, which goes on from it, or ask for that one "
+            f"(--checkpoint {others[-1]}, --model.detector-weights TRIAL:{others[-1]})"
+        )
+
+    def _check_is_own(self, name: str, state: Any, step: int | None) -> None:
+        """Refuse a checkpoint that somebody put in another one's place."""
+        found = state.get("training_id") if isinstance(state, dict) else None
+        place, remedy = f"{self.described}/{name}", "delete it, or bring back the right one"
+        if found != self.training_id:
+            raise StoreError(f"{place}: the checkpoint is of training {found!r}, not of {self.training_id!r}; {remedy}")
+        dynamic = state.get("dynamic")
+        found = dynamic.get("step") if isinstance(dynamic, dict) else None
+        if step not in (None, found):
+            raise StoreError(f"{place}: the checkpoint is of step {found}, not of {step}; {remedy}")
+
+    def _read(self, name: str) -> tuple[dict[str, Any], bytes] | None:
+        """A checkpoint and its bytes; None if it is not there.
+
+        Raises:
+            _DamagedError: it is damaged.
+        """
+        content = self.files.read_bytes(f"{self._folder}/{name}")
         if content is None:  # Another driver has dropped it in the meantime.
             return None
         try:
@@ -113,8 +153,7 @@ class CheckpointFolder:
         except Exception as error:  # Broken bytes make the unpickler raise nearly anything.
             if is_out_of_memory(error):
                 raise
-            on_damaged(f"{self.files.describe_path(relative)} is damaged and passed over ({type(error).__name__})")
-            return None
+            raise _DamagedError(type(error).__name__) from None
 
     @property
     def described(self) -> str:
@@ -124,6 +163,22 @@ class CheckpointFolder:
     @property
     def _folder(self) -> str:
         return f"checkpoints/{self.training_id}"
+
+
+def agreed_content(folder: CheckpointFolder, which: CheckpointName, *, last_step: int, worker: "Worker") -> bytes:
+    """The bytes of the checkpoint that the first worker requires, on every worker.
+
+    The others never look: their node may not see the storage, or see another state of it.
+
+    Raises:
+        StoreError: as `CheckpointFolder.require`, on the first worker.
+    """
+    from dynrcnn_ray.training.collectives import broadcast_bytes_from_first
+
+    content = folder.require(which, last_step=last_step)[1] if worker.is_first else None
+    content = broadcast_bytes_from_first(content, worker)
+    assert content is not None
+    return content
 
 
 def decode(content: bytes) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """The trained detector that a trial starts from, on all of its workers; a trial's own comes out of the storage."""
 
-from dynrcnn_ray.config.sections import CheckpointName, ModelConfig
-from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.execution.checkpoints import CheckpointFolder, agreed_content
 from dynrcnn_ray.models.detector_weights import DetectorWeights, read_detector_weights, weights_of_content
 from dynrcnn_ray.models.weights import trial_named
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import category_names, finished_trial
-from dynrcnn_ray.training.collectives import Worker, broadcast_bytes_from_first, broadcast_from_first
+from dynrcnn_ray.training.collectives import Worker, broadcast_from_first
 
 
 def starting_weights(config: ModelConfig, store: ResultStore, worker: Worker) -> DetectorWeights | None:
@@ -23,10 +23,12 @@ def starting_weights(config: ModelConfig, store: ResultStore, worker: Worker) ->
     named = trial_named(config.detector_weights)
     if named is None:
         return read_detector_weights(config)
-    content, class_names = _of_trial(store, *named) if worker.is_first else (None, None)
-    content = broadcast_bytes_from_first(content, worker)
-    class_names = broadcast_from_first(class_names, worker)
-    assert content is not None
+    trial_id, which = named
+    training_id, last_step, class_names = broadcast_from_first(
+        _trained(store, trial_id) if worker.is_first else None, worker
+    )
+    folder = CheckpointFolder(store.files, training_id)
+    content = agreed_content(folder, which, last_step=last_step, worker=worker)
     return weights_of_content(content, f"trial {config.detector_weights}", class_names)
 
 
@@ -40,8 +42,8 @@ def require_starting_weights(config: ModelConfig, store: ResultStore) -> None:
     starting_weights(config, store, Worker())
 
 
-def _of_trial(store: ResultStore, trial_id: str, which: CheckpointName) -> tuple[bytes, list[str] | None]:
+def _trained(store: ResultStore, trial_id: str) -> tuple[str, int, list[str] | None]:
+    """Whose the trial's checkpoints are, its last step, and its classes in the order of their labels, if known."""
     config = store.config_of(finished_trial(store, trial_id))
-    _, content = CheckpointFolder(store.files, config.training_id).require(which)
     categories = category_names(store, config.data.fingerprint)
-    return content, [categories[category] for category in sorted(categories)] or None
+    return config.training_id, config.total_steps, [categories[category] for category in sorted(categories)] or None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PACKAGED = Path(__file__).parent / "pretrained"
 """Folder of the weights `shapes`: an .npz file a backbone, and `made_by.json` on how they were made."""
 
-_TRIAL = re.compile(r"([0-9a-f]{12})(:best)?")
+_TRIAL = re.compile(r"([0-9a-f]{12})(?::(best|[1-9][0-9]*))?")
 
 
 UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, zipfile.BadZipFile)
@@ -97,7 +97,8 @@ def trial_named(detector_weights: str) -> tuple[str, CheckpointName] | None:
     found = _TRIAL.fullmatch(detector_weights)
     if not found or Path(detector_weights).is_file():
         return None
-    return found[1], "best" if found[2] else "last"
+    which = found[2] or "last"
+    return found[1], "best" if which == "best" else "last" if which == "last" else int(which)
 
 
 def _with_identified_detector(config: ModelConfig) -> ModelConfig:

@@ -39,10 +39,8 @@ def usable_checkpoint(
     """A trial's checkpoint, and the names of its categories by their ids.
 
     Raises:
-        StoreError: the store has no such checkpoint, or no names.
+        StoreError: the store has no such checkpoint, or another one in its place, or no names.
     """
-    import sys
-
     from dynrcnn_ray.execution.checkpoints import CheckpointFolder
     from dynrcnn_ray.store.files import StoreError
     from dynrcnn_ray.store.results_store import ResultStore
@@ -50,7 +48,7 @@ def usable_checkpoint(
 
     store = ResultStore.open(storage_location(options.storage, options.scale))
     folder = CheckpointFolder(store.files, config.training_id)
-    checkpoint, _ = folder.require(which, on_damaged=lambda note: print(note, file=sys.stderr))
+    checkpoint, _ = folder.require(which, last_step=config.total_steps)
     names = category_names(store, config.data.fingerprint)
     if not names:
         place = store.files.describe_path(f"images/{config.data.fingerprint}.parquet")

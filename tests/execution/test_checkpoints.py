@@ -25,9 +25,13 @@ def folder(tmp_path: Path) -> CheckpointFolder:
     return CheckpointFolder(StoreFiles.open(tmp_path), "abc")
 
 
+def state_of(step: int, training_id: str = "abc") -> dict:
+    return {"training_id": training_id, "dynamic": {"step": step}}
+
+
 def save(folder: CheckpointFolder, *steps: int, keep: int = 2, is_best: bool = False) -> None:
     for step in steps:
-        folder.save({"training_id": "abc", "step": step}, step, is_best=is_best, keep=keep)
+        folder.save(state_of(step), step, is_best=is_best, keep=keep)
 
 
 def file_of(folder: CheckpointFolder, step: int) -> Path:
@@ -38,7 +42,7 @@ def test_the_newest_are_kept_and_the_newest_is_read(folder: CheckpointFolder):
     assert folder.newest() is None
     save(folder, 5, 10, 15)
     assert folder.steps() == [10, 15]
-    assert folder.newest() == {"training_id": "abc", "step": 15}
+    assert folder.newest() == state_of(15)
 
 
 def test_a_damaged_one_of_a_later_step_is_none_of_those_that_are_kept(folder: CheckpointFolder):
@@ -47,27 +51,72 @@ def test_a_damaged_one_of_a_later_step_is_none_of_those_that_are_kept(folder: Ch
     for keep, kept in ((2, [10, 15]), (1, [15])):
         save(folder, 10, 15, keep=keep)
         assert folder.steps() == [*kept, 20]
-        assert folder.newest() == {"training_id": "abc", "step": 15}
+        assert folder.newest() == state_of(15)
 
 
 def test_the_best_outlives_the_newest(folder: CheckpointFolder):
     save(folder, 5, is_best=True)
     save(folder, 10, 15, 20)
-    assert torch.load(file_of(folder, 5).with_name("best.pt"), weights_only=True)["step"] == 5
+    assert torch.load(file_of(folder, 5).with_name("best.pt"), weights_only=True) == state_of(5)
     assert folder.steps() == [15, 20]
 
 
-def test_the_best_is_there_on_request(folder: CheckpointFolder):
+def test_each_is_there_on_request(folder: CheckpointFolder):
     save(folder, 5)
     with pytest.raises(
-        StoreError, match=r"abc: has no readable best checkpoint \(none\); train with --run\.evaluate-check"
+        StoreError,
+        match=r"abc/best\.pt: the best checkpoint is missing; train with --run\.evaluate-checkpoints, or take",
     ):
-        folder.require("best")
+        folder.require("best", last_step=15)
     save(folder, 10, is_best=True)
     save(folder, 15)
-    for which, step in (("best", 10), ("last", 15)):
-        state, content = folder.require(which)
-        assert (state["step"], decode(content)["step"]) == (step, step)
+    for which, step in (("best", 10), ("last", 15), (10, 10), (15, 15)):
+        state, content = folder.require(which, last_step=15)
+        assert state == decode(content) == state_of(step)
+
+
+AGAIN = r"delete the trial's file in trials/ and run its command again"
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_no_other_takes_the_last_ones_place(folder: CheckpointFolder, is_damaged: bool):
+    """What is measured, exported or trained from would else be another trial's under this one's name."""
+    save(folder, 5, 10)
+    file = file_of(folder, 10)
+    if is_damaged:
+        file.write_bytes(file.read_bytes()[:100])
+    else:
+        file.unlink()
+    how = r"is damaged \(BadZipFile\)" if is_damaged else "is missing"
+    line = rf"abc/step_00000010\.pt: the checkpoint of step 10 \(the trial's last\) {how}; "
+    rest = (
+        rf"there is one of step 5: {AGAIN}, which goes on from it, or ask for that one \(--checkpoint 5, --model\.det"
+    )
+    with pytest.raises(StoreError, match=line + rest):
+        folder.require("last", last_step=10)
+    assert folder.require(5, last_step=10)[0] == state_of(5)
+    file_of(folder, 5).unlink()
+    with pytest.raises(StoreError, match=line + AGAIN + "$"):
+        folder.require("last", last_step=10)
+
+
+def test_one_in_anothers_place_is_told_by_both_names(folder: CheckpointFolder):
+    save(folder, 5, 10, is_best=True)
+    for name, step in (("step_00000010.pt", 10), ("best.pt", 10)):
+        torch.save(state_of(step, "another"), file_of(folder, 10).with_name(name))
+        with pytest.raises(
+            StoreError, match=rf"abc/{name}: the checkpoint is of training 'another', not of 'abc'; del"
+        ):
+            folder.require("best" if name == "best.pt" else "last", last_step=10)
+    file_of(folder, 10).write_bytes(file_of(folder, 5).read_bytes())
+    with pytest.raises(
+        StoreError, match=r"step_00000010\.pt: the checkpoint is of step 5, not of 10; delete it, or bring"
+    ):
+        folder.require("last", last_step=10)
+    for foreign in ([1, 2], {"training_id": "abc"}, {"training_id": "abc", "dynamic": 5}):
+        torch.save(foreign, file_of(folder, 10))
+        with pytest.raises(StoreError, match=r"the checkpoint is of (training|step) None, not of"):
+            folder.require("last", last_step=10)
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text", "pickle"])
@@ -83,13 +132,9 @@ def test_a_damaged_checkpoint_is_passed_over(folder: CheckpointFolder, damage: s
             "pickle": pickle.dumps(Path("/tmp")),
         }[damage]
     )
-    state = folder.newest()
-    assert state is not None
-    assert state["step"] == 5
+    assert folder.newest() == state_of(5)
     file_of(folder, 5).unlink()
     assert folder.newest() is None
-    with pytest.raises(StoreError, match=r"checkpoints/abc: has no readable checkpoint \(1 damaged ones\)"):
-        folder.require("last")
 
 
 @pytest.mark.parametrize(
@@ -141,10 +186,8 @@ class Evil:
 
 def test_a_checkpoint_cannot_run_code(folder: CheckpointFolder):
     save(folder, 5)
-    torch.save({"training_id": "abc", "step": Evil()}, file_of(folder, 10))
-    state = folder.newest()
-    assert state is not None
-    assert state["step"] == 5
+    torch.save(state_of(10) | {"more": Evil()}, file_of(folder, 10))
+    assert folder.newest() == state_of(5)
     assert not Path("/tmp/dynrcnn_ray_evil").exists()
 
 

@@ -1,6 +1,8 @@
 """A trial of the storage as the start of another one."""
 
 import dataclasses
+import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,9 +26,10 @@ def test_a_trial_starts_from_another_one(trained: tuple[Path, TrialConfig]):
     folder, config = trained
     store = ResultStore.open(folder)
     checkpoints = CheckpointFolder(store.files, config.training_id)
-    last, _ = checkpoints.require("last")
-    best, _ = checkpoints.require("best")
-    for name, state in ((config.trial_id, last), (f"{config.trial_id}:best", best)):
+    last, _ = checkpoints.require("last", last_step=config.total_steps)
+    best, _ = checkpoints.require("best", last_step=config.total_steps)
+    half, _ = checkpoints.require(5, last_step=config.total_steps)
+    for name, state in ((config.trial_id, last), (f"{config.trial_id}:best", best), (f"{config.trial_id}:5", half)):
         weights = starting_weights(model_from(config, name).model, store, Worker())
         assert weights is not None
         assert weights.class_names == list(CATEGORIES.values())
@@ -44,6 +47,29 @@ def test_a_trial_starts_from_another_one(trained: tuple[Path, TrialConfig]):
     assert notes == [f"starts from trial {config.trial_id}: {len(last['model'])} of {len(last['model'])} tensors taken"]
     stored = store.trials([config.trial_id])["AP"].iloc[0]
     assert outcome.metrics["AP"] == pytest.approx(stored, abs=1e-3), "a step that hardly moves: the same detector"
+
+
+def test_no_trial_starts_from_another_step_or_trial_than_it_names(
+    trained: tuple[Path, TrialConfig], tmp_path: Path, smoke: TrialConfig
+):
+    """Its id says which weights it trained from."""
+    config = trained[1]
+    shutil.copytree(trained[0], tmp_path / "store")
+    store = ResultStore.open(tmp_path / "store")
+    folder = tmp_path / "store" / "checkpoints" / config.training_id
+    last = folder / f"step_{config.total_steps:08d}.pt"
+    content = last.read_bytes()
+    last.unlink()
+    model = model_from(config, config.trial_id).model
+    with pytest.raises(
+        StoreError, match=r"of step 10 \(the trial's last\) is missing; .*--model\.detector-weights TRIAL:5"
+    ):
+        require_starting_weights(model, store)
+    require_starting_weights(model_from(config, f"{config.trial_id}:5").model, store)
+    foreign = torch.load(io.BytesIO(content), weights_only=True) | {"training_id": "another"}
+    torch.save(foreign, last)
+    with pytest.raises(StoreError, match=f"is of training 'another', not of '{config.training_id}'"):
+        require_starting_weights(model, store)
 
 
 def test_what_is_not_there_is_refused_before_anything_starts(trained: tuple[Path, TrialConfig]):

@@ -35,11 +35,11 @@ def home(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, home: None, smoke: TrialConfig) -> CheckpointFolder:
-    """A finished trial with an untrained checkpoint of step 5 in its store."""
+    """A finished trial of ten steps with an untrained checkpoint of its last in its store."""
     store = ResultStore.open(tmp_path / "store")
     write_row(store, smoke)
     folder = CheckpointFolder(store.files, smoke.training_id)
-    save(folder, untrained(smoke), 5)
+    save(folder, untrained(smoke))
     return folder
 
 
@@ -49,13 +49,19 @@ def write_row(store: ResultStore, config: TrialConfig) -> None:
     store.write_trial(row | {"finished_at": datetime.datetime.now(datetime.UTC)})
 
 
-def untrained(config: TrialConfig, more_classes: int = 0) -> TrainingState:
+LAST = 10
+
+
+def untrained(config: TrialConfig, more_classes: int = 0, step: int = LAST) -> TrainingState:
     classes = CocoDataset(config.data.root, config.data.val_split).class_names
-    return build_training_state(config, len(classes) + more_classes, Worker())
+    state = build_training_state(config, len(classes) + more_classes, Worker())
+    state.dynamic.step = step
+    return state
 
 
-def save(folder: CheckpointFolder, state: TrainingState | dict, step: int) -> None:
+def save(folder: CheckpointFolder, state: TrainingState | dict) -> None:
     contents = state if isinstance(state, dict) else state.state_dict()
+    step = contents.get("dynamic", {"step": LAST})["step"]
     folder.save(contents, step, is_best=False, keep=2)
 
 
@@ -67,20 +73,16 @@ def run(folder: CheckpointFolder, tmp_path: Path, *arguments: str) -> int:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_it_evaluates_the_newest_whole_checkpoint_on_the_trials_workers(
+def test_it_evaluates_the_last_checkpoint_on_the_trials_workers(
     folder: CheckpointFolder, smoke: TrialConfig, tmp_path: Path
 ):
     """By two workers, and with the same detections as this process alone has."""
     trained = untrained(smoke)
-    save(folder, trained, 10)
-    save(folder, untrained(smoke), 15)
-    file = Path(folder.described) / "step_00000015.pt"
-    file.write_bytes(file.read_bytes()[:1000])
+    save(folder, trained)
     home = Path(os.environ["XDG_CACHE_HOME"])
     arguments = ["evaluate", "--trial", "abc", "--storage", folder.files.root, "--output", str(tmp_path / "out")]
     code, out = run_command(home, *arguments, "--run.num-workers", "2")
     assert code == 0, out
-    assert f"{file} is damaged and passed over (BadZipFile)\n" in out
     assert "AP50 " in out
     assert "starts: detects on val by trial abc" in out
     assert "4/8 images" in out
@@ -127,29 +129,34 @@ def test_every_worker_counts_ten_tenths_however_few_images_it_has(smoke: TrialCo
 
 
 def truncated(folder: CheckpointFolder, smoke: TrialConfig) -> None:
-    file = Path(folder.described) / "step_00000005.pt"
+    file = Path(folder.described) / "step_00000010.pt"
     file.write_bytes(file.read_bytes()[:1000])
 
 
+def missing(folder: CheckpointFolder, smoke: TrialConfig) -> None:
+    save(folder, untrained(smoke, step=5))
+    (Path(folder.described) / "step_00000010.pt").unlink()
+
+
 def of_another_training(folder: CheckpointFolder, smoke: TrialConfig) -> None:
-    save(folder, untrained(change(smoke, train={"learning_rate": 0.5})), 10)
+    save(folder, untrained(change(smoke, train={"learning_rate": 0.5})))
 
 
 def of_another_model(folder: CheckpointFolder, smoke: TrialConfig) -> None:
     other = change(smoke, model={"name": "cascade_rcnn"}, dynamic={"dla": False, "dsl": False})
-    save(folder, untrained(other).state_dict() | {"training_id": smoke.training_id}, 10)
+    save(folder, untrained(other).state_dict() | {"training_id": smoke.training_id})
 
 
 def of_other_classes(folder: CheckpointFolder, smoke: TrialConfig) -> None:
-    save(folder, untrained(smoke, more_classes=1), 10)
+    save(folder, untrained(smoke, more_classes=1))
 
 
 def of_weights_alone(folder: CheckpointFolder, smoke: TrialConfig) -> None:
-    save(folder, dict(untrained(smoke).model.state_dict()), 10)
+    save(folder, dict(untrained(smoke).model.state_dict()))
 
 
 def without_a_model(folder: CheckpointFolder, smoke: TrialConfig) -> None:
-    save(folder, {"training_id": smoke.training_id}, 10)
+    save(folder, {"training_id": smoke.training_id, "dynamic": {"step": LAST}})
 
 
 def no_mapping(folder: CheckpointFolder, smoke: TrialConfig) -> None:
@@ -159,7 +166,11 @@ def no_mapping(folder: CheckpointFolder, smoke: TrialConfig) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncated, "has no readable checkpoint (1 damaged ones); give a trial that trained in this storage"),
+        (truncated, "the checkpoint of step 10 (the trial's last) is damaged (BadZipFile); delete the trial's file in"),
+        (
+            missing,
+            "the checkpoint of step 10 (the trial's last) is missing; there is one of step 5: delete the trial's",
+        ),
         (of_another_training, "the checkpoint is of training '"),
         (of_another_model, "the checkpoint does not fit this training's model (RuntimeError: Error(s) in loading"),
         (of_other_classes, "the checkpoint does not fit this training's model (RuntimeError: Error(s) in loading"),
@@ -178,10 +189,11 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_a_line(
 ):
     damage(folder, smoke)
     assert run(folder, tmp_path) == 2
-    *passed_over, line = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {folder.described}: {message}")
-    assert len(passed_over) == (damage is truncated)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {folder.described}")
+    assert f": {message}" in line
     assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "store" / "evaluations").exists()
 
 
 @pytest.fixture
@@ -275,7 +287,7 @@ def test_a_trial_of_another_machine_is_measured_on_data_of_this_one(
     elsewhere = change(smoke, data={"root": str(tmp_path / "gone"), "fingerprint": "its own"})
     write_row(store, elsewhere)
     state = untrained(smoke).state_dict() | {"training_id": elsewhere.training_id}
-    save(CheckpointFolder(store.files, elsewhere.training_id), state, 5)
+    save(CheckpointFolder(store.files, elsewhere.training_id), state)
     arguments = (folder, tmp_path, "--data-root", str(other_split), "--split", "train")
     assert run(*arguments) == 2
     assert f"{tmp_path}/gone" in capsys.readouterr().err
@@ -299,14 +311,13 @@ def test_a_trial_of_another_machine_is_measured_on_data_of_this_one(
 
 
 @pytest.mark.usefixtures("reports_of_drivers")
-def test_the_best_checkpoint_has_a_results_file_of_its_own(
-    folder: CheckpointFolder, smoke: TrialConfig, tmp_path: Path
-):
+def test_each_checkpoint_has_a_results_file_of_its_own(folder: CheckpointFolder, smoke: TrialConfig, tmp_path: Path):
+    save(folder, untrained(smoke, step=5))
     folder.save(untrained(smoke).state_dict(), 10, is_best=True, keep=2)
-    for which in ("last", "best"):
+    for which in ("last", "best", "5"):
         assert run(folder, tmp_path, "--checkpoint", which) == 0
     names = sorted(file.name for file in (tmp_path / "out").iterdir())
-    assert names == ["detections_val_abc-best_results.json", "detections_val_abc_results.json"]
+    assert names == [f"detections_val_abc{which}_results.json" for which in ("-5", "-best", "")]
 
 
 @pytest.mark.usefixtures("reports_of_drivers")

@@ -98,7 +98,9 @@ def test_what_torchvision_does_not_have_is_refused():
 def trained_detector(trained: tuple[Path, TrialConfig], name: str) -> torch.nn.Module:
     """Random weights find everything equally likely, and roundings then decide what is found."""
     folder, config = trained
-    state, _ = CheckpointFolder(StoreFiles.open(folder), config.training_id).require("last")
+    state, _ = CheckpointFolder(StoreFiles.open(folder), config.training_id).require(
+        "last", last_step=config.total_steps
+    )
     named = dataclasses.replace(config, model=dataclasses.replace(config.model, name=name))
     torch.manual_seed(0)
     model = build_model(named, len(CATEGORIES), DynamicTrainingState(named, device=torch.device("cpu")))

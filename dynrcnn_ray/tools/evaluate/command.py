@@ -48,7 +48,7 @@ class EvaluateOptions(TrainedTrial):
     output: Path = Path(".")
     """Folder of the results file."""
     checkpoint: CheckpointName = "last"
-    """The trial's newest checkpoint, or its best one, where it trained with --run.evaluate-checkpoints."""
+    """The trial's last checkpoint, its best one, where it trained with --run.evaluate-checkpoints, or that of a step."""
     test: TestConfig = field(default_factory=TestConfig)
     run: RunConfig = field(default_factory=RunConfig)
     data: EvaluatedData = field(default_factory=EvaluatedData)
@@ -145,7 +145,7 @@ def _check_checkpoint(
     from dynrcnn_ray.training.loop import CheckpointError, load_trained
 
     folder = CheckpointFolder(store.files, training_id)
-    checkpoint, _ = folder.require(which, on_damaged=lambda note: print(note, file=sys.stderr))
+    checkpoint, _ = folder.require(which, last_step=config.total_steps)
     try:
         load_trained(config, num_classes, Worker(), checkpoint, training_id)
     except CheckpointError as error:

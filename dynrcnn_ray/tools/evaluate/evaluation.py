@@ -1,7 +1,8 @@
 """The evaluation of a trained trial as one more trial of a grid: on its workers and their GPUs, with progress lines.
 
 The first worker's detections come back through the storage, as the file that the COCO server takes:
-`<storage>/evaluations/detections_<split>_<trial_id>_results.json`, with `<trial_id>-best` for the best checkpoint's.
+`<storage>/evaluations/detections_<split>_<trial_id>_results.json`, with `<trial_id>-best` for the best checkpoint's and
+`<trial_id>-500` for that of a step.
 """
 
 import dataclasses
@@ -97,7 +98,7 @@ def drive_evaluation(described: dict[str, Any]) -> None:
 def _evaluate_worker(described: dict[str, Any]) -> dict[str, Any]:
     # Imported late: torch takes seconds, and a driver that does not detect has no need of it.
     from dynrcnn_ray.data.coco import CocoDataset
-    from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+    from dynrcnn_ray.execution.checkpoints import CheckpointFolder, agreed_content, decode
     from dynrcnn_ray.execution.worker import this_worker
     from dynrcnn_ray.store.files import StoreFiles
     from dynrcnn_ray.training.inference import detect_all, metrics_of
@@ -107,8 +108,8 @@ def _evaluate_worker(described: dict[str, Any]) -> dict[str, Any]:
     worker, report = this_worker(config)
     folder = CheckpointFolder(StoreFiles.open(described["storage"]), described["training_id"])
     dataset = CocoDataset(config.data.root, described["split"])
-    checkpoint, _ = folder.require(described["checkpoint"])
-    model = load_trained(config, len(dataset.class_names), worker, checkpoint, described["training_id"])
+    content = agreed_content(folder, described["checkpoint"], last_step=config.total_steps, worker=worker)
+    model = load_trained(config, len(dataset.class_names), worker, decode(content), described["training_id"])
     detections = detect_all(config, model, dataset, worker, on_tenth=_progress(report, len(dataset)))
     has_metrics = worker.is_first and dataset.has_annotations
     metrics = metrics_of(config, dataset, detections) if has_metrics else {}

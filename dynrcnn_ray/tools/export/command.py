@@ -4,7 +4,7 @@
 writes a graph that takes an image of any size; it is run by onnxruntime on pictures of the validation split, which the
 store holds, and the largest difference is told. Both hold the detector at one size, with its plain NMS.
 
-Command:  dynrcnn export --trial TRIAL_ID --format torchvision|onnx [--checkpoint best] [--output DIR]
+Command:  dynrcnn export --trial TRIAL_ID --format torchvision|onnx [--checkpoint best|STEP] [--output DIR]
 """
 
 import io
@@ -29,7 +29,7 @@ class ExportOptions(TrainedTrial):
     format: Literal["torchvision", "onnx"] = "torchvision"
     """What to write."""
     checkpoint: CheckpointName = "last"
-    """The trial's newest checkpoint, or its best one, where it trained with --run.evaluate-checkpoints."""
+    """The trial's last checkpoint, its best one, where it trained with --run.evaluate-checkpoints, or that of a step."""
     output: Path = Path(".")
     """Folder of what is written."""
 

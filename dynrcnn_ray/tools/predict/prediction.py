@@ -246,7 +246,7 @@ class DetectingActor:
         device = torch.device("cuda" if config.run.gpu else "cpu")
         names: dict[int, str] = described["category_names"]
         folder = CheckpointFolder(StoreFiles.open(described["storage"]), described["training_id"])
-        checkpoint, _ = folder.require(described["checkpoint"])
+        checkpoint, _ = folder.require(described["checkpoint"], last_step=config.total_steps)
         self._predictor = Predictor(config, checkpoint, described["training_id"], sorted(names), device)
         self._min_score: float = described["min_score"]
         self._painter = Painter(names) if described["pictures"] else None
