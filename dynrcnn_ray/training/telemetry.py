@@ -159,7 +159,8 @@ def _moments(images: list[AssignedProposals], dynamic: DynamicTrainingState) -> 
     targets = torch.cat([image.matched_boxes for image in matched])
     at_levels = (max_ious[:, None] >= levels).sum(dim=0)
 
-    ranked = dynamic.measure(matched, BOX_WEIGHTS)
+    # As they are recorded: two of the conventions count the images without ground truth in their ranks.
+    ranked = dynamic.measure(images, BOX_WEIGHTS)
     ranks = torch.stack([torch.where(ranked.valid, values, 0).sum() for values in (ranked.ious, ranked.errors)])
 
     positive = (max_ious >= IOU_LEVELS[0])[:, None]

@@ -13,8 +13,8 @@ from dynrcnn_ray.config.shares import share_of_worker
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
-from dynrcnn_ray.training.telemetry import Telemetry
-from tests.dynamic.cases import KINDS, assigned, make_config, random_image
+from dynrcnn_ray.training.telemetry import BOX_WEIGHTS, Telemetry
+from tests.dynamic.cases import EVERY_CONVENTION, KINDS, appended, assigned, make_config, random_image
 from tests.processes import run_workers
 from tests.trial_events import run_to_end
 
@@ -65,6 +65,28 @@ def test_a_row_and_its_proposals_hold_what_was_in_force_in_their_step(smoke: Tri
         of_step = outcome.proposals["step"] == row["step"]
         assert set(outcome.proposals["iou_threshold"][of_step]) <= {np.float32(row["T_now"])}
         assert row["worker_T_now"] == [row["T_now"]]
+
+
+@EVERY_CONVENTION
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize(
+    "kinds", [("no_gt", "no_gt", "ordinary"), ("ordinary", "no_gt", "no_positive"), ("no_gt",), ("ordinary",)]
+)
+def test_a_row_holds_what_algorithm_1_records_of_its_step(convention: str, counted: bool, kinds: tuple[str, ...]):
+    """Also with images without objects, which two conventions count in their ranks."""
+    rng = np.random.default_rng(3)
+    config = make_config(global_batch=len(kinds), convention=convention, count_ground_truths=counted, beta_top_k=24)
+    dynamic = DynamicTrainingState(config)
+    images = [assigned(appended(random_image(rng, kind)), dynamic.iou_threshold) for kind in kinds]
+    telemetry = Telemetry(("loss_classifier",), len(kinds), Worker())
+    telemetry.add({"loss_classifier": torch.tensor(1.0)}, images, len(kinds))
+    dynamic.record(dynamic.measure(images, BOX_WEIGHTS))
+    ious, errors, valid = dynamic.state_dict()["records"][:, 0]
+    row = telemetry.row(1, 0.1, dynamic, images, all_reduce_sum)
+    for name, values in (("iou_at_rank", ious), ("error_at_rank", errors)):
+        expected = values[valid > 0].mean().item()
+        assert row[name] == pytest.approx(expected, rel=1e-6, nan_ok=True), name
+    assert np.isfinite(row["iou_at_rank"]) == ("ordinary" in kinds)
 
 
 @pytest.mark.slow
