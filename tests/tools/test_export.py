@@ -1,25 +1,31 @@
 """What is exported detects the same: by torchvision alone, and by onnxruntime at any size."""
 
 import dataclasses
+import io
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.shapes import CATEGORIES
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.detector_weights import DetectorWeights, take_weights
+from dynrcnn_ray.models.input_size import InputSizeTransform, traced_sizes
 from dynrcnn_ray.store.files import StoreFiles
 from dynrcnn_ray.tools.export.command import COMMAND
 from dynrcnn_ray.tools.export.export import (
@@ -117,10 +123,12 @@ def test_onnx_takes_images_of_any_size(trained: tuple[Path, TrialConfig], tmp_pa
     export_onnx(model, names, ids, file)
     images = sorted((Path(trained[1].data.root) / "val").glob("*.jpg"))
     pictures = [
-        np.array(Image.open(image).resize(size)) for image in images[:2] for size in ((64, 48), (90, 50), (111, 200))
+        np.array(Image.open(image).resize(size))
+        for image in images[:2]
+        for size in ((64, 48), (90, 50), (111, 200), (2, 300))
     ]
     reached = precision_of_onnx(file, model, pictures)
-    assert reached.runs == 6
+    assert reached.runs == 8
     assert reached.other_counts == 0
     # Nothing but roundings: a hundred times less than any fault.
     assert reached.pixels < 1e-3
@@ -133,6 +141,90 @@ def test_onnx_takes_images_of_any_size(trained: tuple[Path, TrialConfig], tmp_pa
     assert metadata == {"class_names": names, "category_ids": ids}
     outputs = ["boxes", "labels", "scores", *(["masks"] if name == "mask_rcnn" else [])]
     assert [output.name for output in graph.graph.output] == outputs
+
+
+class Resizing(torch.nn.Module):
+    """What comes before the backbone: an image as it enters the network."""
+
+    def __init__(self, transform: torch.nn.Module) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.transform.resize(image)[0]  # pyright: ignore[reportCallIssue]
+
+
+class Sizes(torch.nn.Module):
+    """The graph's rule, of many sizes at once."""
+
+    def __init__(self, limits: tuple[int, int]) -> None:
+        super().__init__()
+        self.limits = limits
+
+    def forward(self, sizes: torch.Tensor) -> torch.Tensor:
+        return traced_sizes(sizes, *self.limits)
+
+
+def as_graph(module: torch.nn.Module, example: torch.Tensor, free: dict[int, str]) -> onnxruntime.InferenceSession:
+    stream = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"), torch.inference_mode():
+        torch.onnx.export(
+            module.eval(),
+            (example,),
+            stream,  # pyright: ignore[reportArgumentType]
+            dynamo=False,
+            opset_version=17,
+            input_names=["x"],
+            dynamic_axes={"x": free},
+        )
+    return onnxruntime.InferenceSession(stream.getvalue(), providers=["CPUExecutionProvider"])
+
+
+LIMITS = ((800, 1333), (600, 1000), (128, 128), (32, 32))
+
+
+def test_a_graph_resizes_every_size_as_torchvision_does():
+    """All from 33 to 700 pixels a side, and strips of which nothing would remain."""
+    rng = np.random.default_rng(0)
+    sides = np.arange(33, 701)
+    strips = np.array([(1, 500), (500, 1), (2, 3000), (3000, 2), (1, 1)])
+    sizes = np.concatenate([np.stack(np.meshgrid(sides, sides, indexing="ij"), axis=-1).reshape(-1, 2), strips])
+    for limits in LIMITS:
+        session = as_graph(Sizes(limits), torch.from_numpy(sizes[:5]), {0: "n"})
+        (found,) = session.run(None, {"x": sizes})
+        scale = np.minimum(limits[0] / sizes.min(axis=1), limits[1] / sizes.max(axis=1))
+        expected = np.maximum(1, np.floor(sizes * scale[:, None]))
+        assert np.array_equal(found, expected), limits
+        theirs = GeneralizedRCNNTransform(*limits, [0.0] * 3, [1.0] * 3).eval()
+        for index in rng.choice(len(sizes) - len(strips), 1000, replace=False):
+            resized, _ = theirs.resize(torch.empty(3, *sizes[index].tolist(), device="meta"))
+            assert tuple(resized.shape[1:]) == tuple(expected[index]), "the rule is torchvision's"
+
+
+@pytest.mark.slow
+def test_an_image_enters_the_graph_as_it_enters_torchvisions_model():
+    """The sizes are those that torchvision's own graph resizes otherwise, and some besides."""
+    rng = np.random.default_rng(0)
+    small = [(33, 44), (64, 64), (61, 99), (99, 61), *map(tuple, rng.integers(33, 300, (60, 2)).tolist())]
+    for limits, sizes in (((800, 1333), [(375, 500), (333, 500)]), ((57, 95), small)):
+        data = DataConfig(short_side=limits[0], long_side=limits[1])
+        own = InputSizeTransform(data).eval()
+        session = as_graph(Resizing(own), torch.rand(3, 40, 70), {1: "height", 2: "width"})
+        theirs = GeneralizedRCNNTransform(*limits, own.image_mean, own.image_std).eval()
+        for size in sizes:
+            image = torch.rand(3, *size)
+            expected, _ = theirs.resize(image)
+            assert torch.equal(own.resize(image)[0], expected)
+            (found,) = session.run(None, {"x": image.numpy()})
+            assert found.shape == expected.shape, size
+            assert np.abs(found - expected.numpy()).max() < 1e-3, size
+
+
+def test_of_a_strip_one_pixel_remains():
+    """Where torchvision fails with "Input and output sizes should be greater than 0"."""
+    transform = InputSizeTransform(DataConfig(short_side=64, long_side=64)).eval()
+    resized, _ = transform([torch.rand(3, 2, 3000), torch.rand(3, 500, 1)])
+    assert resized.image_sizes == [(1, 64), (64, 1)]
 
 
 @pytest.mark.slow

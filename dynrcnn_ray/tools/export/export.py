@@ -17,6 +17,7 @@ from dynrcnn_ray.config.extras import import_extra
 from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.detector import build_torchvision_model
+from dynrcnn_ray.models.input_size import InputSizeTransform
 
 _OPSET = 17
 _TRACED_SIZE = (96, 128)
@@ -59,6 +60,7 @@ def plain_detector(config: TrialConfig, state: dict[str, Tensor], num_classes: i
     _require_plain(config.model)
     model = build_torchvision_model(_untrained(config), num_classes)
     model.load_state_dict(state)
+    model.transform = InputSizeTransform(config.data)
     return model.eval()
 
 
