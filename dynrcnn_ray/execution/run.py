@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
@@ -208,11 +209,17 @@ def require_models(models: Iterable[ModelConfig], store: ResultStore) -> None:
         ModuleError: the model's own module cannot build it.
         StoreError: the trial that a model starts from is not in the storage.
     """
-    from dynrcnn_ray.models.weights import read_backbone_weights
+    from dynrcnn_ray.models.weights import read_backbone_weights, starts_from_file
 
     for model in models:
-        read_backbone_weights(model)
         # Imported where there is something to refuse: torchvision takes seconds, and only trials' processes need it.
+        if starts_from_file(model):
+            from dynrcnn_ray.models.backbones import note_on_weights
+
+            if note := note_on_weights(model):
+                print(note, file=sys.stderr)
+        else:
+            read_backbone_weights(model)
         if model.detector_weights:
             from dynrcnn_ray.execution.starting_weights import require_starting_weights
 

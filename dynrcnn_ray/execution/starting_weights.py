@@ -2,7 +2,12 @@
 
 from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder, agreed_content
-from dynrcnn_ray.models.detector_weights import DetectorWeights, read_detector_weights, weights_of_content
+from dynrcnn_ray.models.detector_weights import (
+    DetectorWeights,
+    read_detector_weights,
+    require_backbone,
+    weights_of_checkpoint,
+)
 from dynrcnn_ray.models.weights import trial_named
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import category_names, finished_trial
@@ -29,17 +34,20 @@ def starting_weights(config: ModelConfig, store: ResultStore, worker: Worker) ->
     )
     folder = CheckpointFolder(store.files, training_id)
     content = agreed_content(folder, which, last_step=last_step, worker=worker)
-    return weights_of_content(content, f"trial {config.detector_weights}", class_names)
+    return weights_of_checkpoint(content, f"trial {config.detector_weights}", class_names)
 
 
 def require_starting_weights(config: ModelConfig, store: ResultStore) -> None:
-    """Refuse a detector that is not there before anything starts.
+    """Refuse a detector that is not there, or has another backbone, before anything starts.
 
     Raises:
-        WeightsError: the weights cannot be had.
+        WeightsError: the weights cannot be had, or do not fit.
         StoreError: the trial is not in the storage, or has no such checkpoint.
     """
-    starting_weights(config, store, Worker())
+    weights = starting_weights(config, store, Worker())
+    # What somebody's own module builds, it alone knows.
+    if weights is not None and not config.module:
+        require_backbone(config, weights)
 
 
 def _trained(store: ResultStore, trial_id: str) -> tuple[str, int, list[str] | None]:

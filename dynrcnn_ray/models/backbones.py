@@ -1,5 +1,6 @@
 """Backbones: ResNets and small ones of our own, each below a feature pyramid (FPN)."""
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -13,7 +14,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.models.deformable import deform
-from dynrcnn_ray.models.weights import WeightsError, read_backbone_weights, short
+from dynrcnn_ray.models.state_dicts import named, without_wrapper
+from dynrcnn_ray.models.weights import WeightsError, read_backbone_weights
 
 _BLOCKS_OF_TINY = {"tiny": 1, "small": 2}
 _STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")
@@ -108,13 +110,55 @@ def _stride_in_1x1(body: models.ResNet) -> None:
         block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
-def _load_weights(body: nn.Module, config: ModelConfig) -> None:
-    try:
-        body.load_state_dict(read_backbone_weights(config))
-    except RuntimeError as error:
-        raise WeightsError(
-            f"model.weights: {config.weights!r} does not fit {config.backbone} with {config.norm}: {short(error)}"
-        ) from None
+def note_on_weights(config: ModelConfig) -> str:
+    """What is taken of a file of weights that are not saved plainly, in a line; empty if there is nothing to tell.
+
+    Raises:
+        WeightsError: they cannot be read, or do not fit.
+    """
+    plain = dataclasses.replace(config, weights="none", deformable=False)
+    return _load_weights(build_backbone(plain).body, config)
+
+
+def _load_weights(body: nn.Module, config: ModelConfig) -> str:
+    """Load them.
+
+    Returns:
+        What was taken of a file, if there is anything to tell.
+    """
+    own = body.state_dict()
+    found = read_backbone_weights(config)
+    state, prefix = without_wrapper(found.state, own)
+    state = {name: value for name, value in state.items() if not name.endswith(".num_batches_tracked")}
+    # What else a model has beside its body, such as a classifier under another name, is not used.
+    parts = {name.partition(".")[0] for name in own}
+    besides = [name for name in state if name.partition(".")[0] not in parts]
+    _require_fit(own, {name: value for name, value in state.items() if name not in besides}, besides, config)
+    body.load_state_dict({name: state[name] for name in own})
+    told = [f"its entry {found.entry!r}"] if found.entry else []
+    told += [f"names without {prefix!r}"] if prefix else []
+    told += [f"not used: {named(besides)}"] if besides else []
+    return f"model.weights: {config.weights!r}: {'; '.join(told)}" if told else ""
+
+
+def _require_fit(own: dict[str, Tensor], state: dict[str, Tensor], besides: list[str], config: ModelConfig) -> None:
+    missing = [name for name in own if name not in state]
+    others = [name for name in state if name not in own]
+    shapes = [name for name in own if name in state and state[name].shape != own[name].shape]
+    told = [
+        f"{len(names)} {what} ({named(names)})"
+        for names, what in ((missing, "tensors are missing"), (others, "are too many"), (shapes, "have another shape"))
+        if names
+    ]
+    if not told:
+        return
+    remedy = "choose the model.backbone and model.norm that it is of, or another file"
+    if any(name.startswith("backbone.") for name in besides):
+        remedy = "it is a detector's: give it as --model.detector-weights"
+    raise WeightsError(
+        f"model.weights: {config.weights!r} does not fit {config.backbone} with {config.norm}: {', '.join(told)}; "
+        f"{remedy}"
+    )
 
 
 def _freeze(body: nn.Module, trainable_layers: int) -> None:

@@ -1,20 +1,21 @@
 """A trained detector to start from: reading its weights, and taking what fits."""
 
+import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.models.backbones import build_backbone
+from dynrcnn_ray.models.state_dicts import UnreadableWeightsError, find_state_dict, read_content, without_wrapper
 from dynrcnn_ray.models.weights import (
-    UNREADABLE,
     WeightsError,
     fingerprint_of_file,
-    read_file,
     require_fingerprint,
     short,
 )
@@ -32,6 +33,7 @@ _ROWS_OF_A_CLASS = {"cls_score": 1, "bbox_pred": 4, "mask_fcn_logits": 1, "cls_l
 _CLASS_AGNOSTIC_ROWS = 4
 _WITH_CLASSES = ("roi_heads.", "head.classification_head.")
 _BACKBONE = "backbone.body."
+_PART_OF_A_BODY = "layer1.0."
 _OFFSETS = ".conv2.offset."
 _MOST_NAMES = 8
 
@@ -53,7 +55,7 @@ class DetectorWeights(NamedTuple):
 def read_detector_weights(config: ModelConfig) -> DetectorWeights:
     """The weights that `model.detector_weights` names as `coco` or by a file.
 
-    A file is a state_dict, or holds one as `model`, as a checkpoint does, perhaps with `class_names` beside it.
+    A file is a state_dict, or holds one as an entry, as a checkpoint does, perhaps with `class_names` beside it.
 
     Raises:
         WeightsError: they cannot be downloaded or read, or are not those of the fingerprint.
@@ -64,33 +66,39 @@ def read_detector_weights(config: ModelConfig) -> DetectorWeights:
     found = fingerprint_of_file(file) if file.is_file() else "none"
     require_fingerprint("detector_weights", str(file), found, config.detector_weights_fingerprint)
     try:
-        content = read_file(file)
-    except (OSError, *UNREADABLE) as error:
-        raise WeightsError(f"model.detector_weights: {str(file)!r} is no file of weights: {short(error)}") from None
-    return weights_of_content(content, f"file {file}")
+        content = read_content(file)
+        state, entry = find_state_dict(content)
+    except UnreadableWeightsError as error:
+        raise WeightsError(f"model.detector_weights: {str(file)!r} {error}") from None
+    names = content.get("class_names")
+    is_named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    origin = f"file {file}" + (f" (its entry {entry!r})" if entry else "")
+    return DetectorWeights(state, names if is_named else None, origin)
 
 
-def weights_of_content(
-    content: dict[str, Any] | bytes, origin: str, class_names: Sequence[str] | None = None
-) -> DetectorWeights:
-    """The weights in what a file holds: a state_dict, or a checkpoint with one.
+def weights_of_checkpoint(content: bytes, origin: str, class_names: Sequence[str] | None) -> DetectorWeights:
+    """The weights in a trial's own checkpoint.
 
     Args:
-        content: what was read, or a checkpoint's bytes.
+        content: its bytes.
         origin: where it comes from, for people.
-        class_names: the classes, if they are known and not in the content.
+        class_names: the trial's classes, if they are known.
+    """
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["model"]
+    return DetectorWeights(state, class_names, origin)
+
+
+def require_backbone(config: ModelConfig, weights: DetectorWeights) -> None:
+    """Refuse a detector whose backbone is not the model's, before one is built for any classes.
 
     Raises:
-        WeightsError: it holds no tensors.
+        WeightsError: the other's backbone is not this one.
     """
-    if isinstance(content, bytes):
-        content = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    state: Any = content.get("model", content) if isinstance(content, dict) else content
-    if isinstance(content, dict) and isinstance(content.get("class_names"), list):
-        class_names = content["class_names"]
-    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"model.detector_weights: {origin} holds no state_dict; give a file of a detector's weights")
-    return DetectorWeights({n: v for n, v in state.items() if isinstance(v, Tensor)}, class_names, origin)
+    plain = dataclasses.replace(config, weights="none", detector_weights="")
+    own = {f"backbone.{name}": value for name, value in build_backbone(plain).state_dict().items()}
+    weights, _ = _with_own_names(weights, own)
+    taken = {name: value for name, value in own.items() if _fits(value, weights.state.get(name))}
+    _require_backbone(own, taken, weights)
 
 
 def take_weights(model: nn.Module, weights: DetectorWeights, class_names: Sequence[str]) -> str:
@@ -111,6 +119,7 @@ def take_weights(model: nn.Module, weights: DetectorWeights, class_names: Sequen
         WeightsError: the other's backbone is not this one.
     """
     own = model.state_dict()
+    weights, prefix = _with_own_names(weights, own)
     taken: dict[str, Tensor] = {}
     mixed = []
     for name, value in own.items():
@@ -119,14 +128,25 @@ def take_weights(model: nn.Module, weights: DetectorWeights, class_names: Sequen
             continue
         rows = _rows_of_a_class(name, value)
         if rows is None or weights.class_names is None or list(weights.class_names) == list(class_names):
-            if other.shape == value.shape:
+            if _fits(value, other):
                 taken[name] = other
         elif rows and (joined := _class_by_class(value, other, rows, weights.class_names, class_names)) is not None:
             taken[name] = joined
             mixed.append(name)
-    _require_backbone(own, taken, weights.origin)
+    _require_backbone(own, taken, weights)
     model.load_state_dict(own | taken)
+    if prefix:
+        weights = weights._replace(origin=f"{weights.origin}, names without {prefix!r}")
     return _what_was_taken(own, taken, weights, class_names, is_mixed=bool(mixed))
+
+
+def _with_own_names(weights: DetectorWeights, own: Mapping[str, Tensor]) -> tuple[DetectorWeights, str]:
+    state, prefix = without_wrapper(weights.state, own)
+    return weights._replace(state=state), prefix
+
+
+def _fits(own: Tensor, other: Tensor | None) -> bool:
+    return other is not None and other.shape == own.shape
 
 
 def _rows_of_a_class(name: str, value: Tensor) -> int | None:
@@ -155,14 +175,18 @@ def _class_by_class(
     return joined.reshape(own.shape)
 
 
-def _require_backbone(own: dict[str, Tensor], taken: dict[str, Tensor], origin: str) -> None:
+def _require_backbone(own: dict[str, Tensor], taken: dict[str, Tensor], weights: DetectorWeights) -> None:
     # What a deformable convolution has beside a plain one begins at zero.
     missing = [name for name in own if name.startswith(_BACKBONE) and name not in taken and _OFFSETS not in name]
-    if missing:
-        raise WeightsError(
-            f"model.detector_weights: {origin} has another backbone ({len(missing)} tensors do not fit, such as "
-            f"{missing[0]}); choose its model.backbone and model.norm"
-        )
+    if not missing:
+        return
+    remedy = "choose its model.backbone and model.norm"
+    if any(_PART_OF_A_BODY in name for name in weights.state) and not any("backbone" in name for name in weights.state):
+        remedy = "it is a backbone's: give it as --model.weights"
+    raise WeightsError(
+        f"model.detector_weights: {weights.origin} has another backbone ({len(missing)} tensors do not fit, such as "
+        f"{missing[0]}); {remedy}"
+    )
 
 
 def _what_was_taken(

@@ -6,9 +6,7 @@ Imports PyTorch only to read: a plan needs no more than the identity.
 import dataclasses
 import functools
 import hashlib
-import pickle
 import re
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynrcnn_ray.config.sections import CheckpointName, ModelConfig
+from dynrcnn_ray.models.state_dicts import StateDict, UnreadableWeightsError, find_state_dict, read_content
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +23,6 @@ PACKAGED = Path(__file__).parent / "pretrained"
 """Folder of the weights `shapes`: an .npz file a backbone, and `made_by.json` on how they were made."""
 
 _TRIAL = re.compile(r"([0-9a-f]{12})(?::(best|[1-9][0-9]*))?")
-
-
-UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, zipfile.BadZipFile)
-"""What `read_file` raises of a file that somebody changed: an archive of arrays fails in as many ways as there are."""
 
 
 class WeightsError(ValueError):
@@ -53,7 +48,7 @@ def require_fingerprint(field: str, value: str, found: str, began_with: str) -> 
         )
 
 
-def read_backbone_weights(config: ModelConfig) -> "dict[str, Tensor]":
+def read_backbone_weights(config: ModelConfig) -> StateDict:
     """The backbone's pretrained weights, without the classifier; none if the configuration asks for none.
 
     A detector that training starts from brings its backbone along: see `detector_weights`.
@@ -64,17 +59,17 @@ def read_backbone_weights(config: ModelConfig) -> "dict[str, Tensor]":
         WeightsError: the weights do not exist, cannot be downloaded or read, or are not those of the fingerprint.
     """
     if config.weights == "none" or config.detector_weights:
-        return {}
+        return StateDict({}, "")
     if config.weights == "imagenet":
-        state = _imagenet_weights(config.backbone)
+        state, entry = _imagenet_weights(config.backbone), ""
     else:
         file = _file_of(config)
         require_fingerprint("weights", config.weights, fingerprint_of_file(file), config.weights_fingerprint)
         try:
-            state = read_file(file)
-        except UNREADABLE as error:
-            raise WeightsError(f"model.weights: {str(file)!r} is no file of weights: {short(error)}") from None
-    return {name: value for name, value in state.items() if not name.startswith("fc.")}
+            state, entry = find_state_dict(read_content(file))
+        except UnreadableWeightsError as error:
+            raise WeightsError(f"model.weights: {str(file)!r} {error}") from None
+    return StateDict({name: value for name, value in state.items() if not name.startswith("fc.")}, entry)
 
 
 def identify_weights(config: ModelConfig) -> ModelConfig:
@@ -90,6 +85,11 @@ def identify_weights(config: ModelConfig) -> ModelConfig:
     file = _file_of(config)
     name = config.weights if config.weights == "shapes" else str(file)
     return dataclasses.replace(config, weights=name, weights_fingerprint=fingerprint_of_file(file))
+
+
+def starts_from_file(config: ModelConfig) -> bool:
+    """Whether the backbone starts from somebody's own file."""
+    return config.weights not in ("none", "imagenet", "shapes") and not config.detector_weights
 
 
 def trial_named(detector_weights: str) -> tuple[str, CheckpointName] | None:
@@ -152,16 +152,6 @@ def _fingerprint_since(file: Path, changed_at: int) -> str:
     """Remembered until the file changes: every row of every table asks for it."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
-
-
-def read_file(file: Path) -> "dict[str, Any]":
-    """What a file of weights holds: nothing but tensors and plain values is accepted."""
-    import torch
-
-    if file.suffix != ".npz":
-        return torch.load(file, map_location="cpu", weights_only=True)
-    with np.load(file, allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
 def _imagenet_weights(backbone: str) -> "dict[str, Tensor]":

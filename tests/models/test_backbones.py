@@ -58,7 +58,7 @@ def test_the_msra_weights_load():
 
 def assert_loaded(settings: ModelConfig) -> None:
     loaded = build_backbone(settings).body.state_dict()
-    for name, value in read_backbone_weights(settings).items():
+    for name, value in read_backbone_weights(settings).state.items():
         if not name.endswith("num_batches_tracked"):
             assert loaded[name].dtype == torch.float32
             assert torch.equal(loaded[name], value.float()), name

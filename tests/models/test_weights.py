@@ -29,7 +29,7 @@ def model(**fields: str) -> ModelConfig:
 def test_the_packages_weights_load_strictly_and_are_those_of_the_record(backbone: str):
     config = model(backbone=backbone)
     assert config.weights == "shapes"
-    weights = read_backbone_weights(config)
+    weights = read_backbone_weights(config).state
     assert all(value.isfinite().all() and value.dtype == torch.float32 for value in weights.values())
     loaded = build_backbone(config).body.state_dict()
     assert loaded.keys() == weights.keys()
@@ -64,7 +64,7 @@ def test_every_model_of_the_papers_tables_starts_from_them():
         ("fcos", "small", False),
     }
     for config in models:
-        expected = read_backbone_weights(model(backbone=config.backbone))
+        expected = read_backbone_weights(model(backbone=config.backbone)).state
         body = build_backbone(config).body.state_dict()
         assert all(torch.equal(body[name], value) for name, value in expected.items())
 
@@ -84,11 +84,13 @@ def test_a_file_is_known_by_its_content_and_read_no_other(tmp_path: Path):
     file.write_bytes((PACKAGED / "tiny.npz").read_bytes())
     config = identify_weights(model(weights=str(file)))
     assert config.weights_fingerprint == identify_weights(model()).weights_fingerprint
-    assert read_backbone_weights(config).keys() == read_backbone_weights(model()).keys()
+    assert read_backbone_weights(config).state.keys() == read_backbone_weights(model()).state.keys()
     file.write_bytes((PACKAGED / "small.npz").read_bytes())
     with pytest.raises(WeightsError, match="bring the same file to every node"):
         read_backbone_weights(config)
-    with pytest.raises(WeightsError, match="does not fit tiny with group_norm"):
+    with pytest.raises(
+        WeightsError, match=r"does not fit tiny with group_norm: \d+ are too many \(layer1\.1\.[^)]* and "
+    ):
         build_backbone(identify_weights(config))
 
 
@@ -119,6 +121,17 @@ def empty(file: Path) -> None:
     file.touch()
 
 
+def pointer_of_git_lfs(file: Path) -> None:
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2\nsize 12345\n")
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "weights.pth"])
+def test_a_pointer_of_git_lfs_is_called_one(name: str, tmp_path: Path):
+    pointer_of_git_lfs(tmp_path / name)
+    with pytest.raises(WeightsError, match=r"is a pointer of Git LFS, not the file; fetch that with `git lfs pull`"):
+        read_backbone_weights(model(weights=str(tmp_path / name)))
+
+
 @pytest.mark.parametrize("make", [with_a_pickle, truncated, damaged, of_words, of_one_array, empty])
 def test_what_is_no_file_of_weights_is_refused_in_a_line(make: Callable[[Path], None], tmp_path: Path):
     file = tmp_path / "weights.npz"
@@ -134,6 +147,6 @@ def test_the_identity_needs_no_torch_and_reading_no_torchvision():
         "import sys; from dynrcnn_ray.models.weights import identify_weights, read_backbone_weights\n"
         "from dynrcnn_ray.config.scales import base_config\n"
         "config = identify_weights(base_config('mini').model); assert 'torch' not in sys.modules\n"
-        "assert read_backbone_weights(config); assert 'torchvision' not in sys.modules"
+        "assert read_backbone_weights(config).state; assert 'torchvision' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

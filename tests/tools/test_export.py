@@ -196,7 +196,7 @@ def test_a_graph_resizes_every_size_as_torchvision_does():
         expected = np.maximum(1, np.floor(sizes * scale[:, None]))
         assert np.array_equal(found, expected), limits
         theirs = GeneralizedRCNNTransform(*limits, [0.0] * 3, [1.0] * 3).eval()
-        for index in rng.choice(len(sizes) - len(strips), 1000, replace=False):
+        for index in rng.choice(len(sizes) - len(strips), 25, replace=False):
             resized, _ = theirs.resize(torch.empty(3, *sizes[index].tolist(), device="meta"))
             assert tuple(resized.shape[1:]) == tuple(expected[index]), "the rule is torchvision's"
 

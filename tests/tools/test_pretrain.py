@@ -44,7 +44,7 @@ def test_its_weights_are_those_of_the_record_and_a_trial_trains_from_them(
     assert record["backbones"][backbone]["fingerprint"] == trial.model.weights_fingerprint
     assert trial.trial_id != smoke.trial_id
 
-    weights = read_backbone_weights(trial.model)
+    weights = read_backbone_weights(trial.model).state
     start = build_training_state(trial, 6, Worker()).model.get_submodule("backbone.body").state_dict()
     assert all(torch.equal(start[name], value) for name, value in weights.items())
 

@@ -48,7 +48,7 @@ class EvaluateOptions(TrainedTrial):
     output: Path = Path(".")
     """Folder of the results file."""
     checkpoint: CheckpointName = "last"
-    """The trial's last checkpoint, its best one, where it trained with --run.evaluate-checkpoints, or that of a step."""
+    """The trial's last checkpoint; its best one, where it trained with --run.evaluate-checkpoints; or a step's."""
     test: TestConfig = field(default_factory=TestConfig)
     run: RunConfig = field(default_factory=RunConfig)
     data: EvaluatedData = field(default_factory=EvaluatedData)

@@ -29,7 +29,7 @@ class ExportOptions(TrainedTrial):
     format: Literal["torchvision", "onnx"] = "torchvision"
     """What to write."""
     checkpoint: CheckpointName = "last"
-    """The trial's last checkpoint, its best one, where it trained with --run.evaluate-checkpoints, or that of a step."""
+    """The trial's last checkpoint; its best one, where it trained with --run.evaluate-checkpoints; or a step's."""
     output: Path = Path(".")
     """Folder of what is written."""
 

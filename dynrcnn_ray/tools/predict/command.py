@@ -33,7 +33,7 @@ class PredictOptions(TrainedTrial):
     score: float = 0.5
     """Detections below this score are left out."""
     checkpoint: CheckpointName = "last"
-    """The trial's last checkpoint, its best one, where it trained with --run.evaluate-checkpoints, or that of a step."""
+    """The trial's last checkpoint; its best one, where it trained with --run.evaluate-checkpoints; or a step's."""
     output: Path = Path("predictions")
     """Folder of what is written."""
     pictures: bool = True
