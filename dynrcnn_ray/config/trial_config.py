@@ -37,6 +37,17 @@ _WHERE_DATA_ARE = (
 )
 """Fields of `DataConfig` that say where the data are, or how they are made: their fingerprint stands for them."""
 
+_OF_STATISTICS = (
+    "convention",
+    "all_reduce",
+    "count_ground_truths",
+    "iou_top_k",
+    "beta_top_k",
+    "initial_iou",
+    "initial_beta",
+)
+"""Fields of `DynamicConfig` on what is taken of proposals, and what is made of it."""
+
 
 @dataclass(frozen=True)
 class TrialConfig:
@@ -79,7 +90,7 @@ class TrialConfig:
             of_model.pop("weights_fingerprint", None)
         if self.model.detector_weights_fingerprint:
             of_model.pop("detector_weights", None)
-        if not self.dynamic.is_independent_of_split or self.run.distinct_by_workers:
+        if self._is_split_over_workers or self.run.distinct_by_workers:
             deciding["num_workers"] = self.run.num_workers
         for section, name in _without_effect(self):
             if deciding.get(section, {}).pop(name, None) is not None and not deciding[section]:
@@ -115,6 +126,11 @@ class TrialConfig:
         """K_beta for the RoIs that this model samples."""
         return self._per_sampled_rois(self.dynamic.beta_top_k)
 
+    @property
+    def _is_split_over_workers(self) -> bool:
+        """Whether the number of workers decides what dynamic training sees."""
+        return not (self.dynamic.is_independent_of_split or _has_no_proposals(self.model))
+
     def _per_sampled_rois(self, count_of_512: int) -> int:
         return max(1, math.floor(count_of_512 * self.model.rois_per_image / SAMPLED_ROIS + 0.5))
 
@@ -136,17 +152,38 @@ def as_given(config: TrialConfig) -> TrialConfig:
 
 def _without_effect(config: TrialConfig) -> Iterator[tuple[str, str]]:
     """Section and name of the fields that nothing reads, as others leave out what they belong to."""
-    data, model, dynamic, test = config.data, config.model, config.dynamic, config.test
+    data, model, dynamic, train, test = config.data, config.model, config.dynamic, config.train, config.test
     if dynamic.dla or model.is_cascade or model.is_one_stage:
         yield "dynamic", "fixed_iou"
     if dynamic.dsl or model.is_one_stage:
         yield "dynamic", "fixed_beta"
+    if _has_no_proposals(model):
+        # Not those that scales set: stored trials have them in their ids.
+        yield from (("dynamic", name) for name in _OF_STATISTICS)
+        yield from (("model", "rpn_nms_iou"), ("model", "positive_fraction"))
+    if not data.val_fraction:
+        yield "data", "val_seed"
+    if not train.warmup_steps:
+        yield "train", "warmup_factor"
+    if train.warmup_factor == 1:
+        yield "train", "warmup_steps"
     if not data.train_short_sides:
         yield "data", "train_long_side"
     if not test.multi_scale:
-        yield from (("test", "multi_scale_short_sides"), ("test", "multi_scale_long_side"))
+        yield "test", "multi_scale_short_sides"
+    if not (test.multi_scale and test.multi_scale_short_sides):
+        yield "test", "multi_scale_long_side"
+    if test.soft_nms == "off":
+        yield "test", "soft_nms_min_score"
+    if test.soft_nms != "linear":
+        yield "test", "soft_nms_iou"
     if test.soft_nms != "gaussian":
         yield "test", "soft_nms_sigma"
+
+
+def _has_no_proposals(model: ModelConfig) -> bool:
+    """A detector of one stage, unless somebody's own module builds it: that may read what it likes."""
+    return model.is_one_stage and not model.module
 
 
 def _differences(value: Any, default: Any) -> dict[str, Any]:

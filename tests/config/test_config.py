@@ -54,6 +54,70 @@ def test_what_decides_the_result_changes_the_id(other):
     assert change(PREPARED, **other).trial_id != PREPARED.trial_id
 
 
+ONE_STAGE = {"model": {"name": "retinanet"}, "dynamic": {"dla": False, "dsl": False}}
+FIXED = {"dynamic": {"dla": False, "dsl": False}}
+OF_ONE_STAGE = [
+    *(("dynamic", name) for name in ("convention", "all_reduce", "count_ground_truths", "iou_top_k", "beta_top_k")),
+    *(("dynamic", name) for name in ("initial_iou", "initial_beta", "fixed_iou", "fixed_beta")),
+    *(("model", name) for name in ("rpn_nms_iou", "positive_fraction")),
+]
+OTHER_VALUES = {
+    "convention": "released",
+    "all_reduce": False,
+    "count_ground_truths": False,
+    "multi_scale_short_sides": (64,),
+    "warmup_steps": 7,
+}
+
+
+@pytest.mark.parametrize(
+    ("without", "section", "field", "reading"),
+    [
+        ({}, "data", "val_seed", {"data": {"val_fraction": 0.2}}),
+        ({}, "data", "train_long_side", {"data": {"train_short_sides": (64,)}}),
+        ({"train": {"warmup_steps": 0}}, "train", "warmup_factor", {"train": {"warmup_steps": 5}}),
+        ({"train": {"warmup_factor": 1.0}}, "train", "warmup_steps", {"train": {"warmup_factor": 0.5}}),
+        ({}, "test", "multi_scale_short_sides", {"test": {"multi_scale": True}}),
+        ({}, "test", "multi_scale_long_side", {"test": {"multi_scale": True}}),
+        (
+            {"test": {"multi_scale": True, "multi_scale_short_sides": ()}},
+            "test",
+            "multi_scale_long_side",
+            {"test": {"multi_scale": True, "multi_scale_short_sides": (90,)}},
+        ),
+        ({}, "test", "soft_nms_min_score", {"test": {"soft_nms": "linear"}}),
+        ({}, "test", "soft_nms_min_score", {"test": {"soft_nms": "gaussian"}}),
+        ({"test": {"soft_nms": "gaussian"}}, "test", "soft_nms_iou", {"test": {"soft_nms": "linear"}}),
+        ({"test": {"soft_nms": "linear"}}, "test", "soft_nms_sigma", {"test": {"soft_nms": "gaussian"}}),
+        ({}, "dynamic", "fixed_iou", FIXED),
+        ({}, "dynamic", "fixed_beta", FIXED),
+        *((ONE_STAGE, *field, FIXED) for field in OF_ONE_STAGE),
+        # Somebody's own module may read what it likes.
+        (ONE_STAGE, "dynamic", "iou_top_k", ONE_STAGE | {"model": {"name": "retinanet", "module": "mine.py"}}),
+    ],
+)
+def test_a_field_that_nothing_reads_does_not_change_the_id(without: dict, section: str, field: str, reading: dict):
+    """And where it is read it does."""
+
+    def changes_the_id(sections: dict[str, dict[str, Any]]) -> bool:
+        base = change(PREPARED, **sections)
+        value = getattr(getattr(base, section), field)
+        other = OTHER_VALUES[field] if field in OTHER_VALUES else value / 2 if isinstance(value, float) else value + 1
+        assert value != other
+        return change(base, **{section: {field: other}}).trial_id != base.trial_id
+
+    assert not changes_the_id(without)
+    assert changes_the_id(reading)
+
+
+@pytest.mark.parametrize("own", [{"convention": "released"}, {"all_reduce": False}])
+def test_where_there_are_no_proposals_the_workers_do_not_decide(own: dict[str, Any]):
+    one_stage = change(PREPARED, model={"name": "fcos"}, dynamic={"dla": False, "dsl": False})
+    with_workers = change(one_stage, dynamic=own, run={"num_workers": 4})
+    assert with_workers.trial_id == one_stage.trial_id
+    assert change(with_workers, run={"distinct_by_workers": True}).trial_id != one_stage.trial_id
+
+
 def test_the_seed_is_in_the_id():
     assert dataclasses.replace(PREPARED, seed=1).trial_id != PREPARED.trial_id
 
