@@ -8,12 +8,12 @@ Command:  dynrcnn evaluate --trial TRIAL_ID --split test-dev2017 [--test.multi-s
 
 import dataclasses
 import sys
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dynrcnn_ray.command_line.output import output_folder, write_whole, writing
 from dynrcnn_ray.config.sections import CheckpointName, RunConfig, TestConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import validate
@@ -72,6 +72,7 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     name = options.trial if is_same else dataclasses.replace(config, test=options.test).trial_id
     config = validate(dataclasses.replace(config, test=options.test, run=options.run))
     split = options.split or config.data.val_split
+    output = output_folder(options.output)
 
     from dynrcnn_ray.evaluation.results_file import check_results
 
@@ -87,8 +88,11 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     except EvaluationFailedError as error:
         print(f"The evaluation has failed: {error}", file=sys.stderr)
         return 1
-    file = options.output.absolute() / evaluation.file_name
-    _copy(store, evaluation.results_file, file)
+    file = output / evaluation.file_name
+    content = store.files.read_bytes(evaluation.results_file)
+    assert content is not None, "the evaluation has just written it"
+    with writing(file, besides=f"the results are in {store.files.describe_path(evaluation.results_file)}"):
+        write_whole(file, content)
     count = check_results(file, image_ids=dataset.image_ids, category_ids=dataset.category_ids)
     for name, value in metrics.items():
         print(f"{name:<10} {'-' if value is None else f'{value:.1f}'}")
@@ -150,17 +154,6 @@ def _check_checkpoint(
         load_trained(config, num_classes, Worker(), checkpoint, training_id)
     except CheckpointError as error:
         raise StoreError(f"{folder.described}: {error}") from None
-
-
-def _copy(store: ResultStore, results_file: str, file: Path) -> None:
-    """Copy a file of the storage, whole or not at all."""
-    content = store.files.read_bytes(results_file)
-    assert content is not None, "the evaluation has just written it"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: two commands may write the same results at once.
-    partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
-    partial.write_bytes(content)
-    partial.replace(file)
 
 
 def _long_side(config: TrialConfig) -> int:

@@ -84,8 +84,10 @@ def export_torchvision(
     """
     text = torchvision_script(config, len(class_names), file.name)
     content = {"model": state, "class_names": list(class_names), "category_ids": list(category_ids)}
+    stream = io.BytesIO()
+    torch.save(content, stream)
     file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, file)
+    file.write_bytes(stream.getvalue())
     script = file.with_name(f"load_{file.stem}.py")
     script.write_text(text)
     return script
@@ -146,7 +148,7 @@ def torchvision_script(config: TrialConfig, num_classes: int, file_name: str) ->
         "    backbone,",
         *(f"    {name}={value}," for name, value in arguments.items()),
         ")",
-        f'trained = torch.load(__file__.rpartition("/")[0] + "/{file_name}", weights_only=True)',
+        f'trained = torch.load(__file__.rpartition("/")[0] + {json.dumps("/" + file_name)}, weights_only=True)',
         'model.load_state_dict(trained["model"])',
         "model.eval()",
         "# The model takes a list of RGB images in 0..1, each [3, height, width]. Label l is class_names[l - 1].",
@@ -224,7 +226,7 @@ def export_onnx(model: nn.Module, class_names: Sequence[str], category_ids: Sequ
         entry = graph.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value)
     file.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(graph, str(file))
+    file.write_bytes(graph.SerializeToString())
 
 
 def precision_of_onnx(file: Path, model: nn.Module, pictures: Iterable[NDArray[np.uint8]]) -> Precision:

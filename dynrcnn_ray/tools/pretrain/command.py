@@ -40,6 +40,7 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Literal
 
+from dynrcnn_ray.command_line.output import output_folder, write_whole, writing
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import PRETRAINING_SEED
 from dynrcnn_ray.config.trial_config import TrialConfig
@@ -83,6 +84,8 @@ def run_pretrain(options: PretrainOptions, call: Call) -> int:
     if options.steps < 0:
         raise ConfigError(f"--steps: {options.steps} must be 0 or greater")
     configs = {backbone: pretraining(options, backbone) for backbone in BACKBONES}
+    names = [*(f"{backbone}.npz" for backbone in BACKBONES), "made_by.json"]
+    output = output_folder(options.output, names)
     if options.dry_run:
         for backbone, config in configs.items():
             print(f"{backbone}: {config.total_steps} steps of {config.train.global_batch} images, from scratch")
@@ -91,7 +94,6 @@ def run_pretrain(options: PretrainOptions, call: Call) -> int:
     from dynrcnn_ray.data.prepare import prepare_data
     from dynrcnn_ray.training.environment import package_versions
 
-    options.output.mkdir(parents=True, exist_ok=True)
     record = {
         "command": shlex.join([PROGRAM_NAME, call.command, *call.arguments]),
         "commit": git_commit(),
@@ -100,11 +102,12 @@ def run_pretrain(options: PretrainOptions, call: Call) -> int:
     record |= {"versions": package_versions()}
     data = prepare_data(configs["tiny"].data)
     prepared = [dataclasses.replace(config, data=data) for config in configs.values()]
+    file = output / "made_by.json"
     with _processes() as processes:
-        made = processes.map(_pretrain, prepared, [options.output] * len(BACKBONES))
+        made = processes.map(_pretrain, prepared, [output] * len(BACKBONES))
         record |= {"backbones": dict(zip(BACKBONES, made, strict=True))}
-    file = options.output / "made_by.json"
-    file.write_text(json.dumps(record, indent=2) + "\n")
+    with writing(file):
+        write_whole(file, (json.dumps(record, indent=2) + "\n").encode())
     print(file)
     return 0
 
@@ -151,7 +154,9 @@ def _pretrain(config: TrialConfig, output: Path) -> dict[str, Any]:
     file = output / f"{backbone}.npz"
     body = state.model.get_submodule("backbone.body")
     arrays = {name: value.numpy() for name, value in body.state_dict().items()}
-    fingerprint = write_backbone_weights(file, arrays)
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fingerprint = write_backbone_weights(file, arrays)
     print(f"{file}: {fingerprint}, from a training that ended with AP {metrics['AP']:.1f}")
     return {
         "fingerprint": fingerprint,
