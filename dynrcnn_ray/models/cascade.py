@@ -14,7 +14,8 @@ from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
 from torchvision.ops import clip_boxes_to_image
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.dynamic.state import AssignedProposals, DynamicTrainingState
+from dynrcnn_ray.dynamic.proposals import AssignedProposals
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.detections import Candidates, select
 from dynrcnn_ray.models.float32 import at_least_float32
 from dynrcnn_ray.models.roi_heads import (

@@ -10,7 +10,8 @@ from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.boxes import assign_labels, match_proposals, smooth_l1
-from dynrcnn_ray.dynamic.state import AssignedProposals, DynamicTrainingState
+from dynrcnn_ray.dynamic.proposals import AssignedProposals
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.detections import Candidates, select_with_soft_nms
 from dynrcnn_ray.models.float32 import at_least_float32
 

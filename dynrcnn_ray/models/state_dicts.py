@@ -42,6 +42,7 @@ def read_content(file: Path) -> Any:
     """
     import torch
 
+    begin = b""
     try:
         with file.open("rb") as opened:
             begin = opened.read(len(_POINTER_OF_GIT_LFS))

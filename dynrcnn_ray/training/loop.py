@@ -16,7 +16,8 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.loader import train_loader
 from dynrcnn_ray.data.sampler import TrainSampler
-from dynrcnn_ray.dynamic.state import AssignedProposals, DynamicTrainingState
+from dynrcnn_ray.dynamic.proposals import AssignedProposals
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.cascade import CascadeRoIHeads
 from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.models.detection._utils import encode_boxes
 
-from dynrcnn_ray.dynamic.state import AssignedProposals, DynamicTrainingState
+from dynrcnn_ray.dynamic.proposals import AssignedProposals
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 
 ProposalColumns = dict[str, Tensor]
 """One step's proposals: a tensor on the host for each field of `schemas.PROPOSALS` but `trial_id`."""

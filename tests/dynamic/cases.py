@@ -13,7 +13,8 @@ from torch import Tensor
 from dynrcnn_ray.config.sections import DynamicConfig, ModelConfig, TrainConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.boxes import assign_labels, match_proposals
-from dynrcnn_ray.dynamic.state import AssignedProposals, DynamicTrainingState
+from dynrcnn_ray.dynamic.proposals import AssignedProposals
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from tests.dynamic.oracle import CONVENTIONS, WEIGHTS, Box, Image, Oracle
 
 EVERY_CONVENTION = pytest.mark.parametrize("convention", CONVENTIONS)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.dynamic.state import DynamicTrainingState, ProposalStatistics
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
+from dynrcnn_ray.dynamic.statistics import ProposalStatistics
 from tests.dynamic.cases import (
     EVERY_CONVENTION,
     KINDS,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dynrcnn_ray.dynamic.state import AssignedProposals, DynamicTrainingState
+from dynrcnn_ray.dynamic.proposals import AssignedProposals
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from tests.dynamic.cases import EVERY_CONVENTION, KINDS, assigned, fair_step, make_config
 from tests.dynamic.oracle import WEIGHTS, Oracle
 

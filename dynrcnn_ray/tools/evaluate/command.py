@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynrcnn_ray.command_line.output import output_folder, write_whole, writing
 from dynrcnn_ray.config.sections import CheckpointName, RunConfig, TestConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.output import output_folder, write_whole, writing
 from dynrcnn_ray.options.parsing import parse_first
 from dynrcnn_ray.options.shared import storage_location
 from dynrcnn_ray.store.files import StoreError

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dynrcnn_ray.command_line.output import output_folder, writing
 from dynrcnn_ray.config.sections import CheckpointName, TestConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.output import output_folder, writing
 from dynrcnn_ray.options.shared import storage_location
 from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config, usable_checkpoint
 

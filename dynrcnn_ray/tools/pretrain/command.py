@@ -40,7 +40,6 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Literal
 
-from dynrcnn_ray.command_line.output import output_folder, write_whole, writing
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import PRETRAINING_SEED
 from dynrcnn_ray.config.trial_config import TrialConfig
@@ -48,6 +47,7 @@ from dynrcnn_ray.config.validation import ConfigError, validate
 from dynrcnn_ray.execution.commit import git_commit
 from dynrcnn_ray.experiment.experiment import with_fields
 from dynrcnn_ray.options.command import PROGRAM_NAME, Call, Command
+from dynrcnn_ray.options.output import output_folder, write_whole, writing
 
 BACKBONES = ("tiny", "small")
 TIMES_AS_LONG = 4
