@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 CheckpointName = Literal["last", "best"] | int
-"""A finished trial's checkpoint: of its last step, of the best AP (where checkpoints were evaluated), or of a step."""
+"""A finished trial's checkpoint: its last step's, the one with the best AP, or that of a step."""
 OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 Positive = Annotated[int, Ge(1)]
 SAMPLED_ROIS = 512

@@ -111,15 +111,17 @@ class CheckpointFolder:
         if found is None:
             what = "the best checkpoint" if step is None else f"the checkpoint of step {step}"
             what += " (the trial's last)" if step == last_step else ""
-            raise StoreError(f"{self.described}/{name}: {what} {why}; {self._remedy(step)}")
+            raise StoreError(f"{self.described}/{name}: {what} {why}; {self._remedy(step, last_step)}")
         self._check_is_own(name, found[0], step)
         return found
 
-    def _remedy(self, missing: int | None) -> str:
+    def _remedy(self, missing: int | None, last_step: int) -> str:
         if missing is None:
             return "train with --run.evaluate-checkpoints, or take the last checkpoint"
-        again = "delete the trial's file in trials/ and run its command again"
         others = [step for step in self.steps() if step != missing]
+        if missing != last_step:
+            return f"there are those of steps {', '.join(map(str, others))}" if others else "there is no other one"
+        again = "delete the trial's file in trials/ and run its command again"
         if not others:
             return again
         return (

@@ -73,6 +73,8 @@ def test_each_is_there_on_request(folder: CheckpointFolder):
     for which, step in (("best", 10), ("last", 15), (10, 10), (15, 15)):
         state, content = folder.require(which, last_step=15)
         assert state == decode(content) == state_of(step)
+    with pytest.raises(StoreError, match=r"the checkpoint of step 5 is missing; there are those of steps 10, 15$"):
+        folder.require(5, last_step=15)
 
 
 AGAIN = r"delete the trial's file in trials/ and run its command again"
