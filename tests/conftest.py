@@ -11,6 +11,7 @@ import torch
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.prepare import prepare_data
+from dynrcnn_ray.models import user_module
 from tests.trained_store import train_into
 
 
@@ -18,6 +19,13 @@ from tests.trained_store import train_into
 def _one_thread() -> None:
     """Models this small only lose by a second thread, most of all on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _has_run_no_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test stands for a process of its own, in which a user's module may be run."""
+    monkeypatch.setattr(user_module, "_has_run", {})
+    monkeypatch.setattr(user_module, "_modules", {})
 
 
 @pytest.fixture

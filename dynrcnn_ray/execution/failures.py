@@ -55,6 +55,7 @@ def failure_in_worker(error: Exception) -> TrialFailure:
     # Imported late: torchvision takes seconds, and a driver that does not train has no need of it.
     from dynrcnn_ray.config.validation import ConfigError
     from dynrcnn_ray.data.annotations import DataError
+    from dynrcnn_ray.models.user_module import ModuleError
     from dynrcnn_ray.models.weights import WeightsError
     from dynrcnn_ray.training.loop import CheckpointError, TrainingDivergedError
     from dynrcnn_ray.training.out_of_memory import is_of_gpu, is_out_of_memory
@@ -62,7 +63,8 @@ def failure_in_worker(error: Exception) -> TrialFailure:
     reason = innermost_line(error)
     if is_out_of_memory(error):
         reason += f"; {_LOWER_ON_GPU if is_of_gpu(error) else _LOWER_ON_HOST}"
-    repeats = isinstance(error, ConfigError | DataError | WeightsError | CheckpointError | TrainingDivergedError)
+    of_the_trial = ConfigError | DataError | WeightsError | ModuleError | CheckpointError | TrainingDivergedError
+    repeats = isinstance(error, of_the_trial)
     return TrialFailure(reason, "".join(traceback.format_exception(error)), would_repeat=repeats)
 
 

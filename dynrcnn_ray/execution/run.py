@@ -17,10 +17,12 @@ from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
 from dynrcnn_ray.execution.seeds import print_seeds
 from dynrcnn_ray.experiment.costs import place_seconds
 from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL, Experiment, field_value
+from dynrcnn_ray.models.user_module import require_module
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import RunOptions, storage_location
 from dynrcnn_ray.report.drawing import Drawing, figures_of
 from dynrcnn_ray.report.report import DrawnReport, draw_report
+from dynrcnn_ray.results.explosions import explosions
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.plans import added_up
 from dynrcnn_ray.store.results_store import ResultStore
@@ -68,6 +70,8 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
             print_report(store, name, figures_of(experiment.figures, name), plan=plan)
         if base.run.mlflow and trials:
             _log_report(store, base.run.mlflow, list(plans))
+        for trial_id, note in explosions(store, trials).items():
+            print(f"Trial {trial_id}: {note}.")
         return _failures(store, list(trials))
 
 
@@ -225,10 +229,7 @@ def require_models(models: Iterable[ModelConfig], store: ResultStore) -> None:
 
             require_starting_weights(model, store)
         if model.module:
-            from dynrcnn_ray.models.detector import build_model
-            from dynrcnn_ray.models.user_module import model_builder
-
-            model_builder(model, default=build_model)
+            require_module(model)
 
 
 @contextlib.contextmanager

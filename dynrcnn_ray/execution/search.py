@@ -113,7 +113,8 @@ def run_search(
                 scheduler=_asha(search.base) if search.stops_early else None,
                 num_samples=left,
                 max_concurrent_trials=at_once,
-                reuse_actors=True,
+                # What a user's module changes in a driver's process ends with that process.
+                reuse_actors=not (search.base.model.module or "model.module" in search.space),
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
             ),

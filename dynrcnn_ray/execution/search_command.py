@@ -22,7 +22,7 @@ import tyro
 
 from dynrcnn_ray.config.trial_config import TrialConfig, as_given
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, Row, field_value
+from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, Row, field_value, identified
 from dynrcnn_ray.experiment.search_space import Space, config_at, holds, labels_of, space_of_flags
 from dynrcnn_ray.experiment.sweep import check_name, fields_of_flags
 from dynrcnn_ray.options.command import Call, Command
@@ -131,7 +131,7 @@ def _search(
         store.write_plan(name, added_up(store.plan(name), one.plan(base, [seed], shown)))
 
     if (left := options.trials - len(so_far.known)) > 0:
-        require_models([base.model], store)
+        require_models([identified(base).model], store)
         print(f"search: {left} trials to run, {len(so_far.known)} already there.", flush=True)
         commit = git_commit()
         say_if_unknown(commit)

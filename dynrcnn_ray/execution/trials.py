@@ -67,7 +67,9 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
         with storage_seen_by_all([trial.config for trial in trials], storage) as marker:
             for wave in waves:
                 described = {trial.config.trial_id: describe(trial, storage, marker, git_commit) for trial in wave}
-                tuner = _tuner(drive_trial, list(described.values()), wave[0].config.run, scratch, callbacks)
+                first, given = wave[0].config, list(described.values())
+                keeps_drivers = not first.model.module
+                tuner = _tuner(drive_trial, given, first.run, scratch, callbacks, keeps_drivers=keeps_drivers)
                 for result in tuner.fit():
                     if result.error:
                         # Tune knows no configuration of a trial that has reported nothing, but its folder has its name.
@@ -77,13 +79,15 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
 def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
     """First every training once, then the trials that only test the same weights in another way.
 
-    The trials of a wave ask for the same resources: a driver that Tune keeps for the next trial holds its own.
+    The trials of a wave ask for the same resources: a driver that Tune keeps for the next trial holds its own. Those
+    that run a user's module stand apart, as their drivers are not kept.
     """
     first: dict[str, PlannedTrial] = {}
-    waves: dict[tuple[bool, RunConfig], list[PlannedTrial]] = {}
+    waves: dict[tuple[bool, bool, RunConfig], list[PlannedTrial]] = {}
     for trial in trials:
         is_again = first.setdefault(trial.config.training_id, trial) is not trial
-        waves.setdefault((is_again, _asks_for(trial.config.run)), []).append(trial)
+        kind = is_again, bool(trial.config.model.module), _asks_for(trial.config.run)
+        waves.setdefault(kind, []).append(trial)
     return [waves[key] for key in sorted(waves, key=lambda key: key[0])]
 
 
@@ -141,7 +145,13 @@ def describe(trial: PlannedTrial, storage: str, marker: str, git_commit: str) ->
 
 
 def _tuner(
-    drive: Drive, described: Sequence[dict[str, Any]], run: RunConfig, scratch: str, callbacks: list[tune.Callback]
+    drive: Drive,
+    described: Sequence[dict[str, Any]],
+    run: RunConfig,
+    scratch: str,
+    callbacks: list[tune.Callback],
+    *,
+    keeps_drivers: bool = True,
 ) -> tune.Tuner:
     def trainable(parameters: dict[str, Any]) -> None:
         drive(parameters["trial"])
@@ -151,8 +161,8 @@ def _tuner(
         param_space={"trial": tune.grid_search(list(described))},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=trials_at_once(run),
-            # The process of a driver goes on to the next trial, unless its trial failed.
-            reuse_actors=True,
+            # The process of a driver goes on to the next trial, unless its trial failed, or has run a user's module.
+            reuse_actors=keeps_drivers,
             trial_name_creator=trial_name,
             trial_dirname_creator=trial_name,
         ),

@@ -1,14 +1,28 @@
-"""A detector of somebody's own: a Python file whose `build_model` takes the place of the package's."""
+"""A detector of somebody's own: a Python file whose `build_model` takes the place of the package's.
+
+Such a file may change anything in the process that runs it, a loss of the package for one. So a process that has run
+one builds no model of another file, and none of the package's own.
+"""
 
 import dataclasses
-import importlib.util
+import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from dynrcnn_ray.config.sections import ModelConfig
-from dynrcnn_ray.models.weights import fingerprint_of_file
+
+_TRY = "import sys; from dynrcnn_ray.models.user_module import try_here; sys.exit(try_here(*sys.argv[1:]))"
+_REFUSED = 2
+
+_has_run: dict[str, Path] = {}
+"""The files that this process has run, by their fingerprints: one at most where a model is built."""
+_modules: dict[str, ModuleType] = {}
+"""What those of them are that have run to their end."""
 
 
 class ModuleError(ValueError):
@@ -16,7 +30,7 @@ class ModuleError(ValueError):
 
 
 def load_module(path: str, what: str) -> ModuleType:
-    """Import a Python file by its path.
+    """Run a Python file by its path, once in a process.
 
     Args:
         path: the file.
@@ -25,20 +39,10 @@ def load_module(path: str, what: str) -> ModuleType:
     Raises:
         ModuleError: it is not there, or ends with an error.
     """
-    file = Path(path).expanduser().absolute()
-    if not file.is_file():
-        raise ModuleError(f"{what}: {path!r} is no file")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
+    file = _file_of(path, what)
+    if file.suffix != ".py":
         raise ModuleError(f"{what}: {path!r} is no Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # Whatever the file does.
-        raise ModuleError(
-            f"{what}: {path!r} ends with {type(error).__name__}: {' '.join(str(error).split())}"
-        ) from error
-    return module
+    return _run(file, file.read_bytes(), what)
 
 
 def identify_module(config: ModelConfig) -> ModelConfig:
@@ -49,10 +53,8 @@ def identify_module(config: ModelConfig) -> ModelConfig:
     """
     if not config.module:
         return config
-    file = Path(config.module).expanduser().absolute()
-    if not file.is_file():
-        raise ModuleError(f"model.module: {config.module!r} is no file")
-    return dataclasses.replace(config, module=str(file), module_fingerprint=fingerprint_of_file(file))
+    file = _file_of(config.module, "model.module")
+    return dataclasses.replace(config, module=str(file), module_fingerprint=_fingerprint_of(file.read_bytes()))
 
 
 def model_builder(config: ModelConfig, default: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,17 +64,99 @@ def model_builder(config: ModelConfig, default: Callable[..., Any]) -> Callable[
     torchvision's interface, with `roi_heads.dynamic` where Algorithm 1 is to be recorded.
 
     Raises:
-        ModuleError: the module has none, or is not that of the fingerprint.
+        ModuleError: the module has none, or is not that of the fingerprint; or this process has run another one.
     """
-    if not config.module:
-        return default
-    found = identify_module(config).module_fingerprint
-    if config.module_fingerprint not in ("", found):
+    others = [file for fingerprint, file in _has_run.items() if fingerprint != config.module_fingerprint]
+    if others:
+        raise ModuleError(
+            f"model.module: {config.module!r} is not built in a process that has run {others[0]}, which may have "
+            "changed anything there; give each a process of its own"
+        )
+    return _own_builder(config) if config.module else default
+
+
+def require_module(config: ModelConfig) -> None:
+    """Refuse a module that cannot be used. It is tried in a process of its own, whose end takes all that it changes.
+
+    Raises:
+        ModuleError: as from `model_builder`, or it ends the process.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _TRY, config.module, config.module_fingerprint],
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        # Ctrl-C in a terminal is the command's to tell.
+        process_group=0,
+    )
+    last = done.stderr.rstrip().rpartition("\n")[2]
+    if done.returncode == _REFUSED:
+        raise ModuleError(last)
+    if done.returncode:
+        raise ModuleError(
+            f"model.module: {config.module!r} ends its process with the code {done.returncode}{last and f' ({last})'}"
+        )
+    sys.stderr.write(done.stderr)
+
+
+def try_here(path: str, fingerprint: str) -> int:
+    """Run a module in this process; the exit code, after a line on the standard error where it cannot be used."""
+    try:
+        _own_builder(ModelConfig(module=path, module_fingerprint=fingerprint))
+    except ModuleError as error:
+        print(error, file=sys.stderr)
+        return _REFUSED
+    return 0
+
+
+def _own_builder(config: ModelConfig) -> Callable[..., Any]:
+    """The `build_model` of the configuration's module, if that is the very file that was meant."""
+    file = _file_of(config.module, "model.module")
+    # Read once: what is run is what was compared.
+    content = file.read_bytes()
+    found = _fingerprint_of(content)
+    if not config.module_fingerprint:
+        raise ModuleError(
+            f"model.module: {config.module!r} stands without a fingerprint, which tells whether it is the file that "
+            "was meant, and is not run; train the trial again"
+        )
+    if config.module_fingerprint != found:
         raise ModuleError(
             f"model.module: {config.module!r} has the fingerprint {found} on this machine, but the trial began with "
             f"{config.module_fingerprint}; bring the same file to every node"
         )
-    builder = getattr(load_module(config.module, "model.module"), "build_model", None)
+    builder = getattr(_run(file, content, "model.module"), "build_model", None)
     if not callable(builder):
         raise ModuleError(f"model.module: {config.module!r} has no function build_model(config, num_classes, dynamic)")
     return builder
+
+
+def _run(file: Path, content: bytes, what: str) -> ModuleType:
+    fingerprint = _fingerprint_of(content)
+    if fingerprint in _modules:
+        return _modules[fingerprint]
+    module = ModuleType(f"dynrcnn_ray_user_{file.stem}")
+    module.__file__ = str(file)
+    # Dataclasses look their module up here.
+    sys.modules[module.__name__] = module
+    _has_run[fingerprint] = file
+    try:
+        # Not by Python's own cache of compiled files, which knows a file by its time and size.
+        exec(compile(content, str(file), "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:  # Whatever the file does.
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ModuleError(f"{what}: {str(file)!r} ends with {said}") from error
+    _modules[fingerprint] = module
+    return module
+
+
+def _file_of(path: str, what: str) -> Path:
+    file = Path(path).expanduser().absolute()
+    if not file.is_file():
+        raise ModuleError(f"{what}: {path!r} is no file")
+    return file
+
+
+def _fingerprint_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -11,12 +11,14 @@ from dynrcnn_ray.data.examples import example_images
 from dynrcnn_ray.data.layout import annotation_path
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.models.detector_weights import DetectorWeights, take_weights
+from dynrcnn_ray.results.explosions import explosion_note
 from dynrcnn_ray.training.collectives import Worker, differences_of_workers
-from dynrcnn_ray.training.events import CheckpointDue, Finished, Note, TrialEvent
+from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note, TrialEvent
 from dynrcnn_ray.training.inference import detect_all, detection_columns, metrics_of
 from dynrcnn_ray.training.loop import CheckpointError, TrainingState, build_training_state, train
 from dynrcnn_ray.training.outcome import TrialOutcome
 from dynrcnn_ray.training.snapshots import joined_columns, statistics_columns
+from dynrcnn_ray.training.telemetry import DynamicsRow
 
 
 def run_trial(
@@ -57,11 +59,15 @@ def run_trial(
     elif detector_weights is not None:
         yield Note(take_weights(state.model, detector_weights, train_split.class_names))
     _require_same_start(state, data.fingerprint, len(train_split))
+    has_exploded = False
     began_at = time.time()
     for event in train(config, state, train_split):
         if isinstance(event, CheckpointDue):
             event = dataclasses.replace(event, is_best=_judge_checkpoint(config, state, val_split, event))
         yield event
+        if isinstance(event, Logged) and not has_exploded and (note := _explosion_note(state.history)):
+            has_exploded = True
+            yield Note(note)
     trained = time.perf_counter()
     detections = detect_all(config, state.model, val_split, worker)
     metrics = metrics_of(config, val_split, detections) if worker.is_first else {}
@@ -102,6 +108,10 @@ def _resume_note(state: TrainingState, workers_before: int) -> str:
             "and beta_now, but no longer equal bit for bit"
         )
     return note
+
+
+def _explosion_note(history: list[DynamicsRow]) -> str:
+    return explosion_note([row["step"] for row in history], [row["loss"] for row in history])
 
 
 def _judge_checkpoint(config: TrialConfig, state: TrainingState, val_split: CocoDataset, due: CheckpointDue) -> bool:

@@ -10,6 +10,7 @@ import torch
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.evaluation.coco_ap import METRICS
+from dynrcnn_ray.models import roi_heads
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import TrainingDivergedError, TrainingState
 from tests.processes import run_workers
@@ -95,3 +96,17 @@ def test_two_processes_agree_and_evaluate_every_image_once(smoke: TrialConfig, t
     # One process sees the same images; only what it samples from them differs.
     alone = run_to_end(smoke, Worker())
     assert first["history"][0]["positives_iou50"] == pytest.approx(alone.history[0]["positives_iou50"], rel=0.5)
+
+
+def test_a_loss_that_explodes_and_stays_finite_is_said_once(smoke: TrialConfig, monkeypatch: pytest.MonkeyPatch):
+    of_the_package = roi_heads.box_losses
+
+    def exploding(*given: Any) -> dict[str, torch.Tensor]:
+        return {name: 1e9 * loss for name, loss in of_the_package(*given).items()}
+
+    monkeypatch.setattr(roi_heads, "box_losses", exploding)
+    config = change(smoke, train={"steps": 3, "learning_rate": 1e-12}, run={"log_every": 1})
+    notes: list[str] = []
+    run_trial(config, Worker(), on_note=notes.append)
+    assert len(notes) == 1
+    assert "at step 1: the training has diverged, its numbers mean nothing" in notes[0]

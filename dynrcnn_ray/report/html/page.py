@@ -19,6 +19,7 @@ from dynrcnn_ray.report.inspection import inspected_trials, read_inspection
 from dynrcnn_ray.report.report import DrawnReport, is_figure, table_of
 from dynrcnn_ray.report.table_cells import make_cells
 from dynrcnn_ray.report.tables import trial_columns
+from dynrcnn_ray.results.explosions import explosions
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.labels import row_label
 from dynrcnn_ray.store.results_store import ResultStore
@@ -161,11 +162,12 @@ def _readable_config(store: ResultStore, row: dict[Any, Any]) -> TrialConfig | N
 
 
 def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
-    """What Algorithm 1 had nothing to measure, and thresholds that left few positives: both follow from the data."""
+    """Losses that exploded; what Algorithm 1 had nothing to measure, and thresholds that left few positives."""
     texts = []
     finished = trials.loc[trials["status"] == "finished", :]
     if len(finished) > MOST_WITH_DETAILS:
         return []
+    texts += [f"Trial {trial_id}: {note}." for trial_id, note in explosions(store, finished["trial_id"]).items()]
     configs = [_readable_config(store, row) for row in finished.to_dict("records")]
     known = [config.dynamic if config else None for config in configs]
     intervals = pd.Series([each.update_interval if each else math.nan for each in known], index=finished.index)
