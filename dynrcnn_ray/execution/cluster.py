@@ -62,6 +62,8 @@ def ray_cluster() -> Iterator[None]:
         ClusterError: there is no such cluster, or Ray cannot start.
     """
     os.environ.update({**_TUNE_ENVIRONMENT, **_WORKER_ENVIRONMENT})
+    # Tune closes with remarks on files that we do not ask it for, and on trials that failed, which have their rows.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         yield
         return

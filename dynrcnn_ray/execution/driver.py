@@ -81,12 +81,12 @@ def drive_trial(trial: dict[str, str]) -> None:
         tune.report({"ending": "finished"})
 
 
-def record_lost_driver(trial: dict[str, str], error: Exception) -> None:
+def record_lost_driver(trial: dict[str, str], error: Exception | str) -> None:
     """Write the row of a trial whose driver ended without writing one, by an error or with its process.
 
     Args:
         trial: as in `drive_trial`.
-        error: what Tune knows of its end.
+        error: what Tune knows of its end, as in `failure_of`.
     """
     config = from_yaml(trial["config"])
     store = ResultStore.open(trial["storage"])

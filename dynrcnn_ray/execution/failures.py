@@ -5,12 +5,16 @@ import time
 import traceback
 from collections.abc import Mapping
 
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 _LONGEST_REASON = 500
 _TRACEBACK = "Traceback (most recent call last)"
 _LACKS_MEMORY = re.compile(r"(out of|low on) memory", re.IGNORECASE)
 """What Ray says where it has ended a process itself. Of any crash it says that an "OOM killer" may be the cause."""
+_MEMORY_IN_USE = re.compile(r"([\d.]+)GB used / ([\d.]+)GB limit")
+_MOST_MEMORY = re.compile(r"Top \d+ memory users:.*\n(?P<process>\d+)\t(?P<gigabytes>[\d.]+)\t(?P<command>.*)")
+"""The first line of the table that Ray makes where it has ended a process for lack of memory."""
+_LONGEST_COMMAND = 60
 _LOWER_ON_GPU = (
     "lower --train.global-batch or raise --num-workers (fewer images a GPU), lower --data.short-side and "
     "--data.long-side or --model.rois-per-image, or take --train.precision bfloat16"
@@ -68,8 +72,14 @@ def failure_in_worker(error: Exception) -> TrialFailure:
     return TrialFailure(reason, "".join(traceback.format_exception(error)), would_repeat=repeats)
 
 
-def failure_of(error: Exception) -> TrialFailure:
-    """What a driver knows of an error that Ray raised for a training."""
+def failure_of(error: Exception | str) -> TrialFailure:
+    """What a driver knows of an error that Ray raised for a training.
+
+    Args:
+        error: or the text of all ends of a trial's driver, which is what Tune keeps of most kinds of errors.
+    """
+    if isinstance(error, str):
+        return _of_text(last_end(error))
     # Before the failure itself: Ray makes an error that is both.
     if isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
         return failure_of(error.cause)
@@ -79,7 +89,20 @@ def failure_of(error: Exception) -> TrialFailure:
         return first_failure(failures)
     if isinstance(inner := getattr(error, "controller_failure", None), Exception):
         return failure_of(inner)
+    if isinstance(error, OutOfMemoryError):
+        return _of_text(str(error))
     return TrialFailure(innermost_line(error), "".join(traceback.format_exception(error)))
+
+
+def last_end(text: str) -> str:
+    """Why a trial's driver ended for the last time, of Tune's text that has all its ends one below the other."""
+    _, numbered, last = text.rpartition("Failure #")
+    return last.partition("\n")[2] if numbered else text
+
+
+def _of_text(text: str) -> TrialFailure:
+    memory = for_lack_of_memory(text)
+    return TrialFailure(f"its process ended{memory}" if memory else _innermost_line(text), text)
 
 
 def first_failure(worker_failures: Mapping[int, Exception]) -> TrialFailure:
@@ -101,19 +124,28 @@ def first_failure(worker_failures: Mapping[int, Exception]) -> TrialFailure:
 
 
 def for_lack_of_memory(text: str) -> str:
-    """The end of a line about a process that Ray found gone: what to do where memory was the cause, else nothing.
+    """The end of a line about a process that Ray found gone: who held the memory if that was the cause, else nothing.
 
     Args:
         text: what Ray says of its end.
     """
-    return f" for lack of memory; {_LOWER_ON_HOST}" if _LACKS_MEMORY.search(text) else ""
+    if not _LACKS_MEMORY.search(text):
+        return ""
+    used, most = _MEMORY_IN_USE.search(text), _MOST_MEMORY.search(text)
+    in_use = f" ({used[1]} of {used[2]} GB in use)" if used else ""
+    if not most:
+        return f" for lack of memory{in_use}; {_LOWER_ON_HOST}"
+    # Ray names its own processes so, and the trials' are among them.
+    end_it = "" if most["command"].startswith("ray::") else "end that one, or "
+    held_by = f"{most['gigabytes']} GB by process {most['process']}, {most['command'].strip()[:_LONGEST_COMMAND]}"
+    return f" for lack of memory{in_use}, most of it, {held_by}; {end_it}{_LOWER_ON_HOST}"
 
 
 def _order(error: Exception) -> tuple[int, float]:
     """First what a training says of itself for good, then lost processes, then the earliest of what may follow."""
     if isinstance(error, TrialFailure):
         return (0 if error.would_repeat else 2), error.failed_at
-    return (1 if isinstance(error, RayActorError) else 3), 0.0
+    return (1 if isinstance(error, RayActorError | OutOfMemoryError) else 3), 0.0
 
 
 def innermost_line(error: BaseException) -> str:
@@ -121,7 +153,10 @@ def innermost_line(error: BaseException) -> str:
 
     PyTorch's loaders hand on an error of another process as the text of its traceback.
     """
-    text = f"{type(error).__name__}: {error}"
+    return _innermost_line(f"{type(error).__name__}: {error}")
+
+
+def _innermost_line(text: str) -> str:
     if _TRACEBACK in text:
         lines = text.rstrip().splitlines()
         last_frame = max(index for index, line in enumerate(lines) if line.startswith((" ", _TRACEBACK)))

@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import from_yaml
-from dynrcnn_ray.execution.failures import for_lack_of_memory
+from dynrcnn_ray.execution.failures import for_lack_of_memory, last_end
 
 
 class ProgressLines(Callback):
@@ -62,8 +62,7 @@ class ProgressLines(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that the driver has ended and Tune takes another."""
-        # Tune's file has every end of the trial, one below the other.
-        last = Path(trial.error_file).read_text().rpartition("Failure #")[2] if trial.error_file else ""
+        last = last_end(Path(trial.error_file).read_text()) if trial.error_file else ""
         self._print(trial, f"its process ended{for_lack_of_memory(last)}; starts again in a new one")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

@@ -1,7 +1,6 @@
 """A search under Ray Tune: Optuna's TPE suggests trials, and each is driven and stored as a grid's trials are."""
 
 import contextlib
-import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,7 +84,6 @@ def run_search(
     require_what_is_asked_for([run])
     # Only trials at a checkpoint report what ASHA judges by.
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     left = search.trials - len(known)
     store = ResultStore.open(storage)
     callbacks = [ProgressLines(left), *watchers_of(run, storage)]

@@ -1,6 +1,5 @@
 """A grid of trials under Ray Tune: as many of a kind at once as fit, each by a driver of its own."""
 
-import logging
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -54,8 +53,6 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
         NodesError: a node lacks the storage, the data or the weights.
     """
     require_what_is_asked_for(trial.config.run for trial in trials)
-    # Tune's own closing remarks are about files that we do not ask it for.
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     progress = ProgressLines(len(trials))
     # Tune's own files are of no use afterwards: the store is what counts.
     callbacks = [progress, *watchers_of(trials[0].config.run, storage)]
@@ -112,7 +109,6 @@ def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str
         ConfigError: the cluster is too small.
     """
     require_what_is_asked_for([run])
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
         (result,) = _tuner(drive, [described], run, scratch, [ProgressLines(1)]).fit()
         lost = {"ending": f"its driver ended: {failure_of(result.error).reason}"} if result.error else {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ray.exceptions import ActorDiedError, RayActorError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller.state import ReschedulingState, RunningState
@@ -75,6 +75,35 @@ def test_out_of_memory_says_what_to_lower():
     assert "--data.short-side" in failure_in_worker(on_gpu).reason
     killed = RayActorError(error_msg="The node was running low on memory")
     assert "for lack of memory; lower --run.loader-workers" in first_failure({1: killed}).reason
+
+
+OF_THE_MEMORY_MONITOR = (
+    "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 192.0.2.2, ID: 07bc) was "
+    "22.51GB used / 23.54GB limit (0.956)\nOOM kill reason: Memory usage 24189075456B exceeded threshold of "
+    "24012684697B (95.0% of 25276510208B limit)\nTop 10 memory users: PID\tMEM(GB)\tCOMMAND\n"
+    "21723\t17.20\tpython simulate.py --cells 4000000\n21983\t0.90\tray::ImplicitFunc.train\n"
+    "Refer to the documentation on how to address the out of memory issue: https://docs.ray.io."
+)
+"""Ray 2.60's own words, with some lines left out."""
+
+
+def test_where_ray_ended_a_process_for_memory_the_line_says_who_held_it():
+    """Tune hands on such an error as its text, with those of earlier ends above it."""
+    ends = "Failure # 1 (occurred at 2026-11-29)\nsomething else\nFailure # 2 (occurred at 2026-11-29)\n"
+    told = "its process ended for lack of memory (22.51 of 23.54 GB in use), most of it, 17.20 GB by process 21723, "
+    told += "python simulate.py --cells 4000000; end that one, or lower --run.loader-workers"
+    for error in (ends + OF_THE_MEMORY_MONITOR, OutOfMemoryError(OF_THE_MEMORY_MONITOR)):
+        assert failure_of(error).reason.startswith(told)
+    of_worker = first_failure({0: RayActorError(error_msg="gone"), 1: OutOfMemoryError(OF_THE_MEMORY_MONITOR)})
+    assert of_worker.reason.startswith(("worker 0: its process or its node ended", f"worker 1: {told}"))
+    own = OF_THE_MEMORY_MONITOR.replace("python simulate.py", "ray::ImplicitFunc.train")
+    assert "end that one" not in failure_of(own).reason
+
+
+def test_what_tune_keeps_as_text_alone_is_a_reason_too():
+    text = "Failure # 1 (occurred at 2026)\nTraceback (most recent call last):\n  File x\nray.x.NodeDiedError: gone\n"
+    assert failure_of(text).reason == "NodeDiedError: gone"
+    assert failure_of("The node is unreachable").reason == "The node is unreachable"
 
 
 def test_a_crash_is_not_taken_for_a_lack_of_memory():

@@ -77,6 +77,22 @@ def test_drivers_that_die_alone_are_recorded_and_do_not_stop_the_others(
     assert sorted(again) == sorted(failed["trial_id"])
 
 
+def test_drivers_that_rays_memory_monitor_ends_cost_their_trials_a_try_each(cache_home: Path, tmp_path: Path):
+    """To it the node is always full. All that is left is a row that says so, and the table of what is there."""
+    monitor = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
+    command = Command(cache_home, tmp_path / "store", monitor)
+    code, out = command.run(*TRAIN, "--run.max-failures", "1")
+    assert code == 1, out
+    assert "Traceback" not in out
+    assert "ERROR" not in out, "Tune's own"
+    assert out.count("; starts again in a new one") == 1
+    (trial,) = command.trials().to_dict("records")
+    why = r"its process ended for lack of memory \([\d.]+ of [\d.]+ GB in use\), most of it, [\d.]+ GB by process \d+, "
+    assert re.match(f"the trial's driver ended: {why}", trial["error"])
+    assert re.search(rf" {why}.*; starts again", out)
+    assert "One trial. " in out
+
+
 def test_two_commands_on_one_store_also_where_home_is_read_only_and_nothing_else_as_usual(
     undisturbed: Command, tmp_path: Path
 ):
