@@ -51,11 +51,15 @@ def report(options: ReportOptions, call: Call) -> int:
         place = store.files.describe_path("").rstrip("/")
         print_findings(store, call.shown(options.storage, place), trials)
     print(f"\n{draw_html_report(store, trials, drawn, speed_section(store))}")
+    if stalled := _stalled(trials):
+        print(f"{stalled}: what ran them was killed; the same command goes on.")
     return 0
 
 
 def _watch(store: "ResultStore", every: float) -> None:
-    """Draw tables, figures and the page until every planned trial has ended; a line for each look at the store.
+    """Draw tables, figures and the page until every planned trial has ended, or none runs any more that has begun.
+
+    There is a line for each look at the store.
 
     A look that fails is told, and the next one may succeed: a storage may not answer for a while.
     """
@@ -69,7 +73,7 @@ def _watch(store: "ResultStore", every: float) -> None:
         except Exception as error:  # Whatever drawing raises, the grid goes on.
             is_open, told = True, f"not drawn: {one_line(error) or type(error).__name__}"
         looks_at_an_end = 0 if is_open else looks_at_an_end + 1
-        if looks_at_an_end == 2:
+        if looks_at_an_end >= 2:
             return
         print(f"{datetime.now():%H:%M:%S}  {told}", flush=True)
         time.sleep(every)
@@ -97,12 +101,23 @@ def _look(store: "ResultStore", every: float) -> tuple[bool, str]:
     page = draw_html_report(store, trials, drawn, speed_section(store), renew_seconds=every)
     counts = trials["status"].value_counts()
     told = ", ".join(f"{counts.get(status, 0)} {status}" for status in ("finished", "running", "failed"))
-    return True, f"{told}: {page}"
+    stalled = _stalled(trials)
+    # Those that have not begun will not either: one command runs them all.
+    is_open = not stalled or "running" in counts
+    return is_open, f"{told}{stalled and f', {stalled}'}: {page}"
+
+
+def _stalled(trials: "pd.DataFrame") -> str:
+    """The trials that were killed, in words; empty if there are none."""
+    stalled = trials.loc[trials["status"] == "stalled", :]
+    if stalled.empty:
+        return ""
+    return f"{len(stalled)} stalled since {stalled['finished_at'].max():%Y-%m-%d %H:%M} UTC"
 
 
 def _is_open(store: "ResultStore", trials: "pd.DataFrame") -> bool:
     """Whether a planned trial has not ended yet."""
-    ended = set(trials.loc[trials["status"] != "running", "trial_id"])
+    ended = set(trials.loc[trials["status"].isin(["finished", "failed"]), "trial_id"])
     plans = [plan for name in store.experiments() if (plan := store.plan(name)) is not None]
     return any(set(plan["trial_id"].dropna()) - ended for plan in plans)
 

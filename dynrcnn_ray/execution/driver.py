@@ -22,6 +22,7 @@ from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.cluster import DRIVER_RESOURCES
 from dynrcnn_ray.execution.failures import TrialFailure, failure_of
 from dynrcnn_ray.execution.nodes import require_marker
+from dynrcnn_ray.orchestration.alive import signs_of_life
 from dynrcnn_ray.store.results_store import ResultStore
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def drive_trial(trial: dict[str, str]) -> None:
     running = _row(config, trial) | {"status": "running"}
     store.write_running(running)
     try:
-        outcome: dict[str, Any] = fit(config, _train_worker, {**trial, "row": running})
+        with signs_of_life(store, config.trial_id):
+            outcome: dict[str, Any] = fit(config, _train_worker, {**trial, "row": running})
     except Exception as error:
         failure = failure_of(error)
         is_of_ray_train = isinstance(error, train.TrainingFailedError | RayActorError)

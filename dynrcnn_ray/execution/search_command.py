@@ -232,7 +232,7 @@ def _trials_so_far(store: "ResultStore", name: str, base: TrialConfig, space: Sp
         elif row["error"] == STOPPED_EARLY:
             logged = store.dynamics([trial_id], ["trial_id", "AP"])["AP"].dropna()
             so_far.stopped[trial_id] = None if logged.empty else float(logged.iloc[-1])
-        elif row["status"] == "running":
+        elif row["status"] in ("running", "stalled"):
             so_far.interrupted.append(here)
     return so_far
 

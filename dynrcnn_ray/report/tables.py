@@ -58,10 +58,11 @@ def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns `row`; `name`, the row's name; one a label; `source` ("measured", or "reported" for a row that names no
-        trial); `status` ("finished" if any seed has finished, else "running" if any runs, else "failed" if any has
-        failed, else "missing"; or "reported"); `n` (finished seeds) and `n_planned`. For each metric M, in percent:
-        `M` (mean over the finished seeds), `M_std` (sample standard deviation, null for fewer than two), `M_paper`,
-        `M_minus_paper`. Then `COURSE`, and for each column D of `DRIFT` that the plan asks for: `D` and `D_std`.
+        trial); `status` ("finished" if any seed has finished, else "running" if any runs, else "stalled" if any was
+        killed, else "failed" if any has failed, else "missing"; or "reported"); `n` (finished seeds) and `n_planned`.
+        For each metric M, in percent: `M` (mean over the finished seeds), `M_std` (sample standard deviation, null for
+        fewer than two), `M_paper`, `M_minus_paper`. Then `COURSE`, and for each column D of `DRIFT` that the plan asks
+        for: `D` and `D_std`.
 
         If the plan has a baseline, also `delta_n`, the seeds that both the row and its baseline have finished, and for
         each metric M, in percent: `delta_M`, the mean over those seeds of the row's M minus the baseline's;
@@ -126,7 +127,7 @@ def _table_row(
     row["name"] = name
     row |= {column: labels.get(column, NO_CELL) for column in label_columns(plan)}
     row["source"] = "measured" if planned else "reported"
-    states = ("finished", "running", "failed")
+    states = ("finished", "running", "stalled", "failed")
     row["status"] = next((state for state in states if state in known), "missing" if planned else "reported")
     row["n"] = len(finished)
     row["n_planned"] = len(planned)

@@ -3,6 +3,7 @@
 ```
 <storage>/trials/<trial_id>.parquet      one row; written last: its presence marks the trial as done
 <storage>/running/<trial_id>.parquet     the same of a trial that runs, or that was killed: then nobody removes it
+<storage>/running/<trial_id>.alive       empty, written each minute while it runs
 <storage>/dynamics/<trial_id>.parquet    one row per logged step
 <storage>/proposals/<trial_id>.parquet   proposals of a few training steps
 <storage>/statistics/<trial_id>.parquet  every image's I_k and E_k, where they were recorded
@@ -26,12 +27,16 @@ import pyarrow as pa
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, from_yaml
+from dynrcnn_ray.results.stalled import SIGN, with_stalled
 from dynrcnn_ray.store.files import FileStamp, StoreError, StoreFiles, one_line
 from dynrcnn_ray.store.folder_reader import KEYS, SUFFIX, read_file, read_folder
 from dynrcnn_ray.store.folds import FEW, FOLDED, read_fold, worth_folding, write_fold
 from dynrcnn_ray.store.parquet import to_parquet_bytes
 from dynrcnn_ray.store.remedies import FOREIGN_REMEDY
 from dynrcnn_ray.store.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, STATISTICS, TRIALS
+
+_SIGNS = "signs of life"
+"""Stands for the endings in `running/` that are no rows, where folders stand by their names."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,18 @@ class ResultStore:
         """
         self._write_rows(f"running/{row['trial_id']}{SUFFIX}", [row], TRIALS)
 
+    def write_sign_of_life(self, trial_id: str) -> None:
+        """Say that a trial still runs: see `stalled.py`.
+
+        Raises:
+            StoreError: the storage cannot be written.
+        """
+        self.files.write_bytes(f"running/{trial_id}{SIGN}", b"")
+
     def drop_running(self, trial_id: str) -> None:
         """Remove the row of a trial that no longer runs."""
-        self.files.delete(f"running/{trial_id}{SUFFIX}")
+        for ending in (SUFFIX, SIGN):
+            self.files.delete(f"running/{trial_id}{ending}")
 
     def write_dynamics(self, trial_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write all logged steps of a trial; fields as in `DYNAMICS`, without `trial_id`. Replaces earlier ones.
@@ -172,6 +186,8 @@ class ResultStore:
     def trials_so_far(self, trial_ids: Iterable[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
         """Like `trials`, and with them those that run; one that has failed and runs again is only running.
 
+        A trial that was killed has the status "stalled", and as `finished_at` when it last was known to run.
+
         Args:
             trial_ids: whose rows; None: all.
             columns: fields of `TRIALS`, `trial_id` and `status` among them; None: all.
@@ -190,7 +206,8 @@ class ResultStore:
         states = zip(ended["trial_id"].to_pylist(), ended["status"].to_pylist(), strict=True)
         running = _without(running, {trial_id for trial_id, status in states if status == "finished"})
         ended = _without(ended, set(running["trial_id"].to_pylist()))
-        return _as_frame(pa.concat_tables([ended, running]))
+        trials = _as_frame(pa.concat_tables([ended, running]))
+        return with_stalled(trials, listed, self._signs()) if listed else trials
 
     def dynamics(self, trial_ids: Iterable[str], columns: list[str] | None = None) -> pd.DataFrame:
         """Logged steps of the given trials. Trials that the store lacks are left out.
@@ -267,6 +284,7 @@ class ResultStore:
         """
         # The running ones first: a trial that ends meanwhile is then in both, not in neither.
         listed = {folder: self.files.stamps(folder, SUFFIX) for folder in ("running", *FOLDED)}
+        listed[_SIGNS] = self._signs()
         for folder, schema in FOLDED.items():
             if len(listed[folder]) > FEW:
                 settled = worth_folding(listed[folder], read_fold(self.files, folder, schema, [KEYS[folder]]))
@@ -317,6 +335,9 @@ class ResultStore:
         """Those of the names whose files are there, or all that are."""
         present = self._present(folder)
         return {name: present[name] for name in (present if names is None else set(names).intersection(present))}
+
+    def _signs(self) -> Mapping[str, FileStamp]:
+        return self.listed[_SIGNS] if _SIGNS in self.listed else self.files.stamps("running", SIGN)
 
     def _present(self, folder: str) -> Mapping[str, FileStamp]:
         return self.listed[folder] if folder in self.listed else self.files.stamps(folder, SUFFIX)

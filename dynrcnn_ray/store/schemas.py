@@ -76,7 +76,8 @@ of the steps, over all attempts. `num_workers` were asked for, `workers_at_end` 
 may end with fewer.
 
 A trial that runs has such a row in `running/`, of the status "running", written at its start and at each checkpoint:
-`finished_at` is when it was written, `last_good_step` the checkpoint's."""
+`finished_at` is when it was written, `last_good_step` the checkpoint's. Where it was killed, the store reads its status
+as "stalled": see `stalled.py`."""
 
 DYNAMICS = versioned(
     [

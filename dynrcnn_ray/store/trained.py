@@ -21,7 +21,8 @@ def finished_trial(store: ResultStore, trial_id: str) -> dict[str, Any]:
         )
     row = {str(name): value for name, value in rows.iloc[0].items()}
     if row["status"] != "finished":
-        why = "it still runs" if row["status"] == "running" else row["error"]
+        states = {"running": "it still runs", "stalled": f"stalled since {row['finished_at']:%Y-%m-%d %H:%M} UTC"}
+        why = states.get(row["status"]) or row["error"]
         raise StoreError(f"trial {trial_id}: has not finished ({why}); run its command again")
     return row
 

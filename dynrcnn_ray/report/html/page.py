@@ -29,7 +29,7 @@ REPORT_FILE = "report.html"
 _LARGEST_SVG = 400_000
 """Bytes; a figure with more, such as a cloud of points, is shown as PNG."""
 _SUSPICIOUS_T_NOW = 0.8
-_OF_THE_PAGE = ("scale", "git_commit", "steps", "config")
+_OF_THE_PAGE = ("scale", "git_commit", "steps", "config", "finished_at")
 """Fields of the trials that the page shows or needs besides those of tables and of the list of trials."""
 
 
@@ -104,7 +104,7 @@ def _summary(trials: pd.DataFrame) -> str:
     commits = ", ".join(sorted(set(trials["git_commit"].dropna()))) or "unknown"
     return (
         f"{counts.get('finished', 0)} finished trials, {counts.get('failed', 0)} failed, "
-        f"{counts.get('running', 0)} running; scale "
+        f"{counts.get('running', 0)} running, {counts.get('stalled', 0)} stalled; scale "
         f"{', '.join(sorted(set(trials['scale']))) or 'none'}; made by commit {commits}; drawn "
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     )

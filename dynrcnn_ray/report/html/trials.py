@@ -47,6 +47,8 @@ def _details(row: dict[Any, Any], course: pd.DataFrame | None, belongs_to: Seque
     finished, running = row["status"] == "finished", row["status"] == "running"
     written_at = f"{row['finished_at']:%Y-%m-%d %H:%M} UTC"
     state = f"AP {_shown(row['AP'])}" if finished else row["status"]
+    if row["status"] == "stalled":
+        state = f"stalled since {written_at}, checkpoint at step {_step(row)} of {_shown(row['steps'])}"
     if running:
         state = f"running, checkpoint at step {_step(row)} of {_shown(row['steps'])}, written {written_at}"
     facts: dict[str, str] = {"rows": "; ".join(belongs_to) or "no table of this store"}
@@ -54,14 +56,14 @@ def _details(row: dict[Any, Any], course: pd.DataFrame | None, belongs_to: Seque
         facts["metrics"] = ", ".join(f"{name} {_shown(row[name])}" for name in METRICS)
     else:
         facts["last good step"] = _step(row)
-        if not running:
+        if row["status"] == "failed":
             facts["reason"] = str(row["error"])
     facts["times"] = ", ".join(f"{name.removesuffix('_seconds')} {_shown(row[name])} s" for name in _SECONDS)
     facts["speed"] = f"{_shown(row['train_images_per_second'])} images/s, workers: {_workers(row)}"
     facts["ran on"] = str(row["hardware"] or "unknown")
     facts["commit"] = str(row["git_commit"] or "unknown")
     facts["packages"] = ", ".join(f"{name} {version}" for name, version in (row["packages"] or {}).items())
-    facts["last written at" if running else "finished at"] = written_at
+    facts["last written at" if row["status"] in ("running", "stalled") else "finished at"] = written_at
     traceback = {"Traceback": row["traceback"]} if isinstance(row["traceback"], str) else {}
     return {
         "trial_id": row["trial_id"],
