@@ -86,6 +86,7 @@ def _join_or_start() -> None:
         use_a_folder_that_ray_can_use()
         # The processes of a local cluster inherit the variables. By a runtime environment each would start twice.
         os.environ.update(_LOCAL_ENVIRONMENT)
+        _keep_to_this_machine()
         # Ray would write a token of its own into the home, which may be read-only, and where every later Ray finds it.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # That it has started, and that it has a token, is of no use to anybody.
@@ -97,6 +98,15 @@ def _join_or_start() -> None:
         what = f"RAY_ADDRESS={address}: Ray cannot join this cluster" if address else "Ray cannot start on this machine"
         logs = f"{temporary_folder()}/ray/session_latest/logs"
         raise ClusterError(f"{what}: {one_line(error).rstrip('.')}; {logs} may tell more") from error
+
+
+def _keep_to_this_machine() -> None:
+    """Have a local cluster listen on the loopback alone, as Ray does on macOS; on Linux it would on all interfaces."""
+    from ray._private import ray_constants
+
+    # Ray has read the variable of this name when it was imported; its other processes read it when they start.
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 @contextlib.contextmanager

@@ -1,9 +1,12 @@
 """What a command is, and the program that holds them."""
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
+
+from dynrcnn_ray.uris import shown_uri
 
 PROGRAM_NAME = "dynrcnn"
 _Options = TypeVar("_Options")
@@ -78,4 +81,6 @@ class Call:
             place: what it names, without credentials.
         """
         arguments = [each.replace(storage, place) if "://" in storage else each for each in self.arguments]
+        # Others may be URIs too.
+        arguments = [re.sub(r"(?s)\w[\w+.-]*://.*", lambda uri: shown_uri(uri[0]), each) for each in arguments]
         return f"{PROGRAM_NAME} {shlex.join([self.command, *arguments])}"

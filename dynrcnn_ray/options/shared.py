@@ -14,6 +14,8 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, from_yaml, validate
 from dynrcnn_ray.options.parsing import parse_first
 
+_LOCAL_TO_MLFLOW = ("file", "sqlite")
+"""Schemes whose URIs are paths."""
 _SECTIONS = ("data", "model", "dynamic", "train", "test", "run")
 
 
@@ -74,10 +76,11 @@ class RunOptions(StoreOptions):
         Raises:
             ConfigError: naming the field, its value and what is allowed.
         """
-        if "@" in self.run.mlflow.partition("://")[2].partition("/")[0]:
+        scheme, _, rest = self.run.mlflow.partition("://")
+        if rest and scheme not in _LOCAL_TO_MLFLOW and any(sign in rest for sign in "@?#"):
             raise ConfigError(
-                "run.mlflow: names a user, and results carry the whole URI; give it without, and set "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                "run.mlflow: names a user or a token, and results carry the whole URI; give it without, and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             )
         return validate(self.unchecked_config())
 

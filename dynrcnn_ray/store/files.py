@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from dynrcnn_ray.store.remedies import remedy_of
+from dynrcnn_ray.uris import check_key, without_secrets
 
 _PARTIAL = ".partial"
 _READERS = 24
@@ -53,9 +54,13 @@ class StoreFiles:
         if not separator:
             return cls(pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()), "")
         try:
+            check_key(text)
             filesystem, root = pafs.FileSystem.from_uri(text)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise StoreError(f"storage {scheme}://...: {one_line(error)}; use a local path or s3://bucket/x") from None
+            raise StoreError(
+                f"storage {scheme}://...: {without_secrets(one_line(error), text)}; use a local path or s3://bucket/x; "
+                "a key is best given in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+            ) from None
         return cls(filesystem, root.rstrip("/"), "" if filesystem.type_name == "local" else scheme)
 
     def describe_path(self, relative: str) -> str:

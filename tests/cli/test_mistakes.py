@@ -219,12 +219,22 @@ def test_a_file_of_an_unknown_scale(capsys, tmp_path):
     assert "scale: 'mine' is not allowed" in err
 
 
-def test_a_password_has_no_place_in_results(capsys, tmp_path):
-    secret = ("--run.mlflow", "http://user:secret@host:5000", "--storage", str(tmp_path))
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://user:secret@host:5000",
+        "http://user:a/secret@host:5000",
+        "https://host/?token=secret",
+        "https://host:5000/api#secret",
+        "postgresql://user:secret@host/runs",
+    ],
+)
+def test_a_password_has_no_place_in_results(capsys, tmp_path, uri: str):
+    secret = ("--run.mlflow", uri, "--storage", str(tmp_path))
     for command in (("table3",), ("train",), ("search", "--name", "a", "--range", "dynamic.iou-top-k", "32", "64")):
         code, out, err = run(capsys, *command, *secret)
         assert code == 2
-        assert "run.mlflow: names a user, and results carry the whole URI" in err
+        assert "run.mlflow: names a user or a token, and results carry the whole URI" in err
         assert "secret" not in out + err
     assert not list(tmp_path.iterdir())
 

@@ -85,5 +85,4 @@ def test_a_driver_leaves_signs_until_its_work_has_ended(store: ResultStore):
         while not sign.exists():
             time.sleep(0.01)
     store.drop_running("row1seed0")
-    time.sleep(0.1)
     assert not sign.exists()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dynrcnn_ray.data.annotations import LFS_POINTER, DataError
+from dynrcnn_ray.uris import check_key, shown_uri, without_secrets
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
@@ -58,7 +59,9 @@ def find_pictures(where: str) -> Listing:
         found = Listing(sorted(str(Path(file).absolute()) for file in glob.glob(pattern, recursive=True)))
     if not found.paths:
         others = f" among {found.others} files" if found.others else ""
-        raise DataError(f"--images: {where!r} holds no pictures{others}; give a folder, a pattern in quotes or a video")
+        raise DataError(
+            f"--images: {shown_uri(where)!r} holds no pictures{others}; give a folder, a pattern in quotes or a video"
+        )
     return found
 
 
@@ -132,13 +135,15 @@ def _by_name(files: Sequence[str]) -> Listing:
 def _below_uri(uri: str) -> Listing:
     scheme = uri.partition("://")[0]
     try:
+        check_key(uri)
         filesystem, inner = pafs.FileSystem.from_uri(uri)
         info = filesystem.get_file_info(inner)
         if info.type == pafs.FileType.File:
             return Listing([f"{scheme}://{info.path}"], source=uri)
         files = filesystem.get_file_info(pafs.FileSelector(inner, recursive=True, allow_not_found=True))
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"--images: {scheme}://... cannot be read: {_one_line(error)}") from None
+        said = without_secrets(" ".join(str(error).split()), uri)[:120]
+        raise DataError(f"--images: {scheme}://... cannot be read: {said}") from None
     found = _by_name([f"{scheme}://{file.path}" for file in files if file.type == pafs.FileType.File])
     return found._replace(source=uri)
 
