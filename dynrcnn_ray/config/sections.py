@@ -291,8 +291,8 @@ class RunConfig:
     tensorboard: bool = False
     """Write each trial's course and AP as TensorBoard events to tensorboard/<trial_id> below the storage."""
     mlflow: str = ""
-    """Tracking URI of MLflow (http://..., or a folder as file:///...) to log configuration, course, metrics and the
-    report to."""
+    """Where MLflow is to log configuration, course, metrics and the report: http://..., a folder, or sqlite:///FILE,
+    which needs the packages sqlalchemy and alembic."""
 
     @property
     def is_local(self) -> bool:

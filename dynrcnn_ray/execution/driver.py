@@ -5,7 +5,6 @@ Train's local mode: the same function, without the 15 to 20 seconds of CPU time 
 """
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.cluster import DRIVER_RESOURCES
 from dynrcnn_ray.execution.failures import TrialFailure, failure_of
 from dynrcnn_ray.execution.nodes import require_marker
+from dynrcnn_ray.execution.temporary import scratch_folder
 from dynrcnn_ray.orchestration.alive import signs_of_life
 from dynrcnn_ray.store.results_store import ResultStore
 
@@ -77,6 +77,7 @@ def drive_trial(trial: dict[str, str]) -> None:
         ended = _write_failure(store, config, trial, failure, wall_seconds=time.time() - started)
         tune.report({"ending": failure.reason if ended else "finished"})
     else:
+        require_marker(store.files, trial["marker"])
         _write_course(store, config, outcome)
         ending = _finished(outcome) | {"startup_seconds": outcome["training_began_at"] - started}
         store.write_trial(_row(config, trial) | {"wall_seconds": time.time() - started} | ending)
@@ -105,7 +106,11 @@ def _write_failure(
 
     Returns:
         Whether it was written.
+
+    Raises:
+        StoreError: the storage is not there any more, or cannot be written.
     """
+    require_marker(store.files, trial["marker"])
     if "finished" in store.trials([config.trial_id], ["trial_id", "status"])["status"].tolist():
         store.drop_running(config.trial_id)
         return False
@@ -124,7 +129,7 @@ def fit(config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: di
     """
     reports = None if config.run.is_local else Reports()
     # Ray's own files of a run are of no use afterwards: checkpoints and results go to the storage.
-    with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
+    with scratch_folder() as scratch:
         try:
             outcome: Any = _trainer(config, work, payload, scratch, reports).fit().return_value
         finally:

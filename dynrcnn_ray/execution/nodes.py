@@ -19,11 +19,14 @@ from dynrcnn_ray.execution.cluster import may_add_nodes
 from dynrcnn_ray.execution.failures import innermost_line
 from dynrcnn_ray.models.user_module import ModuleError, identify_module
 from dynrcnn_ray.models.weights import WeightsError, identify_weights
-from dynrcnn_ray.store.files import StoreError, StoreFiles
+from dynrcnn_ray.store.files import PARTIAL, StoreError, StoreFiles
 
 MOUNTS = Path("/proc/mounts")
 _FOLDER = ".probe"
 _SECONDS_TO_ANSWER = 120
+_SECONDS_OF_A_WRITE = 24 * 3600
+_SECONDS_OF_A_COMMAND = 100 * 24 * 3600
+"""What is older was left by a process that was killed."""
 _OF_ONE_MACHINE = {"aufs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
 """Kinds of file systems that no other machine sees."""
 _SHARE_STORAGE = "use --storage s3://bucket/folder, or a mount that all nodes share"
@@ -46,8 +49,7 @@ def storage_seen_by_all(configs: Sequence[TrialConfig], storage: str) -> Iterato
     """Ask every node of a cluster for the storage, the data and the weights of some trials.
 
     Yields:
-        The name of a file that stays in the storage meanwhile, for `require_marker` on nodes that come later. Empty on
-        a single node, which needs no such thing.
+        The name of a file that stays in the storage meanwhile, for `require_marker`.
 
     Raises:
         NodesError: a node lacks something, or nodes that the autoscaler may add would not see the storage.
@@ -62,15 +64,15 @@ def storage_seen_by_all(configs: Sequence[TrialConfig], storage: str) -> Iterato
             f"not see; {_SHARE_STORAGE}"
         )
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-    if len(nodes) < 2 and not may_add_nodes():
-        yield ""
-        return
+    is_alone = len(nodes) < 2 and not may_add_nodes()
+    files.delete_older(PARTIAL, _SECONDS_OF_A_WRITE)
+    files.delete_older(_FOLDER, _SECONDS_OF_A_COMMAND)
     marker = f"{_FOLDER}/{uuid.uuid4().hex}"
     files.write_bytes(marker, b"")
     try:
-        problems = _problems(nodes, storage, marker, _needs(configs))
+        problems = {} if is_alone else _problems(nodes, storage, marker, _needs(configs))
         answers = set(files.names(_FOLDER, ""))
-        for node in nodes.keys() - problems.keys():
+        for node in () if is_alone else nodes.keys() - problems.keys():
             problems[node] = [] if f"{Path(marker).name}-{node}" in answers else [_unseen(place)]
         _refuse(problems, nodes)
         yield marker
@@ -92,7 +94,11 @@ def require_marker(files: StoreFiles, marker: str) -> None:
     """
     if marker and files.read_bytes(marker) is None:
         place = files.describe_path("").rstrip("/")
-        raise StoreError(f"on the node {socket.gethostname()}: {_unseen(place)}")
+        raise StoreError(
+            f"storage {place}: on the node {socket.gethostname()} it lacks what the command has left there: its mount "
+            "has gone, or it is a disk of the node's own; bring it back and run the same command again, or "
+            f"{_SHARE_STORAGE}"
+        )
 
 
 def _problems(nodes: dict[str, Any], storage: str, marker: str, needs: _Needs) -> dict[str, list[str]]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from dynrcnn_ray.execution.driver import drive_trial, driver_resources, record_l
 from dynrcnn_ray.execution.failures import TrialFailure
 from dynrcnn_ray.execution.nodes import storage_seen_by_all
 from dynrcnn_ray.execution.progress import ProgressLines
+from dynrcnn_ray.execution.temporary import scratch_folder
 from dynrcnn_ray.execution.trials import PlannedTrial, describe, require_what_is_asked_for, trial_name
-from dynrcnn_ray.execution.watching import watchers_of
+from dynrcnn_ray.execution.watching import ended, watchers_of
 from dynrcnn_ray.experiment.experiment import field_value
 from dynrcnn_ray.experiment.search_space import Range, Space, config_at, labels_of, rounded
 from dynrcnn_ray.store.results_store import ResultStore
@@ -86,12 +86,14 @@ def run_search(
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
     left = search.trials - len(known)
     store = ResultStore.open(storage)
-    callbacks = [ProgressLines(left), *watchers_of(run, storage)]
+    watchers = watchers_of(run, storage)
+    callbacks = [ProgressLines(left), *watchers]
     optuna = optuna_search(search, known, store)
     described: dict[str, dict[str, str]] = {}
     cluster.enter_context(ray_cluster())
     with contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="dynrcnn_ray_"))
+        stack.enter_context(ended(watchers))
+        scratch = stack.enter_context(scratch_folder())
         # What does not fit is refused before anything is trained.
         at_once = trials_at_once(run)
         marker = stack.enter_context(storage_seen_by_all([search.base], storage))

@@ -1,8 +1,15 @@
 """A folder for Ray's own files that Ray can use, also where `TMPDIR` is not one."""
 
+import contextlib
+import fcntl
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+_SCRATCH = "dynrcnn_ray_scratch_"
+_LOCK = "in_use"
 _SHORT = "/tmp"
 _LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path on Linux."""
@@ -37,3 +44,31 @@ def _complaint(folder: str) -> str:
     except OSError:
         return "cannot be made"
     return "" if os.access(folder, os.W_OK | os.X_OK) else "cannot be written"
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[str]:
+    """A folder for what nobody needs afterwards. Those of processes that were killed are removed first."""
+    _remove_abandoned()
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True) as folder:
+        # The system lets go of the lock when the process ends, however it ends.
+        lock = os.open(f"{folder}/{_LOCK}", os.O_CREAT | os.O_WRONLY, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            os.close(lock)
+
+
+def _remove_abandoned() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        # Somebody else's, or one that has just been made or removed and has no lock.
+        with contextlib.suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            lock = os.open(folder / _LOCK, os.O_WRONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

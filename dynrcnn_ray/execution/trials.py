@@ -1,6 +1,5 @@
 """A grid of trials under Ray Tune: as many of a kind at once as fit, each by a driver of its own."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from dynrcnn_ray.execution.driver import drive_trial, driver_resources, record_l
 from dynrcnn_ray.execution.failures import failure_of
 from dynrcnn_ray.execution.nodes import storage_seen_by_all
 from dynrcnn_ray.execution.progress import ProgressLines
-from dynrcnn_ray.execution.watching import watchers_of
+from dynrcnn_ray.execution.temporary import scratch_folder
+from dynrcnn_ray.execution.watching import ended, watchers_of
 
 Drive = Callable[[dict[str, Any]], None]
 """What the driver of a trial does with the trial's description."""
@@ -55,8 +55,9 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
     require_what_is_asked_for(trial.config.run for trial in trials)
     progress = ProgressLines(len(trials))
     # Tune's own files are of no use afterwards: the store is what counts.
-    callbacks = [progress, *watchers_of(trials[0].config.run, storage)]
-    with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
+    watchers = watchers_of(trials[0].config.run, storage)
+    callbacks = [progress, *watchers]
+    with ended(watchers), ray_cluster(), scratch_folder() as scratch:
         waves = _waves(trials)
         # What does not fit is refused before anything is trained.
         for wave in waves:
@@ -109,7 +110,7 @@ def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str
         ConfigError: the cluster is too small.
     """
     require_what_is_asked_for([run])
-    with ray_cluster(), tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as scratch:
+    with ray_cluster(), scratch_folder() as scratch:
         (result,) = _tuner(drive, [described], run, scratch, [ProgressLines(1)]).fit()
         lost = {"ending": f"its driver ended: {failure_of(result.error).reason}"} if result.error else {}
         return {**(result.metrics or {}), **lost}

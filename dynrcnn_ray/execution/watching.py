@@ -1,11 +1,12 @@
 """Where else a grid's course goes while it runs: TensorBoard events, and an MLflow server."""
 
+import contextlib
 import math
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 TENSORBOARD_FOLDER = "tensorboard"
 _LONGEST_VALUE = 500
 """Characters of a parameter that MLflow keeps."""
+_FOR_FOLDERS = {"MLFLOW_ALLOW_FILE_STORE": "true"}
+"""MLflow 3.7 and later refuse a folder without it, and the package mlflow-skinny brings nothing for a database."""
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """Of MLflow's client, unless the environment says otherwise. By default it asks a server that is away for minutes."""
 _SECONDS_BETWEEN_TRIES = 60.0
 
 
-def watchers_of(run: RunConfig, storage: str) -> list[Callback]:
+def watchers_of(run: RunConfig, storage: str) -> "list[TensorBoard | MLflow]":
     """What a run asks for.
 
     Args:
@@ -39,7 +42,7 @@ def watchers_of(run: RunConfig, storage: str) -> list[Callback]:
     Raises:
         ConfigError: the storage is no folder of this machine, a package is not installed, or no MLflow answers.
     """
-    watchers: list[Callback] = []
+    watchers: list[TensorBoard | MLflow] = []
     if run.tensorboard:
         if "://" in storage:
             raise ConfigError("run.tensorboard: needs a storage that is a folder; leave it out, or use run.mlflow")
@@ -47,6 +50,16 @@ def watchers_of(run: RunConfig, storage: str) -> list[Callback]:
     if run.mlflow:
         watchers.append(MLflow(ResultStore.open(storage), mlflow_client(run.mlflow)))
     return watchers
+
+
+@contextlib.contextmanager
+def ended(watchers: "Sequence[TensorBoard | MLflow]") -> Iterator[None]:
+    """End them when the trials have, also by a signal, of which Tune tells its callbacks nothing."""
+    try:
+        yield
+    finally:
+        for watcher in watchers:
+            watcher.end()
 
 
 class TensorBoard(Callback):
@@ -74,6 +87,11 @@ class TensorBoard(Callback):
             writer.close()
             del self._writers[config.trial_id]
 
+    def end(self) -> None:
+        """The command ends, whatever ends it."""
+        for writer in self._writers.values():
+            writer.close()
+
 
 class MLflow(Callback):
     """A run of each trial, in an experiment of the table's name: its configuration, its rows and its metrics."""
@@ -84,6 +102,7 @@ class MLflow(Callback):
         self._client = client
         self._runs: dict[str, str] = {}
         self._described: set[str] = set()
+        self._open: set[str] = set()
         self._to_log: deque[tuple[dict[str, Any], dict[str, Any]]] = deque()
         self._asks_again_at: float | None = None
 
@@ -102,6 +121,15 @@ class MLflow(Callback):
         if self._to_log:
             print(f"note: MLflow lacks the last {len(self._to_log)} reports; the store has the rows", file=sys.stderr)
 
+    def end(self) -> None:
+        """The command ends, whatever ends it: no run of its trials goes on."""
+        if self._asks_again_at is not None:
+            return
+        # Whatever a client of HTTP and files raises.
+        with contextlib.suppress(Exception):
+            while self._open:
+                self._client.set_terminated(self._open.pop(), "KILLED")
+
     def _log_all(self) -> None:
         try:
             while self._to_log:
@@ -117,6 +145,7 @@ class MLflow(Callback):
         config = from_yaml(described["config"])
         if config.trial_id not in self._runs:
             self._runs[config.trial_id] = self._start(config, described)
+            self._open.add(self._runs[config.trial_id])
         run = self._runs[config.trial_id]
         if run not in self._described:
             self._describe(run, config, described)
@@ -125,15 +154,26 @@ class MLflow(Callback):
             self._client.log_metric(run, name, value, step=step)
         if "ending" in result:
             self._client.set_terminated(run, "FINISHED" if result["ending"] == "finished" else "FAILED")
+            self._open.discard(run)
 
     def _start(self, config: TrialConfig, described: dict[str, Any]) -> str:
         name = f"{described['setting']}, seed {config.seed}"
         tags = {"trial_id": config.trial_id, "git_commit": described["git_commit"]}
         experiment = mlflow_experiment(self._client, described["experiment"])
+        of_trial = f"tags.trial_id = '{config.trial_id}' and attributes.status != 'FINISHED'"
+        if earlier := self._client.search_runs([experiment], of_trial, max_results=1):
+            # The trial goes on where an earlier command was ended, and so does its run.
+            run = earlier[0].info.run_id
+            self._client.update_run(run, status="RUNNING")
+            return run
         return self._client.create_run(experiment, tags=tags, run_name=name).info.run_id
 
     def _describe(self, run: str, config: TrialConfig, described: dict[str, Any]) -> None:
+        # What stands there cannot be changed: the number of workers may be another one than before.
+        known = self._client.get_run(run).data.params
         for path, value in _fields(config):
+            if path in known:
+                continue
             self._client.log_param(run, path, str(value)[:_LONGEST_VALUE])
         try:
             self._client.log_text(run, described["config"], "config.yaml")
@@ -153,13 +193,14 @@ def mlflow_client(uri: str) -> "MlflowClient":
         from mlflow import MlflowClient
     except ImportError:
         raise ConfigError("run.mlflow: needs the package mlflow-skinny: pip install 'dynrcnn-ray[mlflow]'") from None
-    for name, value in _PATIENCE.items():
+    for name, value in (_PATIENCE | _FOR_FOLDERS).items():
         os.environ.setdefault(name, value)
     try:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # Whatever a client of HTTP and files raises.
-        raise ConfigError(f"run.mlflow: {uri!r} does not answer ({_line(error)})") from None
+        database = "; a database needs pip install sqlalchemy alembic" if isinstance(error, ImportError) else ""
+        raise ConfigError(f"run.mlflow: {uri!r} does not answer ({_line(error)}){database}") from None
     return client
 
 

@@ -84,6 +84,8 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
                     # All take part, as each holds a part of the state; the first worker writes.
                     contents = state.state_dict()
                     if worker.is_first:
+                        # A folder whose mount has gone would take all that is written.
+                        require_marker(store.files, payload["marker"])
                         checkpoints.save(contents, state.step, is_best=is_best, keep=config.run.keep_checkpoints)
                         store.write_dynamics(config.trial_id, history)
                         now = {"last_good_step": state.step, "finished_at": datetime.now(UTC)}
@@ -97,6 +99,7 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
         if worker.is_first and history:
             # The failure itself is what has to be told.
             with contextlib.suppress(StoreError):
+                require_marker(store.files, payload["marker"])
                 store.write_dynamics(config.trial_id, history)
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{checkpoints.described}: {error}") from None

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,8 @@ import pyarrow.fs as pafs
 from dynrcnn_ray.store.remedies import remedy_of
 from dynrcnn_ray.uris import check_key, without_secrets
 
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
+"""Folder of a local store in which files are written, before they get their names."""
 _READERS = 24
 """Files asked for at once where they are not local: an object store answers each after some tens of milliseconds.
 pyarrow holds 25 connections to it."""
@@ -139,6 +141,16 @@ class StoreFiles:
         except (pa.ArrowException, OSError) as error:
             raise StoreError(f"{self.describe_path(relative)} cannot be deleted: {one_line(error)}") from None
 
+    def delete_older(self, folder: str, seconds: float) -> None:
+        """Delete a folder's files that were written so long ago; one that is already gone is fine.
+
+        Raises:
+            StoreError: the storage cannot be read or written.
+        """
+        for name, stamp in self.stamps(folder, "").items():
+            if time.time() - stamp.written_at / 1e9 > seconds:
+                self.delete(f"{folder}/{name}")
+
     def contents(self, paths: Sequence[str]) -> Iterator[bytes | None]:
         """The contents of files, in their order; None for one that is not there, or not any more.
 
@@ -152,7 +164,7 @@ class StoreFiles:
                 yield from readers.map(self.read_bytes, paths)
 
     def _write_aside_and_rename(self, target: str, data: bytes) -> None:
-        partial = f"{self.root}/{_PARTIAL}/{uuid.uuid4().hex}"
+        partial = f"{self.root}/{PARTIAL}/{uuid.uuid4().hex}"
         self.filesystem.create_dir(os.path.dirname(partial))
         self.filesystem.create_dir(os.path.dirname(target))
         try:

@@ -1,6 +1,7 @@
 """TensorBoard events and MLflow runs of a trial's course, from the results that Tune hands on. Nothing is trained."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, to_yaml
 from dynrcnn_ray.execution import watching
-from dynrcnn_ray.execution.watching import log_report, watchers_of
+from dynrcnn_ray.execution.watching import MLflow, ended, log_report, watchers_of
 from dynrcnn_ray.store.results_store import ResultStore
 from tests.stored_table import trial_row
 
@@ -67,9 +68,12 @@ def test_tensorboard_has_the_finite_numbers_of_each_row_and_the_metrics(tmp_path
     assert {name for name, _, _ in found if name.startswith("dynamics/")} == {"dynamics/loss", "dynamics/T_now"}
 
 
-def test_mlflow_has_configuration_course_metrics_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    uri = (tmp_path / "runs").as_uri()
+@pytest.mark.parametrize("uri", ["file://{folder}/runs", "{folder}/runs", "sqlite:///{folder}/runs.db"])
+def test_mlflow_has_configuration_course_metrics_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str):
+    """Whatever it may be told to log to without a server."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    uri = uri.format(folder=tmp_path)
     report_course(RunConfig(mlflow=uri), tmp_path / "store")
     log_report(uri, "my_ki", "<p>report</p>")
     assert_has_all(uri)
@@ -89,6 +93,39 @@ def assert_has_all(uri: str, loss: float = 2.5) -> None:
     assert trial.data.metrics["dynamics/loss"] == loss
     assert [artifact.path for artifact in client.list_artifacts(report.info.run_id)] == ["report.html"]
     assert trial.data.tags["trial_id"] == CONFIG.trial_id
+
+
+def test_a_trial_that_was_ended_goes_on_in_its_run(tmp_path: Path):
+    """A signal leaves no run that seems to go on; a kill does, and the next command takes that too."""
+    uri = str(tmp_path / "runs")
+    trial, (row, _, ending) = course(tmp_path / "store")
+
+    def watch(*results: dict[str, Any], config: TrialConfig = CONFIG) -> MLflow:
+        (watcher,) = watchers_of(RunConfig(mlflow=uri), str(tmp_path / "store"))
+        assert isinstance(watcher, MLflow)
+        trial.config["trial"]["config"] = to_yaml(config)
+        for result in results:
+            watcher.on_trial_result(0, [], trial, result)
+        return watcher
+
+    def status() -> list[str]:
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name("my_ki")
+        assert experiment
+        return [run.info.status for run in client.search_runs([experiment.experiment_id])]
+
+    with pytest.raises(KeyboardInterrupt), ended([watch(row)]):
+        raise KeyboardInterrupt
+    assert status() == ["KILLED"]
+    watch(row | {"step": 40})  # And is killed.
+    assert status() == ["RUNNING"]
+    # With another number of workers, which decides nothing of the result.
+    fewer = dataclasses.replace(CONFIG, run=RunConfig(num_workers=1))
+    with ended([watch(row | {"step": 60}, ending, config=fewer)]):
+        pass
+    assert status() == ["FINISHED"]
+    watch(row)
+    assert status() == ["RUNNING", "FINISHED"], "trained anew"
 
 
 class Server:
@@ -174,6 +211,12 @@ class OnlyNumbers:
     def create_run(self, *given: Any, **named: Any) -> Any:
         self.runs += 1
         return SimpleNamespace(info=SimpleNamespace(run_id=f"run {self.runs}"))
+
+    def search_runs(self, *given: Any, **named: Any) -> list[Any]:
+        return []
+
+    def get_run(self, run: str) -> Any:
+        return SimpleNamespace(data=SimpleNamespace(params={}))
 
     def log_text(self, *given: Any) -> None:
         raise PermissionError("/srv/artifacts")

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 LISTENING = """
-import psutil
 import ray
+import psutil  # Ray brings it along.
 from dynrcnn_ray.execution.cluster import ray_cluster
 
 with ray_cluster():
@@ -23,7 +23,6 @@ with ray_cluster():
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_command_s_own_ray_listens_on_the_loopback_alone():
-    pytest.importorskip("psutil")
     done = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True, check=True)
     addresses = done.stdout.split()
     assert len(addresses) > 3
