@@ -135,6 +135,20 @@ def check_data(
     return splits
 
 
+def check_split(root: str, split: str, *, on_progress: Callable[[int, int], None]) -> CheckedSplit:
+    """Check the annotations and every pixel of one split by itself, without refusing anything.
+
+    Args:
+        root: Folder of its data set.
+        split: Its name.
+        on_progress: Called with the number of images done and of all.
+    """
+    files = find_split(root, split)
+    checked = check_splits({split: files}, {split: Demands(evaluated=True)})[split]
+    cache = cache_folder() / "checked_images"
+    return check_images(files.images, checked, cache=cache, decode=True, on_progress=on_progress)
+
+
 def describe_dropped(checked: CheckedSplit) -> list[str]:
     """What `data.drop_invalid` leaves out of a split, a line each; nothing if nothing is left out."""
     if not checked.errors or checked.content is None:

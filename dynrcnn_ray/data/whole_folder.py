@@ -1,10 +1,13 @@
 """A folder that is there whole or not at all."""
 
 import contextlib
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from dynrcnn_ray.data.annotations import DataError
 
 
 @contextlib.contextmanager
@@ -13,8 +16,38 @@ def built_beside(folder: Path) -> Iterator[Path]:
 
     What is left there at the end, as of two processes one wins, is removed.
     """
-    building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    building = beside(folder)
     try:
         yield building
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def beside(folder: Path) -> Path:
+    """A name beside a folder that nobody else uses."""
+    return folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+
+
+def refuse_if_it_cannot_be_made(folder: Path) -> None:
+    """Ask before any work whether a new folder can be made; it is not made.
+
+    Raises:
+        DataError: it holds something, or it cannot be made.
+    """
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise DataError(f"{folder}: holds something already; give a new folder")
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); give a new folder") from None
+    existing = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not existing.is_dir():
+        what = "holds something already" if existing == folder else f"cannot be made: {existing} is no folder"
+        raise DataError(f"{folder}: {what}; give a new folder")
+    parent = folder.parent if existing == folder else existing
+    probe = beside(parent / folder.name)
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        reason = f"{parent}: {error.strerror}"
+        raise DataError(f"{folder}: cannot be made ({reason}); give a folder elsewhere, or make it possible") from None

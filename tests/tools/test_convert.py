@@ -13,7 +13,6 @@ from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.prepare import prepare_data
-from dynrcnn_ray.tools.convert import convert
 from dynrcnn_ray.tools.convert.command import COMMAND
 from dynrcnn_ray.tools.convert.convert import convert_to_coco
 from tests.cli.calls import call
@@ -115,25 +114,34 @@ def test_a_list_of_voc_names_images_in_any_way(tmp_path: Path, capsys: pytest.Ca
     )
 
 
-def test_a_call_that_fails_is_in_nobodys_way_and_few_images_are_read_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(convert, "_FEW", 2)
+def test_a_call_that_fails_is_in_nobodys_way(tmp_path: Path) -> None:
     yolo(tmp_path / "yolo", "images/{}", "labels/{}", ("train", "val"))
     image = tmp_path / "yolo" / "images" / "val" / "b.png"
     content_of_image = image.read_bytes()
     image.write_bytes(b"broken")
     with pytest.raises(DataError, match=r"yolo/images/val/b\.png"):
-        convert_to_coco(tmp_path / "yolo", tmp_path / "coco")
+        convert_to_coco(tmp_path / "yolo", tmp_path / "deep" / "coco")
     assert {file.name for file in tmp_path.iterdir()} <= {"yolo", "cache"}
     image.write_bytes(content_of_image)
     (tmp_path / "coco").mkdir()
     assert convert_to_coco(tmp_path / "yolo", tmp_path / "coco") == {"train": 3, "val": 3}
     written = content(tmp_path / "coco", "val")
     assert [record["image_id"] for record in written["annotations"]] == [1, 1, 2]
+
+
+def test_where_it_goes_is_asked_first(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match="holds something already"):
-        convert_to_coco(tmp_path / "yolo", tmp_path / "file")
+    nothing = tmp_path / "no such folder"
+    for out, problem in (
+        (tmp_path / "file", "holds something already"),
+        (tmp_path, "holds something already"),
+        (tmp_path / "file" / "deep" / "coco", f"cannot be made: {tmp_path}/file is no folder"),
+        (Path("/proc/coco"), r"cannot be made \(/proc: "),
+    ):
+        with pytest.raises(DataError, match=f"^{out}: {problem}.*; give a") as caught:
+            convert_to_coco(nothing, out)
+        assert "\n" not in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_classes_of_voc_splits_are_joined(tmp_path: Path) -> None:
@@ -161,16 +169,14 @@ def test_what_cannot_be_converted_is_said(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match="is neither a YOLO nor a VOC data set"):
         convert_to_coco(tmp_path / "nothing", tmp_path / "out")
-    with pytest.raises(DataError, match="holds something already"):
-        convert_to_coco(tmp_path / "nothing", tmp_path)
     yolo(tmp_path / "yolo", "images/{}", "labels/{}", ("train",))
     label = tmp_path / "yolo" / "labels" / "train" / "a.txt"
-    label.write_text("0 0.5 0.5 -0.2 0.4\n")
-    with pytest.raises(DataError, match=r"a\.txt': Invalid box extent") as caught:
+    label.write_text("0 0.5 0.5 0.2 0.4\n\n0 0.5 0.5 -0.2 0.4\n")
+    with pytest.raises(DataError, match=r"train/a\.txt: line 3 cannot be read \(Invalid box extent") as caught:
         convert_to_coco(tmp_path / "yolo", tmp_path / "out")
     assert "\n" not in str(caught.value)
     label.write_text("7 0.5 0.5 0.2 0.4\n")
-    with pytest.raises(DataError, match=r"a\.png' contains class_id 7, outside the valid range \[0, 1\]"):
+    with pytest.raises(DataError, match=r"a\.txt: line 1 .* is of class 7, but .*data\.yaml names 0 to 1; correct"):
         convert_to_coco(tmp_path / "yolo", tmp_path / "out")
     (tmp_path / "yolo" / "data.yaml").unlink()
     with pytest.raises(DataError, match=r"has no \.yaml file with the names of the classes"):

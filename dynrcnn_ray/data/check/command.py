@@ -62,10 +62,7 @@ def run_check_data(options: CheckOptions, call: Call) -> int:
     splits = check_data(config.data, include_masks=options.masks, decode=True, on_progress=_print_progress)
     usable = True
     for split, checked in splits.items():
-        for finding in checked.findings:
-            dropped = config.data.drop_invalid and finding.can_be_dropped
-            usable &= dropped or not finding.is_error
-            print(f"{'error' if finding.is_error and not dropped else 'note'}: {finding}")
+        usable &= _print_findings(checked, drop_invalid=config.data.drop_invalid)
         if config.data.drop_invalid and checked.errors:
             print(*describe_dropped(checked)[:1])
         if checked.num_objects():
@@ -75,6 +72,32 @@ def run_check_data(options: CheckOptions, call: Call) -> int:
             print("".join([*advice(checked, config), *starting_values(checked, config, call)]), end="")
     print("A run would take this data set." if usable else "A run would refuse this data set.")
     return 0 if usable else 2
+
+
+def check_one_more(root: str, split: str) -> bool:
+    """Check a split that is for neither training nor validation, and print what it holds.
+
+    Returns:
+        Whether detections can be made and measured on it.
+    """
+    from dynrcnn_ray.data.prepare import check_split
+
+    checked = check_split(root, split, on_progress=lambda done, total: _print_progress(split, done, total))
+    usable = _print_findings(checked, drop_invalid=False)
+    if checked.num_objects():
+        print(f"{split}: {checked.file}")
+        print(summary(split, checked))
+    return usable
+
+
+def _print_findings(checked: "CheckedSplit", *, drop_invalid: bool) -> bool:
+    """Print what was found; whether a run would go on with it."""
+    usable = True
+    for finding in checked.findings:
+        dropped = drop_invalid and finding.can_be_dropped
+        usable &= dropped or not finding.is_error
+        print(f"{'error' if finding.is_error and not dropped else 'note'}: {finding}")
+    return usable
 
 
 def summary(split: str, checked: "CheckedSplit") -> str:

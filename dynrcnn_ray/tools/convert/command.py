@@ -3,6 +3,7 @@
 Command:  dynrcnn convert-data FOLDER OUT
 """
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import tyro
 
 from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.data.check.command import CheckOptions, run_check_data
+from dynrcnn_ray.data.check.command import CheckOptions, check_one_more, run_check_data
 from dynrcnn_ray.options.command import Call, Command
 
 
@@ -37,11 +38,22 @@ def convert_data(options: ConvertOptions, call: Call) -> int:
     folder, out = (Path(path).expanduser().absolute() for path in (options.folder, options.out))
     counts = convert_to_coco(folder, out)
     print(f"{out}: {', '.join(f'{count} images of {split}' for split, count in counts.items())}")
+    usable = True
     one_split = "" if "val" in counts else " --data.val-fraction 0.2"
-    data = DataConfig(root=str(out), val_fraction=0.2 if one_split else 0.0)
-    code = run_check_data(CheckOptions(data=data), call)
-    print(f"To train on it: --data.root {out}{one_split}")
-    return code
+    if "train" in counts:
+        data = DataConfig(root=str(out), val_fraction=0.2 if one_split else 0.0)
+        usable = run_check_data(CheckOptions(data=data), call) == 0
+    for split in counts:
+        if split == "test" or "train" not in counts:
+            usable &= check_one_more(str(out), split)
+    place = shlex.quote(str(out))
+    if "train" in counts:
+        print(f"To train on it: --data.root {place}{one_split}")
+    else:
+        print(
+            f"It has no split to train on. To measure on it: evaluate --data-root {place} --split {next(iter(counts))}"
+        )
+    return 0 if usable else 2
 
 
 COMMAND = Command(

@@ -1,21 +1,13 @@
-"""YOLO and Pascal VOC folders as COCO data sets: read by supervision, written in COCO's layout.
+"""YOLO and Pascal VOC folders as COCO data sets: labels are read by supervision, written in COCO's layout.
 
-| format | images | labels |
-|---|---|---|
-| YOLO | images/{split}/ or {split}/images/ | labels/{split}/ or {split}/labels/, class names in a .yaml file |
-| VOC | JPEGImages/ | Annotations/, splits in ImageSets/Main/{split}.txt |
-| VOC | {split}/ | {split}/ |
-
-A folder of one split has the same without the level of the split; it becomes `train`.
+`yolo_folder` and `voc_folder` say where images and labels are.
 """
 
 import contextlib
 import json
 import os
 import shutil
-import sys
-import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,26 +17,36 @@ from pycocotools import mask as mask_utils
 
 from dynrcnn_ray.config.extras import import_extra
 from dynrcnn_ray.data.annotations import DataError
+from dynrcnn_ray.data.foreign_folder import Labelled, names_in_split, read_text
 from dynrcnn_ray.data.layout import canonical_files
 from dynrcnn_ray.data.orientation import view
-from dynrcnn_ray.data.whole_folder import built_beside
+from dynrcnn_ray.data.voc_folder import is_voc, read_voc
+from dynrcnn_ray.data.whole_folder import built_beside, refuse_if_it_cannot_be_made
+from dynrcnn_ray.data.yolo_folder import YoloFolder, is_yolo, read_yolo
 
-_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-_FEW = 64
-"""Images of a YOLO split that are read at once."""
-_PLACES_OF_YOLO = (("images/{}", "labels/{}"), ("{}/images", "{}/labels"))
+_MOST_PROBLEMS = 10
+"""Files that are named before the others are counted."""
 
 
-class _Part(NamedTuple):
-    """One split as its format has it; `names` are the images' names without endings, None: all."""
+class _Objects(NamedTuple):
+    """What an image's labels say: supervision's detections, and which of them are difficult."""
 
-    images: Path
-    labels: Path
-    names: frozenset[str] | None = None
+    detections: Any
+    difficult: list[bool]
+
+
+class _Split(NamedTuple):
+    """A split as COCO has it, but for the categories."""
+
+    sources: list[Path]
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
 
 
 def convert_to_coco(folder: Path, out: Path) -> dict[str, int]:
     """Convert a data set; its own folder is not written to. Images are linked where that is possible, else copied.
+
+    Every label is read before anything is written. What is left out is told in notes.
 
     Args:
         folder: the YOLO or VOC data set.
@@ -54,139 +56,151 @@ def convert_to_coco(folder: Path, out: Path) -> dict[str, int]:
         The number of images of each split.
 
     Raises:
-        DataError: neither format is found, a label cannot be read, or `out` holds something.
+        DataError: neither format is found, images or labels cannot be read, or `out` holds something or cannot be made.
         MissingExtraError: supervision is not installed.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise DataError(f"{out}: holds something already; give a new folder")
-    reader = import_extra("supervision", "predict").DetectionDataset
-    classes = None
-    if parts := _parts_of_yolo(folder):
-        names = str(_class_names_of_yolo(folder))
-        read = {split: _few_at_once(folder, reader, part, names) for split, part in parts.items()}
-    elif parts := _parts_of_voc(folder):
-        read = {split: [_read(folder, reader.from_pascal_voc, part, part.images)] for split, part in parts.items()}
-        # VOC's classes are those that a split's files name.
-        classes = list(dict.fromkeys(name for (dataset,) in read.values() for name in dataset.classes))
+    refuse_if_it_cannot_be_made(out)
+    if is_yolo(folder):
+        found = read_yolo(folder)
+        splits = _read_splits(found.splits, _reader_of_yolo(found))
+        classes = found.classes
+    elif is_voc(folder):
+        names: list[str] = []
+        splits = _read_splits(read_voc(folder), _reader_of_voc(names))
+        classes = dict(enumerate(names))
     else:
         raise DataError(
             f"{folder}: is neither a YOLO nor a VOC data set; give the folder that holds images/ and labels/, or "
             "JPEGImages/ and Annotations/, or train/ with both"
         )
-    # What ends half-way leaves nothing that would be in the way of the next call.
-    with built_beside(out) as building:
-        counts = {split: _write(building, split, parts[split], datasets, classes) for split, datasets in read.items()}
-        building.rename(out)
-    return counts
-
-
-def _few_at_once(folder: Path, reader: Any, part: _Part, names: str) -> Iterator[Any]:
-    """A YOLO split as data sets of a few images: supervision holds every mask as an array of the image's size."""
-    images = sorted(file for file in part.images.iterdir() if file.is_file())
-    for first in range(0, max(1, len(images)), _FEW):
-        with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_") as links:
-            for image in images[first : first + _FEW]:
-                (Path(links) / image.name).symlink_to(image)
-            yield _read(folder, reader.from_yolo, part, Path(links), data_yaml_path=names)
-
-
-def _read(folder: Path, read: Any, part: _Part, images: Path, **others: str) -> Any:
+    if not splits:
+        raise DataError(f"{folder}: holds no images with labels; give images with their labels")
+    categories = [{"id": number + 1, "name": name} for number, name in classes.items()]
     try:
-        return read(images_directory_path=str(images), annotations_directory_path=str(part.labels), **others)
-    except Exception as error:  # Whatever XML, YAML and numbers may be instead.
-        reason = " ".join(str(error).split()).replace(str(images), str(part.images))
-        raise DataError(f"{folder}: cannot be converted: {reason[:300]}") from None
+        # What ends half-way leaves nothing that would be in the way of the next call.
+        with built_beside(out) as building:
+            for split, content in splits.items():
+                _write(building, split, content, categories)
+            building.rename(out)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or out}: cannot be read or written ({error.strerror}); make room, or give another folder"
+        ) from None
+    return {split: len(content.images) for split, content in splits.items()}
 
 
-def _parts_of_yolo(folder: Path) -> dict[str, _Part]:
+def _read_splits(
+    splits: Mapping[str, list[Labelled]], read: Callable[[Labelled, tuple[int, int]], _Objects]
+) -> dict[str, _Split]:
+    """Read all labels.
+
+    Raises:
+        DataError: images or labels that cannot be read, a line each.
+    """
+    problems: list[str] = []
     found = {}
-    for split, names in _SPLITS.items():
-        for name in names:
-            for images, labels in _PLACES_OF_YOLO:
-                part = _Part(folder / images.format(name), folder / labels.format(name))
-                if part.images.is_dir() and part.labels.is_dir():
-                    found.setdefault(split, part)
-    whole = _Part(folder / "images", folder / "labels")
-    if not found and whole.images.is_dir() and whole.labels.is_dir():
-        found["train"] = whole
-    return found
-
-
-def _class_names_of_yolo(folder: Path) -> Path:
-    files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
-    if not files:
-        raise DataError(f"{folder}: has no .yaml file with the names of the classes; add data.yaml with a list `names`")
-    # Training settings may lie beside it.
-    return next((file for file in files if file.stem in ("data", "dataset")), files[0])
-
-
-def _parts_of_voc(folder: Path) -> dict[str, _Part]:
-    images, labels, sets = folder / "JPEGImages", folder / "Annotations", folder / "ImageSets" / "Main"
-    if images.is_dir() and labels.is_dir():
-        lists = {split: sets / f"{split}.txt" for split in _SPLITS}
-        stems = {file.stem for file in images.iterdir()}
-        found = {split: _Part(images, labels, _listed(file, stems)) for split, file in lists.items() if file.is_file()}
-        return found or {"train": _Part(images, labels)}
-    found = {}
-    for split, names in _SPLITS.items():
-        for name in names:
-            if next((folder / name).glob("*.xml"), None):
-                found.setdefault(split, _Part(folder / name, folder / name))
-    if not found and next(folder.glob("*.xml"), None):
-        found["train"] = _Part(folder, folder)
-    return found
-
-
-def _listed(file: Path, stems: Collection[str]) -> frozenset[str]:
-    """The images that a list names: each line one, with or without its ending or a flag behind it."""
-    lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
-    readings = [(line, Path(line).stem, line.rsplit(maxsplit=1)[0]) for line in lines]
-    found = [next((name for name in names if name in stems), None) for names in readings]
-    if missing := [line for line, name in zip(lines, found, strict=True) if name is None]:
-        told = f"{len(missing)} of {len(lines)} images that it lists are not there, such as {missing[0]!r}; left out"
-        print(f"note: {file}: {told}", file=sys.stderr)
-    return frozenset(name for name in found if name is not None)
-
-
-def _write(out: Path, split: str, part: _Part, datasets: Iterable[Any], classes: Sequence[str] | None) -> int:
-    """Write one split, which comes in parts; the number of its images. Without `classes` its own are those of all."""
-    annotation_file, folder = canonical_files(out, split)
-    folder.mkdir(parents=True)
-    annotation_file.parent.mkdir(exist_ok=True)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    known: Sequence[str] = classes or ()
-    for dataset in datasets:
-        known = classes or dataset.classes
-        for path in sorted(map(Path, dataset.image_paths)):
-            if part.names is not None and path.stem not in part.names:
+    for split, labelled in splits.items():
+        found[split] = _Split([each.image for each in labelled], [], [])
+        for each, name in zip(labelled, names_in_split(labelled), strict=True):
+            try:
+                size = _size(each.image)
+                objects = read(each, size) if each.labels.is_file() else None
+            except DataError as error:
+                problems.append(str(error))
                 continue
-            own = part.images / path.name
-            width, height = _size(own)
+            images, annotations = found[split].images, found[split].annotations
             image_id = len(images) + 1
-            images.append({"id": image_id, "file_name": path.name, "width": width, "height": height})
-            _link_or_copy(own, folder / path.name)
-            for record in _objects(dataset, path, part, known):
+            images.append({"id": image_id, "file_name": name, "width": size[0], "height": size[1]})
+            for record in _records(objects) if objects else ():
                 annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
-    categories = [{"id": number, "name": name} for number, name in enumerate(known, start=1)]
-    annotation_file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-    return len(images)
+    if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        rest = [f"... and {more} more files"] if more > 0 else []
+        raise DataError("\n".join([*problems[:_MOST_PROBLEMS], *rest]))
+    return found
 
 
-def _size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return view(image, path).upright
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())[:80]}); restore or remove it") from None
+def _reader_of_yolo(folder: YoloFolder) -> Callable[[Labelled, tuple[int, int]], _Objects]:
+    parse = import_extra("supervision.dataset.formats.yolo", "predict").yolo_annotations_to_detections
+
+    def read(labelled: Labelled, size: tuple[int, int]) -> _Objects:
+        file = labelled.labels
+        lines = {at: line for at, line in enumerate(read_text(file).splitlines(), start=1) if line.strip()}
+        if folder.keypoints:
+            lines = {at: _without_keypoints(line, folder.keypoints) for at, line in lines.items()}
+        has_polygons = any(len(line.split()) > 6 for line in lines.values())
+        try:
+            detections = parse(list(lines.values()), resolution_wh=size, with_masks=has_polygons)
+        except Exception:  # Whatever may be instead of numbers.
+            raise DataError(_wrong_line(file, lines, parse, size)) from None
+        for (at, line), number in zip(lines.items(), _class_numbers(detections), strict=True):
+            if number not in folder.classes:
+                raise DataError(
+                    f"{file}: line {at} ({line[:40]!r}) is of class {number}, but {folder.description} names "
+                    f"{_shown_numbers(folder.classes)}; correct one of them"
+                )
+        return _Objects(detections, [])
+
+    return read
 
 
-def _objects(dataset: Any, path: Path, part: _Part, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    found = dataset.annotations[str(path)]
-    difficult = _difficult(part.labels / f"{path.stem}.xml")
+def _without_keypoints(line: str, keypoints: int) -> str:
+    values = line.split()
+    return " ".join(values[:5]) if len(values) == 5 + keypoints else line
+
+
+def _wrong_line(file: Path, lines: Mapping[int, str], parse: Callable[..., Any], size: tuple[int, int]) -> str:
+    for at, line in lines.items():
+        try:
+            parse([line], resolution_wh=size, with_masks=False)
+        except Exception as error:
+            return f"{file}: line {at} cannot be read ({_on_one_line(error)}); correct or remove it"
+    return f"{file}: cannot be read; correct it"
+
+
+def _class_numbers(detections: Any) -> list[int]:
+    return [] if detections.class_id is None else detections.class_id.tolist()
+
+
+def _shown_numbers(classes: Mapping[int, str]) -> str:
+    numbers = list(classes)
+    whole = numbers == list(range(numbers[0], numbers[-1] + 1))
+    return f"{numbers[0]} to {numbers[-1]}" if whole else ", ".join(map(str, numbers))
+
+
+def _reader_of_voc(names: list[str]) -> Callable[[Labelled, tuple[int, int]], _Objects]:
+    """A reader of VOC's labels, which adds to `names` the classes that they name."""
+    parse = import_extra("supervision.dataset.formats.pascal_voc", "predict").detections_from_xml_obj
+    parse_xml = import_extra("defusedxml.ElementTree", "predict").parse
+
+    def read(labelled: Labelled, size: tuple[int, int]) -> _Objects:
+        try:
+            root = parse_xml(labelled.labels).getroot()
+            if root.tag.casefold() != "annotation":
+                raise ValueError(f"its root is <{root.tag}>, not <annotation>")
+            detections, extended = parse(root, names, size)
+        except OSError as error:
+            raise DataError(f"{labelled.labels}: cannot be read ({error.strerror}); restore it") from None
+        except Exception as error:  # Whatever may be instead of XML and numbers.
+            reason = _on_one_line(error)
+            raise DataError(f"{labelled.labels}: is no VOC annotation ({reason}); correct or remove it") from None
+        names.extend(extended[len(names) :])
+        return _Objects(detections, [_is_difficult(each) for each in root.findall("object")])
+
+    return read
+
+
+def _is_difficult(each: Any) -> bool:
+    """Whether a VOC object is marked as difficult: VOC counts it neither as found nor as missed."""
+    return (each.findtext("difficult") or "").strip() == "1"
+
+
+def _records(objects: _Objects) -> Iterator[dict[str, Any]]:
+    """An image's objects as COCO has them; a category's id is the class's number + 1."""
+    found, difficult = objects
     for row, (left, top, right, bottom) in enumerate(found.xyxy.astype(np.float64).tolist()):
         record: dict[str, Any] = {
-            "category_id": 1 + classes.index(dataset.classes[int(found.class_id[row])]),
+            "category_id": 1 + int(found.class_id[row]),
             "bbox": [round(value, 3) for value in (left, top, right - left, bottom - top)],
             "area": (right - left) * (bottom - top),
             "iscrowd": int(row < len(difficult) and difficult[row]),
@@ -198,12 +212,29 @@ def _objects(dataset: Any, path: Path, part: _Part, classes: Sequence[str]) -> I
         yield record
 
 
-def _difficult(file: Path) -> list[bool]:
-    """Which of a VOC file's objects are marked as difficult: VOC counts them neither as found nor as missed."""
-    if not file.is_file():
-        return []
-    tree = import_extra("defusedxml.ElementTree", "predict").parse(file)
-    return [(each.findtext("difficult") or "").strip() == "1" for each in tree.getroot().findall("object")]
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return view(image, path).upright
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
+        raise DataError(f"{path}: cannot be read ({_on_one_line(error)[:80]}); restore or remove it") from None
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _write(out: Path, split: str, content: _Split, categories: list[dict[str, Any]]) -> None:
+    annotation_file, folder = canonical_files(out, split)
+    folder.mkdir(parents=True)
+    annotation_file.parent.mkdir(exist_ok=True)
+    for source, image in zip(content.sources, content.images, strict=True):
+        target = folder / image["file_name"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(source, target)
+    annotation_file.write_text(
+        json.dumps({"images": content.images, "annotations": content.annotations, "categories": categories})
+    )
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
