@@ -2,28 +2,37 @@
 
 import os
 import sys
-import tempfile
 from pathlib import Path
+
+from dynrcnn_ray.data.owner import is_another_users, own_temporary_folder
 
 
 def use_a_cache_that_can_be_written() -> None:
-    """Let this process and those that it starts use a temporary folder where the user's cache cannot be written.
+    """Let this process and those that it starts use a temporary folder where the user's cache cannot be used.
 
-    It is the same one each time, so that nothing is generated twice; one line says where it is.
+    It is the same one each time, so that nothing is generated twice; one line says where it is. What another user has
+    prepared in a shared folder is not used.
     """
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if _can_be_written(usual):
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")).absolute()
+    complaint = _complaint(usual)
+    if not complaint:
         return
-    instead = Path(tempfile.gettempdir()) / f"dynrcnn_ray_{os.getuid()}"
-    instead.mkdir(mode=0o700, exist_ok=True)
-    print(f"Cached files go to {instead}: {usual} cannot be written.", file=sys.stderr, flush=True)
+    try:
+        instead = own_temporary_folder()
+    except OSError:
+        told = f"No folder for cached files: {usual} {complaint}, and no temporary folder can be written"
+        print(f"{told}; set XDG_CACHE_HOME.", file=sys.stderr, flush=True)
+        return
+    print(f"Cached files go to {instead}: {usual} {complaint}.", file=sys.stderr, flush=True)
     os.environ["XDG_CACHE_HOME"] = str(instead)
     os.environ.setdefault("MPLCONFIGDIR", str(instead / "matplotlib"))
 
 
-def _can_be_written(folder: Path) -> bool:
+def _complaint(folder: Path) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)
+        return "cannot be written"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return "cannot be written"
+    return "holds files of another user" if is_another_users(folder / "dynrcnn_ray") else ""

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dynrcnn_ray.data.annotations import DataError, cache_folder
+from dynrcnn_ray.data.annotations import cache_folder
 from dynrcnn_ray.data.check.check_split import CheckedSplit
 from dynrcnn_ray.data.layout import SplitFiles, canonical_files
-from dynrcnn_ray.data.whole_folder import built_beside
+from dynrcnn_ray.data.sealed_folder import cannot_be_written, make_sure_of
 
-_COPY_VERSION = 1
+_COPY_VERSION = 2
 """Part of the name of copied annotations: raise it with every change of what is mended."""
 
 
@@ -38,7 +38,7 @@ def write_copy(
         include_masks: whether masks were checked too.
 
     Returns:
-        The folder, in the cache; one that is there is taken as it is.
+        The folder, in the cache; one that is there is taken if it holds what was written to it.
 
     Raises:
         DataError: the cache cannot be written.
@@ -48,25 +48,21 @@ def write_copy(
     names = {split: [image["file_name"] for image in splits[split].images] for split in sorted(splits)}
     place = json.dumps([_COPY_VERSION, str(own_root), folders, names, include_masks])
     folder = cache_folder() / f"prepared-{content}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
-    if folder.is_dir():
-        return folder
+
+    def build(building: Path) -> None:
+        (building / "annotations").mkdir(parents=True)
+        for split, checked in splits.items():
+            written = canonical_files(building, split)
+            written.annotations.write_text(json.dumps(_as_used(checked)))
+            written.images.symlink_to(files[split].images)
+        if own_root is not None:
+            _link_missing(own_root / "annotations", building / "annotations")
+            _link_missing(own_root, building)
+
     try:
-        with built_beside(folder) as building:
-            (building / "annotations").mkdir(parents=True)
-            for split, checked in splits.items():
-                written = canonical_files(building, split)
-                written.annotations.write_text(json.dumps(_as_used(checked)))
-                written.images.symlink_to(files[split].images)
-            if own_root is not None:
-                _link_missing(own_root / "annotations", building / "annotations")
-                _link_missing(own_root, building)
-            building.rename(folder)
+        make_sure_of(folder, build)
     except OSError as error:
-        # Of two processes one wins.
-        if not folder.is_dir():
-            raise DataError(
-                f"{folder}: cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder with space that can"
-            ) from None
+        raise cannot_be_written(folder, error) from None
     return folder
 
 

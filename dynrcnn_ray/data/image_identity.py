@@ -3,17 +3,18 @@
 Every image is read once. After that its name, size and time of change tell whether it must be read again.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dynrcnn_ray.data.image_files import ImageFile
+from dynrcnn_ray.data.remembered import recall, remember
 
+_VERSION = 2
+"""Goes up with the form in which hashes are remembered."""
 _THREADS = 8
 _MANY_BYTES = 2**30
 
@@ -29,8 +30,9 @@ def content_of_images(folder: Path, images: Sequence[ImageFile], *, cache: Path)
     Returns:
         Hexadecimal digits.
     """
-    place = hashlib.sha256(str(folder.absolute()).encode(errors="surrogateescape")).hexdigest()[:24]
-    remembered = _read(cache / f"{place}.json")
+    place = hashlib.sha256(f"{_VERSION} {folder.absolute()}".encode(errors="surrogateescape")).hexdigest()[:24]
+    file = cache / f"{place}.json"
+    remembered = _read(file)
     known: dict[str, tuple[int, int, str]] = {}
     for image in images:
         num_bytes, changed_at, digest = remembered.get(image.name, (-1, -1, ""))
@@ -50,7 +52,7 @@ def content_of_images(folder: Path, images: Sequence[ImageFile], *, cache: Path)
             digests = pool.map(lambda image: _digest(folder / image.name), unknown)
             for image, digest in zip(unknown, digests, strict=True):
                 known[image.name] = (image.num_bytes, image.changed_at, digest)
-        _write(cache / f"{place}.json", remembered | known)
+        remember(file, remembered | known)
     return hashlib.sha256(json.dumps([known[image.name][2] for image in images]).encode()).hexdigest()
 
 
@@ -60,16 +62,4 @@ def _digest(file: Path) -> str:
 
 
 def _read(file: Path) -> dict[str, tuple[int, int, str]]:
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        entries = json.loads(file.read_bytes()).items()
-        return {name: (int(num_bytes), int(time), str(digest)) for name, (num_bytes, time, digest) in entries}
-    return {}
-
-
-def _write(file: Path, hashes: dict[str, tuple[int, int, str]]) -> None:
-    # Without a cache it only takes longer.
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(hashes))
-        partial.replace(file)
+    return {name: (num_bytes, time, digest) for name, (num_bytes, time, digest) in (recall(file) or {}).items()}

@@ -13,9 +13,6 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 2
+from dynrcnn_ray.data.sealed_folder import make_sure_of, why_not_trusted
+
+VERSION = 3
 """Goes up whenever `SplitContent` changes, or what is read from a file."""
 _WORTH_IT = 2**24
 """Bytes of an annotations file; a smaller one is parsed within a second."""
@@ -74,11 +73,11 @@ def shared_content(file: Path, cache: Path, *, include_masks: bool, read: Callab
         fingerprint = hashlib.file_digest(opened, "sha256").hexdigest()[:16]
     folder = cache / "packs" / f"{fingerprint}-{'masks' if include_masks else 'boxes'}-{VERSION}"
     with contextlib.suppress(OSError):
-        return _open(folder)
+        if folder.is_dir() and not why_not_trusted(folder):
+            return _open(folder)
     try:
         with _alone(folder):
-            if not folder.is_dir():
-                _write(read(), folder)
+            make_sure_of(folder, lambda building: _write(read(), building))
             return _open(folder)
     except OSError:  # A full disk or a read-only home; reading once more is slow, but right.
         return read()
@@ -94,17 +93,11 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _write(content: SplitContent, folder: Path) -> None:
-    """Write a pack whole or not at all."""
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        values = {item.name: getattr(content, item.name) for item in dataclasses.fields(content)}
-        (building / "lists.json").write_text(json.dumps({name: values.pop(name) for name in _LISTS}))
-        for name, array in values.items():
-            np.save(building / f"{name}.npy", array)
-        building.chmod(0o755)
-        os.rename(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    folder.mkdir()
+    values = {item.name: getattr(content, item.name) for item in dataclasses.fields(content)}
+    (folder / "lists.json").write_text(json.dumps({name: values.pop(name) for name in _LISTS}))
+    for name, array in values.items():
+        np.save(folder / f"{name}.npy", array)
 
 
 def _open(folder: Path) -> SplitContent:

@@ -17,7 +17,7 @@ from dynrcnn_ray.data.converted_copy import must_be_copied, write_copy
 from dynrcnn_ray.data.hold_out import hold_out
 from dynrcnn_ray.data.image_identity import content_of_images
 from dynrcnn_ray.data.layout import SplitFiles, canonical_files, find_split, needs_root, own_files
-from dynrcnn_ray.data.shapes import GENERATOR_VERSION, generate_shapes, is_generated
+from dynrcnn_ray.data.shapes import GENERATOR_VERSION, NAME_BEGINS, generate_shapes, is_generated
 
 
 def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig:
@@ -177,7 +177,7 @@ def fingerprint(data: DataConfig, *, include_masks: bool = False) -> str:
 
 
 def generate_if_asked(data: DataConfig) -> None:
-    """Generate the shapes data set if it is asked for and missing."""
+    """Generate the shapes data set if it is asked for, and missing or damaged."""
     if _is_generated_set(data):
         generate_shapes(data.shapes, own_folder(data))
 
@@ -239,7 +239,7 @@ def _is_generated_set(data: DataConfig) -> bool:
 
 def _recipe_fingerprint(shapes: ShapesConfig) -> str:
     recipe = {"version": GENERATOR_VERSION, **dataclasses.asdict(shapes)}
-    return "shapes-" + hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    return NAME_BEGINS + hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _fingerprint_of(data: DataConfig, splits: Mapping[str, CheckedSplit]) -> str:

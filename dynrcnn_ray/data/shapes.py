@@ -7,6 +7,7 @@ blobs are not objects. Yet a tiny detector learns it in minutes, far enough for 
 import colorsys
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from pycocotools import mask as mask_utils
 from dynrcnn_ray.config.sections import ShapesConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.layout import canonical_files
-from dynrcnn_ray.data.whole_folder import built_beside
+from dynrcnn_ray.data.sealed_folder import cannot_be_written, is_sealed, make_sure_of
 
 GENERATOR_VERSION = 1
 """Part of the data set's identity: raise it with every change of the pictures or annotations."""
+NAME_BEGINS = "shapes-"
+"""How the name of its folder in the cache begins."""
 
 # Real data sets have holes in their category ids, so this one has them too.
 CATEGORIES = {1: "circle", 2: "square", 3: "triangle", 5: "pentagon", 7: "hexagon", 8: "star"}
@@ -74,7 +77,7 @@ def is_generated(root: Path) -> bool:
 
 
 def generate_shapes(config: ShapesConfig, root: Path) -> None:
-    """Write the data set, with splits `train` and `val`, unless it is there.
+    """Write the data set, with splits `train` and `val`, unless it is there and undamaged.
 
     It is built aside and renamed into place, so `root` never holds half of it, and of two processes one wins.
 
@@ -83,25 +86,24 @@ def generate_shapes(config: ShapesConfig, root: Path) -> None:
         root: The folder to create.
 
     Raises:
-        DataError: `root` exists but holds something else.
+        DataError: `root` exists but holds something else, or cannot be written.
     """
-    if is_generated(root):
-        return
-    with built_beside(root) as building:
-        for number, (split, count) in enumerate((("train", config.train_images), ("val", config.val_images))):
-            seeds = [(config.seed, number, index) for index in range(count)]
-            _write_split(building, split, seeds, config.image_size)
-        _move_into_place(building, root)
-
-
-def _move_into_place(building: Path, root: Path) -> None:
-    try:
-        building.rename(root)
-    except OSError as error:
-        if not root.exists():
-            raise
+    if os.path.lexists(root) and not is_sealed(root):
         if not is_generated(root):
-            raise DataError(f"{root}: exists but is not a whole data set ({error.strerror}); delete it") from None
+            raise DataError(f"{root}: exists but is not a whole data set; move it away or delete it")
+        if not root.name.startswith(NAME_BEGINS):
+            # Somebody's copy of it; what it holds is theirs.
+            return
+    try:
+        make_sure_of(root, lambda building: _write_splits(building, config))
+    except OSError as error:
+        raise cannot_be_written(root, error) from None
+
+
+def _write_splits(root: Path, config: ShapesConfig) -> None:
+    for number, (split, count) in enumerate((("train", config.train_images), ("val", config.val_images))):
+        seeds = [(config.seed, number, index) for index in range(count)]
+        _write_split(root, split, seeds, config.image_size)
 
 
 def _write_split(root: Path, split: str, seeds: list[tuple[int, int, int]], image_size: int) -> None:

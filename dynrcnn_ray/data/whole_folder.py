@@ -23,6 +23,25 @@ def built_beside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
+def put_in_place(building: Path, folder: Path) -> None:
+    """Rename a folder that is whole into its place; what is there is moved out of the way first, and removed.
+
+    Whoever reads the old one by its name misses it for no longer than that takes.
+    """
+    aside = beside(folder)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)
+        try:
+            building.rename(folder)
+        except OSError:
+            # Of two processes one wins.
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True) if aside.is_dir() else aside.unlink(missing_ok=True)
+
+
 def beside(folder: Path) -> Path:
     """A name beside a folder that nobody else uses."""
     return folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from dynrcnn_ray.data.owner import own_temporary_folder
+
 _SCRATCH = "dynrcnn_ray_scratch_"
 _LOCK = "in_use"
 _SHORT = "/tmp"
@@ -23,11 +25,17 @@ def temporary_folder() -> str:
 
 
 def use_a_folder_that_ray_can_use() -> None:
-    """Let this process and those that it starts use `/tmp` where Ray's sockets cannot lie in `TMPDIR`; say so."""
+    """Let this process and those that it starts use `/tmp`, or one's own folder there, where Ray cannot use `TMPDIR`.
+
+    One line says so.
+    """
     folder = temporary_folder()
     if complaint := _complaint(folder):
-        print(f"Temporary files go to {_SHORT}: {folder} {complaint}.", flush=True)
-        os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = _SHORT
+        instead = _SHORT
+        with contextlib.suppress(OSError):
+            instead = str(own_temporary_folder(_SHORT)) if _complaint(_SHORT) else _SHORT
+        print(f"Temporary files go to {instead}: {folder} {complaint}.", flush=True)
+        os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = instead
         tempfile.tempdir = None
 
 
@@ -43,7 +51,13 @@ def _complaint(folder: str) -> str:
         os.makedirs(folder, exist_ok=True)
     except OSError:
         return "cannot be made"
-    return "" if os.access(folder, os.W_OK | os.X_OK) else "cannot be written"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return "cannot be written"
+    # All of Ray's sessions lie in one folder, which the first user of the machine has made.
+    of_ray = os.path.join(folder, "ray")
+    if os.path.lexists(of_ray) and not (os.path.isdir(of_ray) and os.access(of_ray, os.W_OK | os.X_OK)):
+        return f"holds {of_ray}, where nothing can be written"
+    return ""
 
 
 @contextlib.contextmanager

@@ -410,17 +410,6 @@ def test_another_node_makes_the_same_cleaned_set(root: Path, tmp_path: Path, mon
         prepare_data(prepared)
 
 
-def test_a_damaged_generated_set_is_told_to_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dynrcnn_ray.config.sections import ShapesConfig
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    shapes = DataConfig(shapes=ShapesConfig(train_images=2, val_images=2, image_size=32), drop_invalid=True)
-    prepared = prepare_data(shapes)
-    next(Path(prepared.root, "train").iterdir()).unlink()
-    with pytest.raises(DataError, match="the generated data set is damaged; delete the folder, then it is made again"):
-        prepare_data(shapes)
-
-
 def test_run_lengths_agree_with_pycocotools() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dynrcnn_ray.execution import temporary
 from dynrcnn_ray.execution.temporary import use_a_folder_that_ray_can_use
 
 
@@ -45,3 +46,21 @@ def test_any_other_folder_stays(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
             assert os.environ["TMPDIR"] == chosen
     assert capsys.readouterr().out == ""
     assert "RAY_TMPDIR" not in os.environ
+
+
+def test_a_folder_of_ray_that_is_not_ones_own_is_told_and_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        (Path(folder) / "ray").write_text("of another user")
+        monkeypatch.setenv("TMPDIR", folder)
+        use_a_folder_that_ray_can_use()
+        told = f"Temporary files go to /tmp: {folder} holds {folder}/ray, where nothing can be written.\n"
+        assert capsys.readouterr().out == told
+        # Nor is the usual folder of any use.
+        monkeypatch.setattr(temporary, "_SHORT", folder)
+        monkeypatch.setenv("RAY_TMPDIR", "/tmp/é")
+        use_a_folder_that_ray_can_use()
+        own = f"{folder}/dynrcnn_ray_{os.geteuid()}"
+        assert os.environ["TMPDIR"] == os.environ["RAY_TMPDIR"] == tempfile.gettempdir() == own
+        assert Path(own).is_dir()

@@ -19,8 +19,9 @@ from dynrcnn_ray.data.check.check_split import CheckedSplit
 from dynrcnn_ray.data.check.faults import Finding, Records, shown
 from dynrcnn_ray.data.image_files import ImageFile, find_images
 from dynrcnn_ray.data.orientation import WrongSizeError, read_pixels, view
+from dynrcnn_ray.data.remembered import recall, remember
 
-_RULES_VERSION = 2
+_RULES_VERSION = 3
 """Part of the key of remembered results: raise it with every change of what is refused."""
 _THREADS = 8
 _CHUNK = 64
@@ -178,8 +179,8 @@ def _remembered(
     """What is to be said of images, by position in `entries`."""
     # What holds for all pixels holds for the headers too.
     for whole in (True,) if decode else (True, False):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            remembered = json.loads((cache / f"{_key(folder, entries, files, decode=whole)}.json").read_bytes())
+        remembered = recall(cache / f"{_key(folder, entries, files, decode=whole)}.json")
+        if remembered is not None:
             return {int(row): _Observation(*observation) for row, observation in remembered.items()}
     seen: dict[int, _Observation] = {}
     starts = range(0, len(entries), _CHUNK)
@@ -191,12 +192,7 @@ def _remembered(
     if any(observation.kind == "not accessible" for observation in seen.values()):
         # That passes without the file changing.
         return seen
-    file = cache / f"{_key(folder, entries, files, decode=decode)}.json"
-    with contextlib.suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(seen))
-        partial.replace(file)
+    remember(cache / f"{_key(folder, entries, files, decode=decode)}.json", seen)
     return seen
 
 
