@@ -39,6 +39,7 @@ _LAYOUTS_OF_ONE_SPLIT = (
     ("annotations/instances_default.json", ("images/default", "default", "images")),
 )
 _VALIDATION = ("val", "valid", "validation")
+_USUAL = ("train", *_VALIDATION, "test")
 
 
 class SplitFiles(NamedTuple):
@@ -67,6 +68,21 @@ def find_split(root: str | Path, split: str) -> SplitFiles:
         if file.is_file():
             return SplitFiles(file, _first_folder(root, folders, name))
     return canonical_files(root, split)
+
+
+def splits_in(root: Path) -> list[str]:
+    """The splits that lie below a folder in a known layout, by their names."""
+    found = set()
+    for annotations, folders in _LAYOUTS:
+        before, after = annotations.split("{split}", maxsplit=1)
+        for file in root.glob(annotations.format(split="*")):
+            name = file.relative_to(root).as_posix().removeprefix(before).split("/")[0]
+            name = name.removesuffix(after) if "/" not in after else name
+            # Not every .json file is a split: its images lie under its name, or its name is that of one.
+            under = [root / folder.format(split=name) for folder in folders if "{split}" in folder]
+            if any(place.is_dir() for place in under) or name in _USUAL:
+                found.add(name)
+    return sorted(found)
 
 
 def canonical_files(root: str | Path, split: str) -> SplitFiles:

@@ -122,3 +122,73 @@ def test_the_generated_set_is_sound(capsys, tmp_path: Path, monkeypatch: pytest.
     out = capsys.readouterr().out
     assert "6 categories (their ids have holes, which is fine)" in out
     assert "note" not in out
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ([0, 2, 3], ["id 0: 1 annotation (id 0: image_id 1)"]),
+        ([1, 1, 3], ["an id that is given several times: 2 annotations (id 1: image_id 1, id 1: image_id 1)"]),
+        ([None, 2, 3], ["no id: 1 annotation (id None: image_id 1)"]),
+        (["x", 2, 3], ["an id that is no whole number: 1 annotation (id 'x': image_id 1)"]),
+        ([0, None, 0], ["id 0: 2 annotations (id 0: image_id 1, id 0: image_id 1)", "no id: 1 annotation"]),
+    ],
+)
+def test_what_is_odd_about_an_id_is_said(capsys, root: Path, numbers: list[object], told: list[str]):
+    file = root / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    for record, number in zip(content["annotations"], numbers, strict=False):
+        record["id"] = number
+    file.write_text(json.dumps(content))
+    code, out = check(capsys, root)
+    assert code == 0
+    notes = [line.removeprefix(f"note: {file}: ") for line in out.splitlines() if "pycocotools" in line]
+    assert len(notes) == len(told)
+    for line, expected in zip(notes, told, strict=True):
+        assert line.startswith(expected)
+
+
+def test_a_wrong_split_names_those_that_are_there(capsys, root: Path):
+    code, out = check(capsys, root, "--data.train-split", "train2017")
+    assert code == 2
+    assert "instances_train2017.json: cannot be read (No such file or directory); " in out
+    assert "there is no split 'train2017', but 'train', 'val': name one with --data.train-split" in out
+    code, out = check(capsys, root / "no such folder")
+    assert f"there is no folder {root}/no such folder, check data.root" in out
+
+
+@pytest.mark.parametrize(
+    ("layout", "names"),
+    [
+        ("annotations/instances_{}.json", ["train2017", "val2017"]),
+        ("{}/_annotations.coco.json", ["train", "valid"]),
+        ("{}/labels.json", ["night", "day"]),
+        ("annotations/{}.json", ["left", "right"]),
+        ("{}.json", ["train", "test"]),
+    ],
+)
+def test_splits_of_every_layout_are_named(capsys, root: Path, layout: str, names: list[str]):
+    for old, new in zip(("train", "val"), names, strict=True):
+        file = root / "annotations" / f"instances_{old}.json"
+        (root / old).rename(root / "old")
+        (root / "old").rename(root / new)
+        (root / layout.format(new)).parent.mkdir(exist_ok=True)
+        file.rename(root / layout.format(new))
+    (root / "package.json").write_text("{}")
+    code, out = check(capsys, root, "--data.train-split", "absent", "--data.val-split", "absent too")
+    assert code == 2
+    assert f"there is no split 'absent', but {', '.join(map(repr, sorted(names)))}: name one" in out
+
+
+@pytest.mark.parametrize("kind", ["YOLO", "Pascal VOC"])
+def test_a_folder_of_another_format_names_the_command_that_converts_it(capsys, tmp_path: Path, kind: str):
+    root = tmp_path / "my data"
+    if kind == "YOLO":
+        for folder in ("images/train", "labels/train"):
+            (root / folder).mkdir(parents=True)
+    else:
+        (root / "train").mkdir(parents=True)
+        (root / "train" / "1.xml").touch()
+    code, out = check(capsys, root)
+    assert code == 2
+    assert f"is in the format of {kind}, convert it: dynrcnn convert-data '{root}' NEW_FOLDER" in out

@@ -93,7 +93,9 @@ def test_content_other_than_the_fingerprint_says_is_refused(real: DataConfig) ->
 
 
 def test_missing_and_broken_annotations(real: DataConfig) -> None:
-    with pytest.raises(DataError, match=r"instances_test.json: cannot be read .* check data.root"):
+    with pytest.raises(
+        DataError, match=r"instances_test.json: cannot be read .* no split .test., but .train., .val.: name one"
+    ):
         prepare_data(dataclasses.replace(real, val_split="test"))
     with pytest.raises(DataError, match=r"instances_test.json: cannot be read"):
         prepare_data(dataclasses.replace(SHAPES, val_split="test"))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynrcnn_ray.data.absent_split import remedy_for_absent_split
 from dynrcnn_ray.data.annotations import DataError, is_unlabelled, read_annotations
 from dynrcnn_ray.data.check.boxes import ImageSizes, check_boxes, clipped_xyxy, has_extent
 from dynrcnn_ray.data.check.categories import (
@@ -34,7 +35,7 @@ from dynrcnn_ray.data.check.fields import (
 )
 from dynrcnn_ray.data.check.masks import check_masks
 from dynrcnn_ray.data.image_files import ImageFile
-from dynrcnn_ray.data.layout import SplitFiles
+from dynrcnn_ray.data.layout import SplitFiles, canonical_files
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def check_splits(
             contents[file] = read_annotations(file)
         except DataError as error:
             problem, _, remedy = str(error).removeprefix(f"{file}: ").rpartition("; ")
+            if files[split] == canonical_files(file.parents[1], split) and not file.exists():
+                remedy = remedy_for_absent_split(file.parents[1], split) or remedy
             contents[file] = Finding(file, "file", problem, remedy)
     used = set(used_elsewhere).union(
         *(used_categories(found) for found in contents.values() if isinstance(found, dict))

@@ -114,12 +114,27 @@ def check_own_ids(annotations: Records, *, evaluated: bool) -> None:
             seen.add(key)
     annotations.refuse(again, "listed twice", CORRECT_OR_DROP, "image_id")
     if evaluated:
-        ids = [record.get("id") for record in annotations.left]
-        texts = [repr(number) for number in ids]
-        odd = [as_whole_number(number) in (None, 0) for number in ids]
-        odd = np.array(odd, dtype=bool) | np.array(repeated(texts), dtype=bool)
-        problem = "id 0, repeated, missing or no whole number"
-        annotations.note(odd, problem, "counted like any other, where pycocotools takes matches for misses", "image_id")
+        numbers = [as_whole_number(record.get("id")) for record in annotations.left]
+        texts = [repr(record.get("id")) for record in annotations.left]
+        problems = [
+            _oddity_of_id(record, number, is_repeated=again)
+            for record, number, again in zip(annotations.left, numbers, repeated(texts), strict=True)
+        ]
+        for problem in dict.fromkeys(filter(None, problems)):
+            odd = np.array([each == problem for each in problems], dtype=bool)
+            consequence = "counted like any other, where pycocotools takes matches for misses"
+            annotations.note(odd, problem, consequence, "image_id")
+
+
+def _oddity_of_id(record: dict[str, Any], number: int | None, *, is_repeated: bool) -> str:
+    """What is odd about an annotation's id; nothing if it is a number of its own other than 0."""
+    if record.get("id") is None:
+        return "no id"
+    if number is None:
+        return "an id that is no whole number"
+    if number == 0:
+        return "id 0"
+    return "an id that is given several times" if is_repeated else ""
 
 
 def of_types(values: Sequence[Any], types: set[type]) -> NDArray[np.bool_]:
