@@ -20,7 +20,7 @@ from pycocotools import mask as mask_utils
 from dynrcnn_ray.config.sections import ShapesConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.layout import canonical_files
-from dynrcnn_ray.data.sealed_folder import cannot_be_written, is_sealed, make_sure_of
+from dynrcnn_ray.data.sealed_folder import cannot_be_written, is_sealed, make_sure_of, why_not_trusted
 
 GENERATOR_VERSION = 1
 """Part of the data set's identity: raise it with every change of the pictures or annotations."""
@@ -88,12 +88,13 @@ def generate_shapes(config: ShapesConfig, root: Path) -> None:
     Raises:
         DataError: `root` exists but holds something else, or cannot be written.
     """
-    if os.path.lexists(root) and not is_sealed(root):
-        if not is_generated(root):
-            raise DataError(f"{root}: exists but is not a whole data set; move it away or delete it")
-        if not root.name.startswith(NAME_BEGINS):
-            # Somebody's copy of it; what it holds is theirs.
-            return
+    if os.path.lexists(root) and not is_sealed(root) and not is_generated(root):
+        raise DataError(f"{root}: exists but is not a whole data set; move it away or delete it")
+    if os.path.lexists(root) and not root.name.startswith(NAME_BEGINS):
+        # Somebody's copy, which is theirs; without checksums it may have been made by any version.
+        if is_sealed(root) and (problem := why_not_trusted(root)):
+            raise DataError(f"{root}: {problem}; copy it again, or leave data.fingerprint empty to use it as it is")
+        return
     try:
         make_sure_of(root, lambda building: _write_splits(building, config))
     except OSError as error:

@@ -104,10 +104,16 @@ def test_generated_images(name: str, harm: Callable[[Path], None], capsys: pytes
 def test_somebodys_copy_of_the_generated_images_is_theirs(tmp_path: Path) -> None:
     prepared = prepare_data(SHAPES)
     mine = Path(shutil.copytree(prepared.root, tmp_path / "mine"))
-    (mine / "checksums.json").unlink()
+    copied = dataclasses.replace(prepared, root=str(mine))
+    assert prepare_data(copied) == copied
+    flip_a_bit(mine / "train" / "000001.jpg")
     before = contents(mine)
-    assert prepare_data(dataclasses.replace(prepared, root=str(mine))).root == str(mine)
+    with pytest.raises(
+        DataError, match=r"mine: is damaged: train/000001\.jpg does not match its checksum; copy it again"
+    ):
+        prepare_data(copied)
     assert contents(mine) == before
+    assert prepare_data(DataConfig(root=str(mine))).fingerprint != prepared.fingerprint
 
 
 @pytest.mark.parametrize(
