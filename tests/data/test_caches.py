@@ -243,3 +243,13 @@ def test_a_cache_that_cannot_be_read_just_now_is_not_deleted(monkeypatch: pytest
             prepare_data(SHAPES)
     assert contents(folder) == before
     assert cache_folder() in folder.parents
+
+
+def test_a_copy_without_checksums_is_checked_like_any_data_set(tmp_path: Path) -> None:
+    prepared = prepare_data(SHAPES)
+    mine = Path(shutil.copytree(prepared.root, tmp_path / "mine", ignore=shutil.ignore_patterns("checksums.json")))
+    copied = dataclasses.replace(prepared, root=str(mine))
+    assert prepare_data(copied) == copied
+    (mine / "train" / "000001.jpg").unlink()
+    with pytest.raises(DataError, match="the generated data set is damaged; delete the folder, then it is made again"):
+        prepare_data(copied)
