@@ -13,7 +13,8 @@ from benchmarks.schema import Row, at_most, compared_row, stated_row
 from benchmarks.workbench import Workbench, with_steps
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import to_yaml
-from dynrcnn_ray.execution.trials import PlannedTrial, run_trials
+from dynrcnn_ray.execution.job import PlannedTrial
+from dynrcnn_ray.execution.trials import run_trials
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.events import outcome_of

@@ -12,7 +12,8 @@ from benchmarks.schema import Row, at_least, compared_row
 from benchmarks.workbench import Workbench, train_split, with_steps
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.cluster import ray_cluster
-from dynrcnn_ray.execution.trials import PlannedTrial, run_trials
+from dynrcnn_ray.execution.job import PlannedTrial
+from dynrcnn_ray.execution.trials import run_trials
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import build_training_state, train

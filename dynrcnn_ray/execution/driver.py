@@ -15,11 +15,12 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.config.validation import to_yaml
 from dynrcnn_ray.execution.callbacks import FailedStarts, Reports
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.cluster import DRIVER_RESOURCES
 from dynrcnn_ray.execution.failures import TrialFailure, failure_of
+from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.nodes import require_marker
 from dynrcnn_ray.execution.temporary import scratch_folder
 from dynrcnn_ray.orchestration.alive import signs_of_life
@@ -48,60 +49,56 @@ def driver_resources(run: RunConfig) -> dict[str, float]:
     return {"cpu": run.cpus_per_worker, "gpu": run.gpu} if run.is_local else DRIVER_RESOURCES
 
 
-def drive_trial(trial: dict[str, str]) -> None:
+def drive_trial(job: TrialJob) -> None:
     """Run one trial to its row in the store, be it finished or failed.
 
     Args:
-        trial: `config` (YAML), `experiment`, `setting`, `storage`, `git_commit`, and the `marker` that the command has
-            left in the storage, if it has.
+        job: the trial, and where its results go.
 
     Raises:
         Exception: whatever the training raised in this process, unless another attempt would only repeat it. Tune then
             ends the process, and takes another one for the next attempt and for other trials.
     """
-    config = from_yaml(trial["config"])
-    store = ResultStore.open(trial["storage"])
-    require_marker(store.files, trial["marker"])
+    config = job.config
+    store = ResultStore.open(job.storage)
+    require_marker(store.files, job.marker)
     started = time.time()
-    running = _row(config, trial) | {"status": "running"}
+    running = _row(job) | {"status": "running"}
     store.write_running(running)
     try:
         with signs_of_life(store, config.trial_id):
-            outcome: dict[str, Any] = fit(config, _train_worker, {**trial, "row": running})
+            outcome: dict[str, Any] = fit(config, _train_worker, {"job": job, "row": running})
     except Exception as error:
         failure = failure_of(error)
         is_of_ray_train = isinstance(error, train.TrainingFailedError | RayActorError)
         if not (failure.would_repeat or is_of_ray_train):
             tune.report({"note": f"interrupted: {failure.reason}"})
             raise
-        ended = _write_failure(store, config, trial, failure, wall_seconds=time.time() - started)
+        ended = _write_failure(store, job, failure, wall_seconds=time.time() - started)
         tune.report({"ending": failure.reason if ended else "finished"})
     else:
-        require_marker(store.files, trial["marker"])
+        require_marker(store.files, job.marker)
         _write_course(store, config, outcome)
         ending = _finished(outcome) | {"startup_seconds": outcome["training_began_at"] - started}
-        store.write_trial(_row(config, trial) | {"wall_seconds": time.time() - started} | ending)
+        store.write_trial(_row(job) | {"wall_seconds": time.time() - started} | ending)
         tune.report({"ending": "finished"})
 
 
-def record_lost_driver(trial: dict[str, str], error: Exception | str) -> None:
+def record_lost_driver(job: TrialJob, error: Exception | str) -> None:
     """Write the row of a trial whose driver ended without writing one, by an error or with its process.
 
     Args:
-        trial: as in `drive_trial`.
+        job: the trial.
         error: what Tune knows of its end, as in `failure_of`.
     """
-    config = from_yaml(trial["config"])
-    store = ResultStore.open(trial["storage"])
+    store = ResultStore.open(job.storage)
     failure = failure_of(error)
     if not isinstance(error, RayTaskError | TrialFailure):
         failure = TrialFailure(f"the trial's driver ended: {failure.reason}", failure.traceback)
-    _write_failure(store, config, trial, failure)
+    _write_failure(store, job, failure)
 
 
-def _write_failure(
-    store: ResultStore, config: TrialConfig, trial: dict[str, str], failure: TrialFailure, **measured: float
-) -> bool:
+def _write_failure(store: ResultStore, job: TrialJob, failure: TrialFailure, **measured: float) -> bool:
     """Write the row of a failed trial; not over that of another command's driver, which has finished the same trial.
 
     Returns:
@@ -110,11 +107,12 @@ def _write_failure(
     Raises:
         StoreError: the storage is not there any more, or cannot be written.
     """
-    require_marker(store.files, trial["marker"])
+    require_marker(store.files, job.marker)
+    config = job.config
     if "finished" in store.trials([config.trial_id], ["trial_id", "status"])["status"].tolist():
         store.drop_running(config.trial_id)
         return False
-    store.write_trial(_row(config, trial) | measured | _failed(store, config, failure))
+    store.write_trial(_row(job) | measured | _failed(store, config, failure))
     return True
 
 
@@ -191,17 +189,18 @@ def _write_course(store: ResultStore, config: TrialConfig, outcome: dict[str, An
         store.write_images(config.data.fingerprint, outcome["example_images"])
 
 
-def _row(config: TrialConfig, trial: dict[str, str]) -> dict[str, Any]:
+def _row(job: TrialJob) -> dict[str, Any]:
+    config = job.config
     return {
         "trial_id": config.trial_id,
-        "experiment": trial["experiment"],
-        "setting": trial["setting"],
+        "experiment": job.experiment,
+        "setting": job.setting,
         "seed": config.seed,
         "scale": config.scale,
         "steps": config.total_steps,
         "num_workers": config.run.num_workers,
-        "config": trial["config"],
-        "git_commit": trial["git_commit"],
+        "config": to_yaml(config),
+        "git_commit": job.git_commit,
         "finished_at": datetime.now(UTC),
     }
 

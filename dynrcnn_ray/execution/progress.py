@@ -9,8 +9,8 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import from_yaml
 from dynrcnn_ray.execution.failures import for_lack_of_memory, last_end
+from dynrcnn_ray.execution.job import Job
 
 
 class ProgressLines(Callback):
@@ -27,9 +27,9 @@ class ProgressLines(Callback):
         """Name the trial and say that it starts; `on_trial_recover` has said so of one that starts again."""
         if trial.trial_id in self._configs:
             return
-        described = trial.config["trial"]
-        config = self._configs[trial.trial_id] = from_yaml(described["config"])
-        self._print(trial, described.get("starts") or f"starts: trial {config.trial_id}, {config.total_steps} steps")
+        job: Job = trial.config["trial"]
+        self._configs[trial.trial_id] = job.config
+        self._print(trial, job.starts)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -67,7 +67,7 @@ class ProgressLines(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that the driver itself ended without a row."""
-        is_training = "starts" not in trial.config["trial"]
+        is_training = trial.config["trial"].trains
         goes_on = " to go on from the last checkpoint" if is_training else ""
         self._print(trial, f"its driver failed; run the same command again{goes_on}")
 
@@ -85,8 +85,8 @@ class ProgressLines(Callback):
     def _name(self, trial: Trial) -> str:
         """Its number in the order in which trials are first heard of: a driver may die before its trial starts."""
         if trial.trial_id not in self._names:
-            described = trial.config["trial"]
-            label = f"{described['setting']}, seed {from_yaml(described['config']).seed}"
+            job: Job = trial.config["trial"]
+            label = f"{job.setting}, seed {job.config.seed}"
             self._names[trial.trial_id] = f"[{len(self._names) + 1}/{self._num_trials}] {label:<20}"
         return self._names[trial.trial_id]
 

@@ -193,7 +193,8 @@ def _train_missing(
         print(f"{command}: nothing to train, all {done} trials are in {place}.")
         return
     require_models({config.model for _, _, config in missing}, store)
-    from dynrcnn_ray.execution.trials import PlannedTrial, run_trials
+    from dynrcnn_ray.execution.job import PlannedTrial
+    from dynrcnn_ray.execution.trials import run_trials
 
     if longest_first:
         # A long trial that starts last would leave all other places idle.

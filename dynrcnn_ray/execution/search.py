@@ -12,14 +12,15 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, from_yaml
+from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.execution.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.execution.driver import drive_trial, driver_resources, record_lost_driver
 from dynrcnn_ray.execution.failures import TrialFailure
+from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.nodes import storage_seen_by_all
 from dynrcnn_ray.execution.progress import ProgressLines
 from dynrcnn_ray.execution.temporary import scratch_folder
-from dynrcnn_ray.execution.trials import PlannedTrial, describe, require_what_is_asked_for, trial_name
+from dynrcnn_ray.execution.trials import require_what_is_asked_for, trial_name
 from dynrcnn_ray.execution.watching import ended, watchers_of
 from dynrcnn_ray.experiment.experiment import field_value
 from dynrcnn_ray.experiment.search_space import Range, Space, config_at, labels_of, rounded
@@ -89,7 +90,7 @@ def run_search(
     watchers = watchers_of(run, storage)
     callbacks = [ProgressLines(left), *watchers]
     optuna = optuna_search(search, known, store)
-    described: dict[str, dict[str, str]] = {}
+    jobs: dict[str, TrialJob] = {}
     cluster.enter_context(ray_cluster())
     with contextlib.ExitStack() as stack:
         stack.enter_context(ended(watchers))
@@ -98,18 +99,16 @@ def run_search(
         at_once = trials_at_once(run)
         marker = stack.enter_context(storage_seen_by_all([search.base], storage))
 
-        def describe_next(config: TrialConfig) -> dict[str, str]:
+        def next_job(config: TrialConfig) -> TrialJob:
             on_trial(config)
             setting = ", ".join(f"{path} = {cell}" for path, cell in labels_of(config, search.space).items())
-            described[config.trial_id] = describe(
-                PlannedTrial(config, search.name, setting), storage, marker, git_commit
-            )
-            return described[config.trial_id]
+            jobs[config.trial_id] = TrialJob(config, search.name, setting, storage, marker, git_commit)
+            return jobs[config.trial_id]
 
         tuner = tune.Tuner(
             tune.with_resources(_drive, driver_resources(run)),
             tune_config=tune.TuneConfig(
-                search_alg=_Suggestions(search, optuna, set(known), interrupted, store, describe_next),
+                search_alg=_Suggestions(search, optuna, set(known), interrupted, store, next_job),
                 scheduler=_asha(search.base) if search.stops_early else None,
                 num_samples=left,
                 max_concurrent_trials=at_once,
@@ -128,7 +127,7 @@ def run_search(
         )
         for result in tuner.fit():
             if result.error:
-                record_lost_driver(described[Path(result.path).name], result.error)
+                record_lost_driver(jobs[Path(result.path).name], result.error)
 
 
 def _drive(parameters: dict[str, Any]) -> None:
@@ -156,12 +155,12 @@ class _Suggestions(Searcher):
         seen: set[str],
         interrupted: Sequence[TrialConfig],
         store: ResultStore,
-        describe: Callable[[TrialConfig], dict[str, str]],
+        describe: Callable[[TrialConfig], TrialJob],
     ) -> None:
         super().__init__()
         self._search, self._optuna, self._seen, self._store, self._describe = search, optuna, seen, store, describe
         self._interrupted = list(interrupted)
-        self._trials: dict[str, dict[str, str]] = {}
+        self._trials: dict[str, TrialJob] = {}
         self._ids: dict[str, str] = {}
         self._so_far: dict[str, float] = {}
 
@@ -203,10 +202,10 @@ class _Suggestions(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna the AP; a trial that was stopped early is judged by its last checkpoint."""
-        described = self._trials[trial_id]
+        job = self._trials[trial_id]
         if result and CHECKPOINT_METRIC in result:
-            record_lost_driver(described, TrialFailure(STOPPED_EARLY, ""))
-        average_precision = self._finished_with(described)
+            record_lost_driver(job, TrialFailure(STOPPED_EARLY, ""))
+        average_precision = self._finished_with(job)
         if average_precision is None:
             average_precision = self._so_far.get(trial_id)
         if asked := self._ids.get(trial_id):
@@ -214,12 +213,12 @@ class _Suggestions(Searcher):
             self._optuna.on_trial_complete(asked, found, error=found is None)
         elif average_precision is not None:
             # Optuna has not asked for a trial that was interrupted.
-            point = _point(from_yaml(described["config"]), self._search.space)
+            point = _point(job.config, self._search.space)
             self._optuna.add_evaluated_point(point, average_precision)
 
-    def _finished_with(self, described: dict[str, str]) -> float | None:
+    def _finished_with(self, job: TrialJob) -> float | None:
         """AP of the trial's row; None if it has not finished."""
-        trial = from_yaml(described["config"]).trial_id
+        trial = job.config.trial_id
         rows = self._store.trials([trial], ["trial_id", "status", "AP"]).to_dict("records")
         return next((row["AP"] or 0.0 for row in rows if row["status"] == "finished"), None)
 

@@ -1,42 +1,24 @@
 """A grid of trials under Ray Tune: as many of a kind at once as fit, each by a driver of its own."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ray import tune
 from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config.sections import RunConfig
-from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import from_yaml, to_yaml
 from dynrcnn_ray.execution.address import ray_address
 from dynrcnn_ray.execution.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.execution.driver import drive_trial, driver_resources, record_lost_driver
 from dynrcnn_ray.execution.failures import failure_of
+from dynrcnn_ray.execution.job import Job, PlannedTrial, TrialJob
 from dynrcnn_ray.execution.nodes import storage_seen_by_all
 from dynrcnn_ray.execution.progress import ProgressLines
 from dynrcnn_ray.execution.temporary import scratch_folder
 from dynrcnn_ray.execution.watching import ended, watchers_of
 
-Drive = Callable[[dict[str, Any]], None]
-"""What the driver of a trial does with the trial's description."""
-
-
-@dataclass(frozen=True)
-class PlannedTrial:
-    """A trial and where it was first asked for.
-
-    Attributes:
-        config: the run.
-        experiment: name of the experiment.
-        setting: the row's label.
-    """
-
-    config: TrialConfig
-    experiment: str
-    setting: str
+_Job = TypeVar("_Job", bound=Job)
 
 
 def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str) -> None:
@@ -64,14 +46,19 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
             trials_at_once(wave[0].config.run)
         with storage_seen_by_all([trial.config for trial in trials], storage) as marker:
             for wave in waves:
-                described = {trial.config.trial_id: describe(trial, storage, marker, git_commit) for trial in wave}
-                first, given = wave[0].config, list(described.values())
+                jobs = {
+                    trial.config.trial_id: TrialJob(
+                        **vars(trial), storage=storage, marker=marker, git_commit=git_commit
+                    )
+                    for trial in wave
+                }
+                first, given = wave[0].config, list(jobs.values())
                 keeps_drivers = not first.model.module
                 tuner = _tuner(drive_trial, given, first.run, scratch, callbacks, keeps_drivers=keeps_drivers)
                 for result in tuner.fit():
                     if result.error:
                         # Tune knows no configuration of a trial that has reported nothing, but its folder has its name.
-                        record_lost_driver(described[Path(result.path).name], result.error)
+                        record_lost_driver(jobs[Path(result.path).name], result.error)
 
 
 def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
@@ -95,13 +82,12 @@ def _asks_for(run: RunConfig) -> RunConfig:
     return RunConfig(**{name: getattr(run, name) for name in names})
 
 
-def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str, Any]:
+def run_one(drive: Callable[[_Job], None], job: _Job) -> dict[str, Any]:
     """Run something else than a training in a trial's place.
 
     Args:
-        drive: what the trial's driver does with `described`.
-        run: the workers that it will have.
-        described: its `config` (YAML), `setting` and `starts` for the progress lines, and what `drive` wants to know.
+        drive: what the trial's driver does with the job.
+        job: what is to be done, by the workers that its configuration asks for.
 
     Returns:
         What it reported last; its `ending` says so if the driver itself has failed.
@@ -109,9 +95,9 @@ def run_one(drive: Drive, run: RunConfig, described: dict[str, Any]) -> dict[str
     Raises:
         ConfigError: the cluster is too small.
     """
-    require_what_is_asked_for([run])
+    require_what_is_asked_for([job.config.run])
     with ray_cluster(), scratch_folder() as scratch:
-        (result,) = _tuner(drive, [described], run, scratch, [ProgressLines(1)]).fit()
+        (result,) = _tuner(drive, [job], job.config.run, scratch, [ProgressLines(1)]).fit()
         lost = {"ending": f"its driver ended: {failure_of(result.error).reason}"} if result.error else {}
         return {**(result.metrics or {}), **lost}
 
@@ -129,21 +115,9 @@ def require_what_is_asked_for(runs: Iterable[RunConfig]) -> None:
         require_gpu()
 
 
-def describe(trial: PlannedTrial, storage: str, marker: str, git_commit: str) -> dict[str, str]:
-    """What a driver is given: see `drive_trial`."""
-    return {
-        "config": to_yaml(trial.config),
-        "experiment": trial.experiment,
-        "setting": trial.setting,
-        "storage": storage,
-        "marker": marker,
-        "git_commit": git_commit,
-    }
-
-
 def _tuner(
-    drive: Drive,
-    described: Sequence[dict[str, Any]],
+    drive: Callable[[Any], None],
+    jobs: Sequence[Job],
     run: RunConfig,
     scratch: str,
     callbacks: list[tune.Callback],
@@ -155,7 +129,7 @@ def _tuner(
 
     return tune.Tuner(
         tune.with_resources(trainable, driver_resources(run)),
-        param_space={"trial": tune.grid_search(list(described))},
+        param_space={"trial": tune.grid_search(list(jobs))},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=trials_at_once(run),
             # The process of a driver goes on to the next trial, unless its trial failed, or has run a user's module.
@@ -175,4 +149,4 @@ def _tuner(
 
 def trial_name(trial: Trial) -> str:
     """A trial's id as Tune's name of it."""
-    return from_yaml(trial.config["trial"]["config"]).trial_id
+    return trial.config["trial"].config.trial_id

@@ -15,7 +15,8 @@ from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, field_paths, from_yaml
+from dynrcnn_ray.config.validation import ConfigError, field_paths, to_yaml
+from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.schemas import DYNAMICS, METRICS
 
@@ -77,7 +78,7 @@ class TensorBoard(Callback):
         """Write a row, or the metrics."""
         from tensorboardX import SummaryWriter
 
-        config = from_yaml(trial.config["trial"]["config"])
+        config = trial.config["trial"].config
         if config.trial_id not in self._writers:
             self._writers[config.trial_id] = SummaryWriter(str(self._folder / config.trial_id), flush_secs=10)
         writer = self._writers[config.trial_id]
@@ -103,7 +104,7 @@ class MLflow(Callback):
         self._runs: dict[str, str] = {}
         self._described: set[str] = set()
         self._open: set[str] = set()
-        self._to_log: deque[tuple[dict[str, Any], dict[str, Any]]] = deque()
+        self._to_log: deque[tuple[TrialJob, dict[str, Any]]] = deque()
         self._asks_again_at: float | None = None
 
     def on_trial_result(
@@ -141,14 +142,14 @@ class MLflow(Callback):
                 print(f"note: MLflow does not take what is logged: {_line(error)}", file=sys.stderr, flush=True)
             self._asks_again_at = time.monotonic() + _SECONDS_BETWEEN_TRIES
 
-    def _log(self, described: dict[str, Any], result: dict[str, Any]) -> None:
-        config = from_yaml(described["config"])
+    def _log(self, job: TrialJob, result: dict[str, Any]) -> None:
+        config = job.config
         if config.trial_id not in self._runs:
-            self._runs[config.trial_id] = self._start(config, described)
+            self._runs[config.trial_id] = self._start(job)
             self._open.add(self._runs[config.trial_id])
         run = self._runs[config.trial_id]
         if run not in self._described:
-            self._describe(run, config, described)
+            self._describe(run, job)
             self._described.add(run)
         for name, value, step in _scalars(self._store, config, result):
             self._client.log_metric(run, name, value, step=step)
@@ -156,11 +157,11 @@ class MLflow(Callback):
             self._client.set_terminated(run, "FINISHED" if result["ending"] == "finished" else "FAILED")
             self._open.discard(run)
 
-    def _start(self, config: TrialConfig, described: dict[str, Any]) -> str:
-        name = f"{described['setting']}, seed {config.seed}"
-        tags = {"trial_id": config.trial_id, "git_commit": described["git_commit"]}
-        experiment = mlflow_experiment(self._client, described["experiment"])
-        of_trial = f"tags.trial_id = '{config.trial_id}' and attributes.status != 'FINISHED'"
+    def _start(self, job: TrialJob) -> str:
+        name = f"{job.setting}, seed {job.config.seed}"
+        tags = {"trial_id": job.config.trial_id, "git_commit": job.git_commit}
+        experiment = mlflow_experiment(self._client, job.experiment)
+        of_trial = f"tags.trial_id = '{job.config.trial_id}' and attributes.status != 'FINISHED'"
         if earlier := self._client.search_runs([experiment], of_trial, max_results=1):
             # The trial goes on where an earlier command was ended, and so does its run.
             run = earlier[0].info.run_id
@@ -168,15 +169,15 @@ class MLflow(Callback):
             return run
         return self._client.create_run(experiment, tags=tags, run_name=name).info.run_id
 
-    def _describe(self, run: str, config: TrialConfig, described: dict[str, Any]) -> None:
+    def _describe(self, run: str, job: TrialJob) -> None:
         # What stands there cannot be changed: the number of workers may be another one than before.
         known = self._client.get_run(run).data.params
-        for path, value in _fields(config):
+        for path, value in _fields(job.config):
             if path in known:
                 continue
             self._client.log_param(run, path, str(value)[:_LONGEST_VALUE])
         try:
-            self._client.log_text(run, described["config"], "config.yaml")
+            self._client.log_text(run, to_yaml(job.config), "config.yaml")
         except Exception as error:  # Whatever a client of HTTP and files raises.
             # A server that answers may keep files where this machine cannot write; it takes the numbers all the same.
             self._client.search_experiments(max_results=1)

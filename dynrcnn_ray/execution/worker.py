@@ -12,9 +12,9 @@ import torch
 from ray import tune
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import from_yaml
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder, decode
 from dynrcnn_ray.execution.failures import failure_in_worker
+from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.nodes import require_marker
 from dynrcnn_ray.execution.preemption import preempted_nodes
 from dynrcnn_ray.execution.starting_weights import starting_weights
@@ -32,10 +32,10 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def train_worker(payload: dict[str, Any]) -> dict[str, Any]:
-    """Run the trial `payload["config"]` (YAML) as this Ray Train worker, from its newest checkpoint in the storage.
+    """Run a trial as this Ray Train worker, from its newest checkpoint in the storage.
 
     Args:
-        payload: also `storage` and its `marker`, and `row`: that of the running trial, which the first worker renews.
+        payload: `job`, a `TrialJob`, and `row`: that of the running trial, which the first worker renews.
 
     Returns:
         The outcome as plain values, with what it ran on. Ray hands on the first worker's.
@@ -50,11 +50,12 @@ def train_worker(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(payload: dict[str, Any]) -> dict[str, Any]:
-    config = from_yaml(payload["config"])
+    job: TrialJob = payload["job"]
+    config = job.config
     worker, report = this_worker(config)
-    store = ResultStore.open(payload["storage"])
+    store = ResultStore.open(job.storage)
     if worker.is_first:
-        require_marker(store.files, payload["marker"])
+        require_marker(store.files, job.marker)
     checkpoints = CheckpointFolder(store.files, config.training_id)
     checkpoint, notes = agreed_checkpoint(checkpoints, worker)
     history: list[DynamicsRow] = [] if checkpoint is None else list(checkpoint["history"])
@@ -85,7 +86,7 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
                     contents = state.state_dict()
                     if worker.is_first:
                         # A folder whose mount has gone would take all that is written.
-                        require_marker(store.files, payload["marker"])
+                        require_marker(store.files, job.marker)
                         checkpoints.save(contents, state.step, is_best=is_best, keep=config.run.keep_checkpoints)
                         store.write_dynamics(config.trial_id, history)
                         now = {"last_good_step": state.step, "finished_at": datetime.now(UTC)}
@@ -99,7 +100,7 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
         if worker.is_first and history:
             # The failure itself is what has to be told.
             with contextlib.suppress(StoreError):
-                require_marker(store.files, payload["marker"])
+                require_marker(store.files, job.marker)
                 store.write_dynamics(config.trial_id, history)
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{checkpoints.described}: {error}") from None

@@ -13,7 +13,7 @@ from dynrcnn_ray.execution import driver
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.driver import drive_trial, record_lost_driver
 from dynrcnn_ray.execution.failures import TrialFailure
-from dynrcnn_ray.execution.trials import PlannedTrial, describe
+from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.paper.figure1 import EXPERIMENT
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
@@ -74,7 +74,7 @@ def test_its_row_says_why_and_its_dynamics_what_led_there(
     smoke: TrialConfig, reports_of_drivers: list[dict[str, Any]], tmp_path: Path
 ):
     config = change(smoke, train={"learning_rate": 1e8}, run={"log_every": 1})
-    drive_trial(describe(PlannedTrial(config, "train", "trial"), str(tmp_path), "", "unknown"))
+    drive_trial(TrialJob(config, "train", "trial", str(tmp_path), "", "unknown"))
     store = ResultStore.open(tmp_path)
     (trial,) = store.trials().to_dict("records")
     assert trial["status"] == "failed"
@@ -90,7 +90,7 @@ def test_a_failure_leaves_the_row_of_a_trial_that_another_command_has_finished(
     smoke: TrialConfig, reports_of_drivers: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     store = ResultStore.open(tmp_path)
-    described = describe(PlannedTrial(smoke, "train", "trial"), str(tmp_path), "", "unknown")
+    described = TrialJob(smoke, "train", "trial", str(tmp_path), "", "unknown")
 
     def finished_elsewhere(*given: Any) -> dict[str, Any]:
         store.write_trial(trial_row(smoke.trial_id, AP=65.0, config=to_yaml(smoke)))

@@ -10,7 +10,8 @@ from dynrcnn_ray.execution import cluster
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.execution.cluster import trials_at_once
 from dynrcnn_ray.execution.driver import driver_resources
-from dynrcnn_ray.execution.trials import PlannedTrial, run_trials
+from dynrcnn_ray.execution.job import PlannedTrial
+from dynrcnn_ray.execution.trials import run_trials
 from dynrcnn_ray.training import environment
 from dynrcnn_ray.training.environment import DeviceError
 from tests.training.test_trial import change

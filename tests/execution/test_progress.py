@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.progress import ProgressLines
 
 
 @pytest.fixture
 def trials() -> list[Any]:
-    described = {"config": to_yaml(TrialConfig()), "setting": "baseline"}
-    return [
-        SimpleNamespace(trial_id=name, config={"trial": described}, error_file=None) for name in ("first", "second")
-    ]
+    job = TrialJob(TrialConfig(), "table3", "baseline", "storage")
+    return [SimpleNamespace(trial_id=name, config={"trial": job}, error_file=None) for name in ("first", "second")]
 
 
 def test_a_driver_may_die_before_its_trial_starts(trials: list[Any], capsys: pytest.CaptureFixture[str]):

@@ -22,6 +22,7 @@ from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, to_yaml
 from dynrcnn_ray.execution import watching
+from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.watching import MLflow, ended, log_report, watchers_of
 from dynrcnn_ray.store.results_store import ResultStore
 from tests.stored_table import trial_row
@@ -45,8 +46,8 @@ def scalars(folder: Path) -> list[tuple[str, float, int]]:
 def course(storage: Path) -> tuple[Any, list[dict[str, Any]]]:
     """A trial whose row is in the store, and what it reports: a row of the dynamics, a note and its end."""
     ResultStore.open(storage).write_trial(trial_row(CONFIG.trial_id, AP=51.5, config=to_yaml(CONFIG)))
-    described = {"config": to_yaml(CONFIG), "setting": "DLA", "experiment": "my_ki", "git_commit": "abc"}
-    trial: Any = SimpleNamespace(config={"trial": described})
+    job = TrialJob(CONFIG, "my_ki", "DLA", str(storage), git_commit="abc")
+    trial: Any = SimpleNamespace(config={"trial": job})
     row = {"loss": 2.5, "step": 20, "T_now": 0.43, "beta_now": float("nan"), "trial_id": "x", "time_total_s": 3.0}
     return trial, [row, {"note": "a note"}, {"ending": "finished"}]
 
@@ -103,7 +104,7 @@ def test_a_trial_that_was_ended_goes_on_in_its_run(tmp_path: Path):
     def watch(*results: dict[str, Any], config: TrialConfig = CONFIG) -> MLflow:
         (watcher,) = watchers_of(RunConfig(mlflow=uri), str(tmp_path / "store"))
         assert isinstance(watcher, MLflow)
-        trial.config["trial"]["config"] = to_yaml(config)
+        trial.config["trial"] = dataclasses.replace(trial.config["trial"], config=config)
         for result in results:
             watcher.on_trial_result(0, [], trial, result)
         return watcher

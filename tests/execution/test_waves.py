@@ -7,7 +7,8 @@ import pytest
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.execution import cluster
-from dynrcnn_ray.execution.trials import PlannedTrial, _waves
+from dynrcnn_ray.execution.job import PlannedTrial
+from dynrcnn_ray.execution.trials import _waves
 from dynrcnn_ray.paper import sync, table2
 
 

@@ -11,6 +11,7 @@ from dynrcnn_ray.config.validation import to_yaml
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.execution import worker as of_ray
 from dynrcnn_ray.execution.checkpoints import decode
+from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.preemption import WATCHER
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.inference import detect_all, metrics_of
@@ -29,7 +30,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def train(config: TrialConfig, storage: Path) -> None:
     row = {"trial_id": config.trial_id, "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke"}
     row |= {"status": "running", "steps": 9, "num_workers": 1, "config": to_yaml(config)}
-    of_ray.train_worker({"config": to_yaml(config), "storage": str(storage), "marker": "", "row": row})
+    of_ray.train_worker({"job": TrialJob(config, "train", "trial", str(storage)), "row": row})
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ import pytest
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.driver import drive_trial, record_lost_driver
+from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.temporary import scratch_folder
-from dynrcnn_ray.execution.trials import PlannedTrial, describe
 from dynrcnn_ray.store.files import StoreError, StoreFiles
 from tests.training.test_trial import change
 
@@ -68,7 +68,7 @@ def test_a_storage_whose_mount_goes_takes_nothing_more(
     config = change(smoke, run={"checkpoint_every": 2})
     storage, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
     StoreFiles.open(storage).write_bytes(".probe/marker", b"")
-    described = describe(PlannedTrial(config, "train", "trial"), str(storage), ".probe/marker", "unknown")
+    described = TrialJob(config, "train", "trial", str(storage), ".probe/marker", "unknown")
     save = CheckpointFolder.save
 
     def save_and_lose(self: CheckpointFolder, *given: Any, **named: Any) -> None:

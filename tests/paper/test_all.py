@@ -9,7 +9,7 @@ import pytest
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data import prepare
 from dynrcnn_ray.execution import trials as grid
-from dynrcnn_ray.execution.trials import PlannedTrial
+from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.experiment.costs import place_seconds
 from dynrcnn_ray.paper.paper import EXPERIMENTS
 from dynrcnn_ray.store.results_store import ResultStore

@@ -107,6 +107,6 @@ def test_a_loss_that_explodes_and_stays_finite_is_said_once(smoke: TrialConfig, 
     monkeypatch.setattr(roi_heads, "box_losses", exploding)
     config = change(smoke, train={"steps": 3, "learning_rate": 1e-12}, run={"log_every": 1})
     notes: list[str] = []
-    run_trial(config, Worker(), on_note=notes.append)
+    run_to_end(config, Worker(), on_note=notes.append)
     assert len(notes) == 1
     assert "at step 1: the training has diverged, its numbers mean nothing" in notes[0]

@@ -5,7 +5,6 @@ The first worker's detections come back through the storage, as the file that th
 `<trial_id>-500` for that of a step.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from ray import tune
 
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import from_yaml, to_yaml
 from dynrcnn_ray.execution.driver import fit
 from dynrcnn_ray.execution.failures import failure_of
 from dynrcnn_ray.execution.trials import run_one
@@ -45,6 +43,13 @@ class Evaluation:
     split: str
     storage: str
     checkpoint: CheckpointName = "last"
+    setting = "evaluation"
+    trains = False
+
+    @property
+    def starts(self) -> str:
+        """What the line of its start says."""
+        return f"starts: detects on {self.split} by trial {self.trial_id}"
 
     @property
     def results_file(self) -> str:
@@ -68,25 +73,18 @@ def run_evaluation(evaluation: Evaluation) -> dict[str, float | None]:
         ConfigError: the cluster is too small for its workers.
         EvaluationFailedError: saying why.
     """
-    described = dataclasses.asdict(evaluation) | {
-        "config": to_yaml(evaluation.config),
-        "setting": "evaluation",
-        "starts": f"starts: detects on {evaluation.split} by trial {evaluation.trial_id}",
-    }
-    ended = run_one(drive_evaluation, evaluation.config.run, described)
+    ended = run_one(drive_evaluation, evaluation)
     if "metrics" not in ended:
         raise EvaluationFailedError(ended["ending"])
     return ended["metrics"]
 
 
-def drive_evaluation(described: dict[str, Any]) -> None:
+def drive_evaluation(evaluation: Evaluation) -> None:
     """Have the workers detect; then write the results file and report the metrics."""
     from dynrcnn_ray.evaluation.results_file import results_bytes
 
-    config = from_yaml(described["config"])
-    evaluation = Evaluation(**{item.name: described[item.name] for item in dataclasses.fields(Evaluation)})
     try:
-        outcome = fit(config, _evaluate_worker, described)
+        outcome = fit(evaluation.config, _evaluate_worker, {"evaluation": evaluation})
         store = ResultStore.open(evaluation.storage)
         store.files.write_bytes(evaluation.results_file, results_bytes(outcome["detections"]))
     except Exception as error:  # Whatever the workers or the storage raised; nothing of it is left but this line.
@@ -95,7 +93,7 @@ def drive_evaluation(described: dict[str, Any]) -> None:
     tune.report({"ending": "finished", "metrics": outcome["metrics"]})
 
 
-def _evaluate_worker(described: dict[str, Any]) -> dict[str, Any]:
+def _evaluate_worker(payload: dict[str, Any]) -> dict[str, Any]:
     # Imported late: torch takes seconds, and a driver that does not detect has no need of it.
     from dynrcnn_ray.data.coco import CocoDataset
     from dynrcnn_ray.execution.checkpoints import CheckpointFolder, agreed_content, decode
@@ -104,12 +102,13 @@ def _evaluate_worker(described: dict[str, Any]) -> dict[str, Any]:
     from dynrcnn_ray.training.inference import detect_all, metrics_of
     from dynrcnn_ray.training.loop import load_trained
 
-    config = from_yaml(described["config"])
+    evaluation: Evaluation = payload["evaluation"]
+    config = evaluation.config
     worker, report = this_worker(config)
-    folder = CheckpointFolder(StoreFiles.open(described["storage"]), described["training_id"])
-    dataset = CocoDataset(config.data.root, described["split"])
-    content = agreed_content(folder, described["checkpoint"], last_step=config.total_steps, worker=worker)
-    model = load_trained(config, len(dataset.class_names), worker, decode(content), described["training_id"])
+    folder = CheckpointFolder(StoreFiles.open(evaluation.storage), evaluation.training_id)
+    dataset = CocoDataset(config.data.root, evaluation.split)
+    content = agreed_content(folder, evaluation.checkpoint, last_step=config.total_steps, worker=worker)
+    model = load_trained(config, len(dataset.class_names), worker, decode(content), evaluation.training_id)
     detections = detect_all(config, model, dataset, worker, on_tenth=_progress(report, len(dataset)))
     has_metrics = worker.is_first and dataset.has_annotations
     metrics = metrics_of(config, dataset, detections) if has_metrics else {}
