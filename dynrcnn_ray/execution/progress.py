@@ -12,6 +12,9 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.failures import for_lack_of_memory, last_end
 from dynrcnn_ray.execution.job import Job
 
+_STEPS_OF_A_RUN = 100
+"""A run of fewer is a test's, and a line for each of its rows would be most of what it prints."""
+
 
 class ProgressLines(Callback):
     """Prints one line per event, the same in a terminal and in a job's log."""
@@ -22,6 +25,7 @@ class ProgressLines(Callback):
         self._names: dict[str, str] = {}
         self._configs: dict[str, TrialConfig] = {}
         self._step_seconds: dict[str, list[float]] = {}
+        self._halves: dict[str, int] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Name the trial and say that it starts; `on_trial_recover` has said so of one that starts again."""
@@ -44,6 +48,8 @@ class ProgressLines(Callback):
             return
         config = self._configs[trial.trial_id]
         total = config.total_steps
+        if not self._is_shown(trial, int(result["step"]), total):
+            return
         dynamics = (
             f"T_now {result['T_now']:.3f}  beta_now {result['beta_now']:.3f}  "
             f"positives/image {result['positives']:.1f}  "
@@ -70,6 +76,13 @@ class ProgressLines(Callback):
         is_training = trial.config["trial"].trains
         goes_on = " to go on from the last checkpoint" if is_training else ""
         self._print(trial, f"its driver failed; run the same command again{goes_on}")
+
+    def _is_shown(self, trial: Trial, step: int, total: int) -> bool:
+        """Whether a row is worth a line: of a run that is over in seconds the first one of each half is."""
+        half = 2 * step // total
+        is_new = half != self._halves.get(trial.trial_id, 0)
+        self._halves[trial.trial_id] = half
+        return is_new or total >= _STEPS_OF_A_RUN
 
     def _time_left(self, trial: Trial, row: dict[str, Any]) -> str:
         """Estimated from the speed of all rows so far, as the workers measured it."""

@@ -26,7 +26,7 @@ def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def assert_nothing_is_left(home: Path) -> None:
-    for _ in range(600):
+    for _ in range(3000):
         left = processes_with(f"{home}/ray/")
         if not left:
             return
@@ -72,6 +72,7 @@ def test_a_signal_ends_a_command_while_ray_starts(home: Path, number: signal.Sig
     process = start(home, "train", *LONG)
     read_until(process, "train: 1 trials to run")
     while not processes_with(f"{home}/ray/"):
+        assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
     rest, _ = process.communicate()

@@ -103,7 +103,8 @@ def test_a_notice_makes_a_checkpoint_at_once_and_the_trial_goes_on_from_it_with_
 ):
     marker = folder / "slowly"
     marker.touch()
-    trial = ("--train.steps", "80", "--run.checkpoint-every", "1000", "--run.min-workers", "1")
+    # Two minutes and more, whatever the machine does beside, until the marker goes.
+    trial = ("--train.steps", "120", "--run.checkpoint-every", "1000", "--run.min-workers", "1")
     ours = command(head, folder, tmp_path / "store")
     process = ours.start(*TWO_WORKERS, *trial)
     lines = read_until(process, "  loss ")

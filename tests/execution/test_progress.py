@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dynrcnn_ray.config.sections import TrainConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.progress import ProgressLines
@@ -44,6 +45,23 @@ def test_of_a_process_that_ended_the_last_cause_is_told(
     first, second = capsys.readouterr().out.splitlines()
     assert "its process ended for lack of memory; lower --run.loader-workers" in first
     assert "its process ended; starts again in a new one" in second
+
+
+@pytest.mark.parametrize(
+    ("total", "every", "shown"), [(10, 2, [6, 10]), (40, 20, [20, 40]), (200, 50, [50, 100, 150, 200])]
+)
+def test_a_tiny_run_has_few_lines(
+    trials: list[Any], capsys: pytest.CaptureFixture[str], total: int, every: int, shown: list[int]
+):
+    config = TrialConfig(train=TrainConfig(steps=total))
+    trials[0].config["trial"]["config"] = to_yaml(config)
+    lines = ProgressLines(1)
+    lines.on_trial_start(0, trials, trials[0])
+    for step in range(every, total + 1, every):
+        row = {"step": step, "loss": 1.0, "T_now": 0.4, "beta_now": 1.0, "positives": 2.0, "images_per_second": 9.0}
+        lines.on_trial_result(0, trials, trials[0], row)
+    _, *steps = capsys.readouterr().out.splitlines()
+    assert [int(line.split(" step ")[1].partition("/")[0]) for line in steps] == shown
 
 
 def test_a_full_disk_under_the_log_ends_no_training(trials: list[Any], monkeypatch: pytest.MonkeyPatch):

@@ -5,6 +5,7 @@ Command:  dynrcnn check-data --data.root DIR [--data.train-split train] [--data.
 
 import dataclasses
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -167,7 +168,11 @@ def starting_values(checked: "CheckedSplit", config: TrialConfig, call: Call) ->
 
 
 def _print_progress(split: str, done: int, total: int) -> None:
-    print(f"\r{split}: {done}/{total} images read", end="\n" if done == total else "", flush=True)
+    # A log keeps the end alone: a line that is written over is one more in a file.
+    if sys.stdout.isatty():
+        print(f"\r{split}: {done}/{total} images read", end="\n" if done == total else "", flush=True)
+    elif done == total:
+        print(f"{split}: {done}/{total} images read", flush=True)
 
 
 COMMAND = Command(

@@ -130,12 +130,12 @@ def out_of_memory(trial) -> None:
 
 
 def slowly(training) -> None:
-    """No death: as long as the marker is there, a step takes half a second longer."""
+    """No death: as long as the marker is there, a step takes a second longer."""
     seed_step = training.seed_step
 
     def seed_slowly(seed, step, rank):
         if marker_of("slowly").exists():
-            time.sleep(0.5)
+            time.sleep(1)
         seed_step(seed, step, rank)
 
     training.seed_step = seed_slowly
