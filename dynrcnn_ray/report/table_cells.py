@@ -281,7 +281,8 @@ def _course_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
 
 
 def _measured_name(row: Mapping[Any, Any]) -> str:
-    return {"finished": "measured", "missing": "not run yet"}.get(row["status"], str(row["status"]))
+    status = str(row["status"])
+    return {"finished": "measured", "missing": "not run yet"}.get(status, status)
 
 
 def _seeds(row: Mapping[Any, Any]) -> str:

@@ -283,10 +283,8 @@ class ResultStore:
             StoreError: a file of the store is damaged, foreign or of another schema version, or cannot be written.
         """
         # The running ones first: a trial that ends meanwhile is then in both, not in neither.
-        listed: dict[str, Mapping[str, FileStamp]] = {
-            folder: self.files.stamps(folder, SUFFIX) for folder in ("running", *FOLDED)
-        }
-        listed[_SIGNS] = self._signs()
+        listed = {folder: self.files.stamps(folder, SUFFIX) for folder in ("running", *FOLDED)}
+        listed[_SIGNS] = self.files.stamps("running", SIGN)
         for folder, schema in FOLDED.items():
             if len(listed[folder]) > FEW:
                 settled = worth_folding(listed[folder], read_fold(self.files, folder, schema, [KEYS[folder]]))

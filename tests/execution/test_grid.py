@@ -54,7 +54,7 @@ def by_workers(trained_grid: tuple[Path, str]) -> dict[int, list[dict[str, Any]]
 def test_progress_shows_step_loss_statistics_and_time_left(trained_grid):
     _, out = trained_grid
     lines = progress_lines(out)
-    assert len(lines) == 4 * 3
+    assert len(lines) == 4 * 2, "one a half of so short a run"
     for word in ("loss", "T_now", "beta_now", "positives/image", "images/s"):
         assert all(word in line for line in lines)
     assert any(" left " in line for line in lines)

@@ -54,7 +54,8 @@ def test_old_files_of_a_folder_are_removed(tmp_path: Path):
     files = StoreFiles.open(tmp_path)
     for name, hours in (("old", 30), ("new", 1)):
         files.write_bytes(f".partial/{name}", b"half")
-        os.utime(tmp_path / ".partial" / name, (time.time() - 3600 * hours,) * 2)
+        then = time.time() - 3600 * hours
+        os.utime(tmp_path / ".partial" / name, (then, then))
     files.delete_older(".partial", 24 * 3600)
     files.delete_older("not there", 24 * 3600)
     assert os.listdir(tmp_path / ".partial") == ["new"]
@@ -85,11 +86,8 @@ def test_a_storage_whose_mount_goes_takes_nothing_more(
     for attempt in (lambda: drive_trial(described), lambda: record_lost_driver(described, ended.value)):
         with pytest.raises(StoreError, match=lacks):
             attempt()
-    # What is written right after the checkpoint itself: no one asks before each file.
+    # These two are written right after the checkpoint with which the mount goes: nobody asks before each file.
     assert {file.parent.name for file in storage.rglob("*") if file.is_file()} <= {"dynamics", "running"}
-
-    written_meanwhile = list(storage.rglob("*"))
-    assert not [file for file in written_meanwhile if file.suffix == ".pt"]
     monkeypatch.setattr(CheckpointFolder, "save", save)
     storage.rename(tmp_path / "empty")
     elsewhere.rename(storage)

@@ -19,7 +19,8 @@ HOUR = 3600
 
 def age(file: Path, seconds: float) -> None:
     """As if the file had been written so long ago."""
-    os.utime(file, (time.time() - seconds,) * 2)
+    then = time.time() - seconds
+    os.utime(file, (then, then))
 
 
 @pytest.fixture
