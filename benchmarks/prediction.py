@@ -19,9 +19,7 @@ from benchmarks.processes import read_process
 from benchmarks.schema import Row, at_least, compared_row
 from benchmarks.workbench import Workbench, train_split
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.cluster import ray_cluster
-from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
 from dynrcnn_ray.tools.predict.predictions import PredictionFiles
 from dynrcnn_ray.tools.predict.predictor import Predictor
@@ -45,8 +43,9 @@ def measure_prediction(bench: Workbench, rounds: int, pictures: int = PICTURES, 
     folder = Path(bench.mini.data.root) / bench.mini.data.train_split
     paths = [str(folder / dataset.file_names[index % len(dataset)]) for index in range(pictures)]
     names = dataset.category_names
-    storage = bench.scratch / "prediction"
-    checkpoint = _write_checkpoint(bench.mini, len(names), storage)
+    out = bench.scratch / "prediction" / "out"
+    # Untrained weights find as much as the model hands out, at least as much work as trained ones.
+    checkpoint = build_training_state(bench.mini, len(names), Worker()).state_dict()
     loop = Predictor(bench.mini, checkpoint, bench.mini.training_id, sorted(names), torch.device("cpu"))
     measured: dict[str, list[_Measured]] = defaultdict(list)
     with ray_cluster():
@@ -57,7 +56,7 @@ def measure_prediction(bench: Workbench, rounds: int, pictures: int = PICTURES, 
                 if kind == "loop":
                     found = _in_a_loop(loop, paths, bench.scratch)
                 else:
-                    found = _over_ray(_with_workers(bench.mini, int(kind)), names, storage, paths)
+                    found = _over_ray(_with_workers(bench.mini, int(kind)), names, checkpoint, out, paths)
                 measured[kind].append(found)
     in_loop, one, two = (measured[kind][warm_up:] for kind in ("loop", "1", "2"))
     yield _speed_row("one_worker", "predict, 1 worker, mini", "a plain loop in one process", one, in_loop, 0.95)
@@ -65,16 +64,6 @@ def measure_prediction(bench: Workbench, rounds: int, pictures: int = PICTURES, 
     yield _speed_row("two_workers_loop", "predict, 2 workers, mini", "a plain loop in one process", two, in_loop, 1.8)
     yield _speed_row("two_workers", "predict, 2 workers, mini", "predict, 1 worker", two, one, 1.8)
     yield _cpu_row("two_workers", "predict, 2 workers, mini", "predict, 1 worker", two, one)
-
-
-def _write_checkpoint(config: TrialConfig, num_classes: int, storage: Path) -> dict:
-    """Untrained weights: they find as much as the model hands out, at least as much work as trained ones."""
-    training = build_training_state(config, num_classes, Worker())
-    training.dynamic.step = config.total_steps
-    state = training.state_dict()
-    folder = CheckpointFolder(ResultStore.open(storage).files, config.training_id)
-    folder.save(state, config.total_steps, is_best=False, keep=1)
-    return state
 
 
 def _with_workers(config: TrialConfig, workers: int) -> TrialConfig:
@@ -99,10 +88,10 @@ def _in_a_loop(predictor: Predictor, paths: list[str], scratch: Path) -> _Measur
     return clock.per_picture(len(paths))
 
 
-def _over_ray(config: TrialConfig, names: dict[int, str], storage: Path, paths: list[str]) -> _Measured:
+def _over_ray(config: TrialConfig, names: dict[int, str], checkpoint: dict, out: Path, paths: list[str]) -> _Measured:
     """Without the first quarter: how long the actors start says nothing of the speed."""
-    prediction = Prediction(config, config.training_id, names, str(storage), "last", _MIN_SCORE, pictures="")
-    with _TimedFiles(storage / "out", names, warm_up=len(paths) // 4) as files:
+    prediction = Prediction(config, config.training_id, names, checkpoint, _MIN_SCORE, drawings="")
+    with _TimedFiles(out, names, warm_up=len(paths) // 4) as files:
         predict_pictures(prediction, paths, files, tell=lambda _line: None)
         assert files.pictures == len(paths)
         return files.per_picture

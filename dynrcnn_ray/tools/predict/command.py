@@ -2,7 +2,7 @@
 
 Ray Data hands the pictures to actors that hold the model, on the trial's workers or on those that the section run asks
 for. Writes the detections in COCO's format of results and as a Parquet table, and the pictures with boxes and masks.
-Files that cannot be read are listed and skipped.
+Files that cannot be read are listed and skipped. The folder of the output is there once all is written.
 
 Command:  dynrcnn predict --trial TRIAL_ID --images 'DIR, PATTERN, VIDEO or s3://...' [--score 0.5] [--output DIR]
 """
@@ -17,7 +17,6 @@ from dynrcnn_ray.config.sections import CheckpointName, RunConfig
 from dynrcnn_ray.config.validation import ConfigError, validate
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.parsing import parse_first
-from dynrcnn_ray.options.shared import storage_location
 from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config, usable_checkpoint
 
 _MOST_BAD_SHOWN = 5
@@ -28,14 +27,14 @@ class PredictOptions(TrainedTrial):
     """Options of the command `predict`. The section run starts from the trial's own."""
 
     images: str = ""
-    """A folder, with those below it; a pattern in quotes; a picture; a file of a video; or the URI of pictures, such as
-    s3://bucket/folder."""
+    """A folder, with those below it; a pattern in quotes; a picture; a video; or the URI of pictures, such as
+    s3://bucket/folder. Hidden files and what `predict` wrote are left out."""
     score: float = 0.5
     """Detections below this score are left out."""
     checkpoint: CheckpointName = "last"
     """The trial's last checkpoint; its best one, where it trained with --run.evaluate-checkpoints; or a step's."""
     output: Path = Path("predictions")
-    """Folder of what is written."""
+    """Folder of what is written. What an earlier call has written there is replaced; any other content is refused."""
     pictures: bool = True
     """Draw the pictures; with several nodes the folder must be one that all see."""
     run: RunConfig = field(default_factory=RunConfig)
@@ -61,34 +60,33 @@ def predict(options: PredictOptions, _call: Call) -> int:
     config = validate(dataclasses.replace(trained_config(options), run=options.run))
 
     from dynrcnn_ray.config.extras import import_extra
-    from dynrcnn_ray.tools.predict.pictures import find_pictures, is_video
-    from dynrcnn_ray.tools.predict.prediction import Prediction, open_video, predict_pictures, predict_video
-    from dynrcnn_ray.tools.predict.predictions import PredictionFiles
+    from dynrcnn_ray.data.videos import open_videos, require_videos
+    from dynrcnn_ray.tools.predict.pictures import find_pictures
+    from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
+    from dynrcnn_ray.tools.predict.predictions import PredictionFiles, output_folder
 
-    listing = find_pictures(options.images)
+    output = output_folder(options.output)
+    output.check()
+    listing = find_pictures(options.images, without=(output.folder, output.partial))
     if options.pictures:
         import_extra("supervision", "predict")
-    # Before the files of an earlier call are replaced.
-    video = open_video(listing.paths[0]) if len(listing.paths) == 1 and is_video(listing.paths[0]) else None
-    _, names = usable_checkpoint(options, config, options.checkpoint)
-    output = options.output.expanduser().absolute()
-    drawn = str(output / "pictures") if options.pictures else ""
-    storage = storage_location(options.storage, options.scale)
-    prediction = Prediction(
-        config, config.training_id, names, storage, options.checkpoint, options.score, drawn, listing.source
-    )
-    if listing.others:
-        print(f"{listing.others} files are no pictures by their names and left out.", file=sys.stderr)
-    with PredictionFiles(output, names) as files:
-        if video is not None:
-            predict_video(prediction, listing.paths[0], video, files, _tell)
-        else:
-            predict_pictures(prediction, listing.paths, files, _tell)
+    videos, bad_videos = open_videos(listing.videos, after_pictures=bool(listing.paths))
+    if not listing.paths:
+        require_videos(videos, bad_videos)
+    checkpoint, names = usable_checkpoint(options, config, options.checkpoint)
+    if left_out := listing.describe_left_out():
+        _tell(f"left out: {left_out}")
+    with PredictionFiles(output.folder, names) as files:
+        for line in (*listing.unreadable, *bad_videos):
+            files.add_bad(line)
+        drawings = str(files.drawings) if options.pictures else ""
+        prediction = Prediction(config, config.training_id, names, checkpoint, options.score, drawings, listing.source)
+        predict_pictures(prediction, listing.paths, files, _tell, videos)
     for line in files.bad[:_MOST_BAD_SHOWN]:
-        print(f"skipped: {line}", file=sys.stderr)
+        _tell(f"skipped: {line}")
     if len(files.bad) > _MOST_BAD_SHOWN:
-        print(f"{len(files.bad) - _MOST_BAD_SHOWN} more in {output / 'bad_files.txt'}", file=sys.stderr)
-    print(f"{files.detections} detections in {files.pictures} pictures: {output}")
+        _tell(f"{len(files.bad) - _MOST_BAD_SHOWN} more in {files.folder / 'bad_files.txt'}")
+    print(f"{files.detections} detections in {files.pictures} pictures: {files.folder}")
     return 0 if files.pictures else 2
 
 

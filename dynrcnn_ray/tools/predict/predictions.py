@@ -7,10 +7,14 @@
 <out>/bad_files.txt         what could not be read, and why
 <out>/pictures/             the pictures with boxes and masks
 ```
+
+Until all is written, the folder is `<out>.partial`.
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +22,8 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dynrcnn_ray.results.output_folder import OutputError, OutputFolder
+from dynrcnn_ray.store.files import one_line
 from dynrcnn_ray.store.schemas import optional, required, versioned
 
 PICTURE = pa.schema(
@@ -27,14 +33,17 @@ PICTURE = pa.schema(
         pa.field("width", pa.int64()),
         pa.field("height", pa.int64()),
         pa.field("error", pa.string()),
+        pa.field("not_drawn", pa.string()),
         pa.field("category_ids", pa.list_(pa.int64())),
         pa.field("scores", pa.list_(pa.float32())),
         pa.field("boxes", pa.list_(pa.list_(pa.float32()))),
         pa.field("masks", pa.list_(pa.string())),
     ]
 )
-"""What is found in one picture: boxes as xyxy pixels, masks as COCO's compressed run lengths. `error` says why a
-picture could not be read."""
+"""What is found in one picture: boxes as xyxy pixels, masks as COCO's compressed run lengths. `error` says why
+nothing could be detected in it, `not_drawn` why it could not be drawn."""
+
+_DRAWINGS = "pictures"
 
 PREDICTIONS = versioned(
     [
@@ -50,60 +59,131 @@ PREDICTIONS = versioned(
 """One detection in a picture."""
 
 
+def output_folder(folder: Path) -> OutputFolder:
+    """The folder of predictions at a path."""
+    files = frozenset({"images.json", "results.json", "detections.parquet", "bad_files.txt"})
+    drawing = re.compile(r"\d{8,}_.*\.jpg|\.partial", re.DOTALL)
+    return OutputFolder(folder.expanduser().resolve(), files, {_DRAWINGS: drawing})
+
+
 class PredictionFiles:
-    """Writes predictions into a folder; used as a context, which completes the files."""
+    """Writes predictions into a folder; used as a context, which completes the files and puts the folder in its place.
+
+    If it ends by an error, or nothing was detected in any picture, what there is stays in `<folder>.partial`, and what
+    an earlier call has written stays where it is.
+
+    Attributes:
+        pictures: in how many something could be detected.
+        done: those and the ones that could not be read.
+        detections: how many there are.
+        bad: a line for each file that cannot be used, or not wholly.
+        folder: where it all is in the end.
+    """
 
     def __init__(self, folder: Path, category_names: dict[int, str]) -> None:
-        """Create the folder.
+        """Nothing is written yet.
 
         Args:
-            folder: where to write; tables of an earlier call are replaced, its drawings of other pictures stay.
+            folder: where to write; what an earlier call has written is replaced whole.
             category_names: name of each category by its id.
+
+        Raises:
+            OutputError: it cannot be written, or holds something else.
         """
-        self._folder = folder
+        self._output = output_folder(folder)
+        self._output.check()
         self._names = category_names
         self.pictures = 0
+        self.done = 0
         self.detections = 0
         self.bad: list[str] = []
+        self.folder = self._output.partial
+
+    @property
+    def drawings(self) -> Path:
+        """Where the drawn pictures belong until all is written."""
+        return self._output.partial / _DRAWINGS
 
     def __enter__(self) -> Self:
-        """Open the files."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._table = pq.ParquetWriter(self._folder / "detections.parquet", PREDICTIONS)
-        self._results = (self._folder / "results.json").open("w")
-        self._images = (self._folder / "images.json").open("w")
-        categories = [{"id": number, "name": name} for number, name in self._names.items()]
-        self._images.write(f'{{"categories": {json.dumps(categories)}, "annotations": [], "images": [')
-        self._results.write("[")
+        """Open the files.
+
+        Raises:
+            OutputError: another call writes there, or the folder cannot be made.
+        """
+        self._release: Callable[[], None] = self._output.begin()
+        partial = self._output.partial
+        with self._written():
+            self._table = pq.ParquetWriter(partial / "detections.parquet", PREDICTIONS)
+            self._results = (partial / "results.json").open("w", encoding="utf-8")
+            self._images = (partial / "images.json").open("w", encoding="utf-8")
+            categories = [{"id": number, "name": name} for number, name in self._names.items()]
+            self._results.write("[")
+            self._images.write(f'{{"categories": {json.dumps(categories)}, "annotations": [], "images": [')
         return self
 
     def add(self, pictures: pa.Table) -> None:
-        """Write what was found in some pictures; columns as in `PICTURE`."""
+        """Write what was found in some pictures; columns as in `PICTURE`.
+
+        Raises:
+            OutputError: the disk is full, or else not to be written.
+        """
         detections: list[dict[str, Any]] = []
-        for picture in pictures.to_pylist():
-            if picture["error"] is not None:
-                self.bad.append(f"{picture['file_name']}: {picture['error']}")
-                continue
-            image = {name: picture[name] for name in ("file_name", "width", "height")}
-            self._images.write(",\n" if self.pictures else "\n")
-            self._images.write(json.dumps({"id": picture["image_id"], **image}))
-            self.pictures += 1
-            for row in _rows(picture):
-                self._results.write(",\n" if self.detections else "\n")
-                self._results.write(json.dumps(_as_result(row, picture)))
-                self.detections += 1
-                detections.append(row | {"category": self._names[row["category_id"]]})
-        self._table.write_table(pa.Table.from_pylist(detections, schema=PREDICTIONS))
+        with self._written():
+            for picture in pictures.to_pylist():
+                self.done += 1
+                if picture["error"] is not None:
+                    self.add_bad(f"{picture['file_name']}: {picture['error']}")
+                    continue
+                if picture["not_drawn"] is not None:
+                    self.add_bad(f"{picture['file_name']}: detected on, but not drawn: {picture['not_drawn']}")
+                image = {name: picture[name] for name in ("file_name", "width", "height")}
+                self._images.write(",\n" if self.pictures else "\n")
+                self._images.write(json.dumps({"id": picture["image_id"], **image}))
+                self.pictures += 1
+                for row in _rows(picture):
+                    self._results.write(",\n" if self.detections else "\n")
+                    self._results.write(json.dumps(_as_result(row, picture)))
+                    self.detections += 1
+                    detections.append(row | {"category": self._names[row["category_id"]]})
+            self._table.write_table(pa.Table.from_pylist(detections, schema=PREDICTIONS))
+
+    def add_bad(self, line: str) -> None:
+        """Note a file that cannot be used, or not wholly: its name, and why."""
+        self.bad.append("".join(each if each.isprintable() else repr(each)[1:-1] for each in line))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Complete the files; what was found before an error is there."""
-        self._results.write("\n]\n")
-        self._images.write("\n]}\n")
-        for file in (self._results, self._images, self._table):
-            file.close()
-        (self._folder / "bad_files.txt").write_text("".join(f"{line}\n" for line in self.bad))
+        """Complete the files; put the folder into its place where nothing went wrong.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        try:
+            with self._written():
+                self._results.write("\n]\n")
+                self._images.write("\n]}\n")
+                lines = "".join(f"{line}\n" for line in self.bad)
+                (self._output.partial / "bad_files.txt").write_text(lines, encoding="utf-8")
+                for file in (self._results, self._images, self._table):
+                    file.close()
+            if error is None and self.pictures:
+                self._output.put_into_place()
+                self.folder = self._output.folder
+            elif error is not None and not self.done:
+                self._output.discard()
+            elif error is not None:
+                error.add_note(f"what was found so far is in {self._output.partial}, which the next call replaces")
+        finally:
+            self._release()
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = self._output.partial
+            raise OutputError(f"--output: {where} cannot be written: {one_line(error)}; make room") from None
 
 
 def _rows(picture: dict[str, Any]) -> Iterator[dict[str, Any]]:

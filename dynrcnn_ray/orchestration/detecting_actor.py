@@ -1,0 +1,122 @@
+"""One worker of a prediction: a process that holds the model and detects on the pictures that it is given."""
+
+import contextlib
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.data.reading_ahead import Read, read_ahead
+from dynrcnn_ray.store.files import one_line
+from dynrcnn_ray.tools.predict.pictures import Pixels, file_system, printable
+from dynrcnn_ray.tools.predict.predictions import PICTURE
+from dynrcnn_ray.training.out_of_memory import is_out_of_memory
+
+_MOST_BYTES_OF_A_NAME = 150
+
+
+class DetectingActor:
+    """Holds the model; reads pictures ahead in threads while it detects."""
+
+    def __init__(self, described: dict[str, Any]) -> None:
+        """Load the model on this process's device."""
+        import torch
+
+        from dynrcnn_ray.tools.predict.drawing import Painter
+        from dynrcnn_ray.tools.predict.predictor import Predictor
+
+        warnings.filterwarnings("ignore")
+        config = from_yaml(described["config"])
+        torch.set_num_threads(config.run.threads_per_worker)
+        device = torch.device("cuda" if config.run.gpu else "cpu")
+        names: dict[int, str] = described["category_names"]
+        checkpoint = described["checkpoint"]
+        if isinstance(checkpoint, ray.ObjectRef):
+            checkpoint = ray.get(checkpoint)
+        self._predictor = Predictor(config, checkpoint, described["training_id"], sorted(names), device)
+        self._min_score: float = described["min_score"]
+        self._drawings = Path(described["drawings"]) if described["drawings"] else None
+        self._painter = Painter(names) if self._drawings else None
+        self._source = file_system(described["source"])
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """What is found in some pictures, as rows of `PICTURE`."""
+        rows = table.to_pylist()
+        if "path" in table.column_names:
+            paths = [os.fsdecode(row["path"]) for row in rows]
+            rows = [row | {"file_name": printable(path)} for row, path in zip(rows, paths, strict=True)]
+            reads = read_ahead(paths, self._source)
+        else:
+            reads = (_read_frame(row) for row in rows)
+        with contextlib.closing(reads):
+            found = [self._found(row, *read) for row, read in zip(rows, reads, strict=True)]
+        return pa.Table.from_pylist(found, schema=PICTURE)
+
+    def _found(self, row: dict[str, Any], pixels: Pixels | None, error: str) -> dict[str, Any]:
+        own = {"image_id": row["image_id"], "file_name": row["file_name"]}
+        if pixels is None:
+            return own | {"error": error}
+        try:
+            found = self._predictor(pixels, min_score=self._min_score)
+        except Exception as problem:  # Whatever it is, the other pictures have nothing to do with it.
+            _end_if_the_gpu_is_lost(problem)
+            size = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
+            return own | {"error": f"cannot be detected on ({size}): {_described_error(problem)}"}
+        return own | {
+            "not_drawn": self._draw(row, pixels, found) if self._drawings else None,
+            "height": pixels.shape[0],
+            "width": pixels.shape[1],
+            "category_ids": found.category_ids.tolist(),
+            "scores": found.scores.tolist(),
+            "boxes": found.boxes.tolist(),
+            "masks": None if found.masks is None else [mask["counts"].decode() for mask in found.masks],
+        }
+
+    def _draw(self, row: dict[str, Any], pixels: Pixels, found: Any) -> str | None:
+        """Write the picture with what is found; why not, if it cannot be drawn."""
+        from pycocotools import mask as mask_utils
+
+        assert self._painter is not None
+        assert self._drawings is not None
+        masks = None
+        try:
+            if found.masks is not None and len(found.masks):
+                encoded: Any = list(found.masks)
+                masks = mask_utils.decode(encoded).transpose(2, 0, 1).astype(bool)
+            picture = self._painter.draw(pixels, found.boxes, found.scores, found.category_ids, masks)
+            self._drawings.mkdir(exist_ok=True)
+            (self._drawings / _drawing_name(row)).write_bytes(picture)
+        except Exception as problem:  # As in `_found`; JPEG has no picture of more than 65,500 pixels a side.
+            return _described_error(problem)
+        return None
+
+
+def _drawing_name(row: dict[str, Any]) -> str:
+    """A name that any file system takes."""
+    stem = "frame" if "pixels" in row else Path(row["file_name"]).stem
+    plain = "".join(each if each.isprintable() and each not in "\\/" else "_" for each in stem)
+    return f"{row['image_id']:08d}_{plain.encode()[:_MOST_BYTES_OF_A_NAME].decode(errors='ignore')}.jpg"
+
+
+def _end_if_the_gpu_is_lost(error: Exception) -> None:
+    """After some errors a process can use its GPU no more: another one goes on in its place."""
+    import torch
+
+    if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
+        os._exit(1)
+
+
+def _described_error(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"[:200]
+
+
+def _read_frame(row: dict[str, Any]) -> Read:
+    if row["error"] is not None:
+        return Read(None, row["error"])
+    shape = (row["height"], row["width"], 3)
+    return Read(np.frombuffer(bytearray(row["pixels"]), dtype=np.uint8).reshape(shape))
