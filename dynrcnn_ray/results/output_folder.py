@@ -42,10 +42,10 @@ class OutputFolder:
     @property
     def partial(self) -> Path:
         """Where it is built."""
-        return self.folder.with_name(self.folder.name + _PARTIAL)
+        return Path(f"{self.folder}{_PARTIAL}")
 
     def check(self) -> None:
-        """Ask all that can refuse, without writing anything.
+        """Ask all that can refuse, and leave nothing behind.
 
         Raises:
             OutputError: a file is in the way, the folder cannot be made, or it holds what is not of such a call.
@@ -81,11 +81,15 @@ class OutputFolder:
                 break
         if os.path.ismount(self.folder):
             raise OutputError(f"--output: a disk is mounted at {_shown(self.folder)}; give a folder below it")
-        if not os.access(there, os.W_OK | os.X_OK):
+        probe = there / f".{uuid.uuid4().hex}"
+        try:
+            probe.mkdir()
+            probe.rmdir()
+        except OSError as error:
             raise OutputError(
-                f"--output: {_shown(self.folder)} cannot be made, as {_shown(there)} cannot be written; "
-                "give a folder in one that can"
-            )
+                f"--output: {_shown(self.folder)} cannot be made in {_shown(there)}: {error.strerror}; "
+                "give another folder"
+            ) from None
 
     def _foreign_names(self, folder: Path, *, complete: bool) -> str:
         """Names of what such a call does not write; also where `complete` ones lack a file."""
@@ -143,9 +147,8 @@ class OutputFolder:
                     os.rename(earlier, self.folder)
                 raise
         except OSError as error:
-            raise OutputError(
-                f"--output: {_shown(self.folder)} cannot be replaced: {one_line(error)}; all is in {_shown(self.partial)}"
-            ) from None
+            where = f"{_shown(self.folder)} cannot be replaced"
+            raise OutputError(f"--output: {where}: {one_line(error)}; all is in {_shown(self.partial)}") from None
         shutil.rmtree(earlier, ignore_errors=True)
 
     def discard(self) -> None:

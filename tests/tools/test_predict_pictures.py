@@ -1,6 +1,7 @@
 """Pictures are found by folder, pattern and URI, turned upright, and refused one by one."""
 
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.tools.predict.pictures import (
+    Listing,
     UnreadablePictureError,
     decode_picture,
     file_system,
@@ -31,7 +33,7 @@ def test_pictures_are_found(tmp_path: Path):
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(picture())
     names = [str(tmp_path / name) for name in ("a.png", "b.JPG", "below/c.webp")]
-    assert find_pictures(str(tmp_path)) == (names, 1, "")
+    assert find_pictures(str(tmp_path)) == Listing(names, [], {".txt": 1}, [])
     assert find_pictures(str(tmp_path / "*.png")).paths == names[:1]
     assert find_pictures(str(tmp_path / "a.png")).paths == names[:1]
     found = find_pictures(tmp_path.as_uri())
@@ -42,6 +44,62 @@ def test_pictures_are_found(tmp_path: Path):
             find_pictures(str(tmp_path / nothing))
     assert is_video("a.MP4")
     assert not is_video("a.png")
+
+
+def test_what_a_folder_holds_is_taken_by_rule(tmp_path: Path):
+    """Hidden files, kinds that are not read and pipes are left out; the same folder by two links is read once."""
+    outside = tmp_path / "outside"
+    folder = tmp_path / "folder"
+    kinds = [f"a{suffix}" for suffix in (".avif", ".jfif", ".JP2", ".pnm")]
+    hidden = [".hidden.jpg", ".cache/a.jpg", ".DS_Store"]
+    for name in (*kinds, *hidden, "film.MP4", "x.heic", "none"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture())
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "gone.jpg").symlink_to(tmp_path / "gone")
+    outside.mkdir()
+    (outside / "o.jpg").write_bytes(picture())
+    for name in ("link", "same"):
+        (folder / name).symlink_to(outside)
+    (outside / "back").symlink_to(folder)
+    (outside / "itself").symlink_to(outside)
+    found = find_pictures(str(folder))
+    assert found.paths == sorted(str(folder / name) for name in (*kinds, "link/o.jpg"))
+    assert found.videos == [str(folder / "film.MP4")]
+    assert found.left_out == {".heic": 1, "": 1, "hidden": 1}
+    assert found.describe_left_out() == (
+        "3 files that are hidden or no pictures by their names (1 without a suffix, 1 .heic, 1 hidden)"
+    )
+    by_pattern = find_pictures(str(folder / "*"))
+    # What somebody names is tried, whatever its name; folders and pipes are not.
+    assert by_pattern.paths == sorted(str(folder / name) for name in (*kinds, "gone.jpg", "none", "x.heic"))
+    assert by_pattern.videos == found.videos
+    for nothing in ("pipe.jpg", "pipe*"):
+        with pytest.raises(DataError, match="holds no pictures"):
+            find_pictures(str(folder / nothing))
+
+
+def test_what_predict_wrote_is_not_read(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(picture())
+    for out in ("earlier", "out", "below/out.partial"):
+        (tmp_path / out / "pictures").mkdir(parents=True)
+        (tmp_path / out / "pictures" / "00000001_a.jpg").write_bytes(picture())
+    for name in ("images.json", "results.json", "detections.parquet", "bad_files.txt"):
+        (tmp_path / "earlier" / name).write_text("")
+    without = (tmp_path / "out", tmp_path / "below" / "out.partial")
+    for where in (str(tmp_path), tmp_path.as_uri()):
+        assert find_pictures(where, without=without).paths == [str(tmp_path / "a.jpg")]
+    pattern = find_pictures(str(tmp_path / "**" / "*.jpg"), without=without).paths
+    assert pattern == [str(tmp_path / name) for name in ("a.jpg", "earlier/pictures/00000001_a.jpg")]
+    # Who names it means it.
+    assert len(find_pictures(str(tmp_path / "earlier")).paths) == 1
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read every folder")
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(picture())
+    (tmp_path / "closed").mkdir(mode=0)
+    assert find_pictures(str(tmp_path)).unreadable == [f"{tmp_path / 'closed'}: Permission denied"]
 
 
 def test_any_file_name_is_found_and_read(tmp_path: Path):

@@ -1,6 +1,6 @@
 """Detect on pictures with a trained trial: the same command for ten pictures and for a bucket of a million.
 
-Ray Data hands the pictures to actors that hold the model, on the trial's workers or on those that the section run asks
+Ray hands the pictures to actors that hold the model, on the trial's workers or on those that the section run asks
 for. Writes the detections in COCO's format of results and as a Parquet table, and the pictures with boxes and masks.
 Files that cannot be read are listed and skipped. The folder of the output is there once all is written.
 

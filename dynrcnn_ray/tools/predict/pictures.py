@@ -65,7 +65,8 @@ class Listing(NamedTuple):
         kinds = sorted(self.left_out.items(), key=lambda kind: (-kind[1], kind[0]))
         shown = [f"{count} {suffix or 'without a suffix'}" for suffix, count in kinds[:_MOST_KINDS_SHOWN]]
         more = ["others"] if len(kinds) > _MOST_KINDS_SHOWN else []
-        return f"{sum(self.left_out.values())} files are no pictures by their names ({', '.join(shown + more)})"
+        total = sum(self.left_out.values())
+        return f"{total} files that are hidden or no pictures by their names ({', '.join(shown + more)})"
 
 
 class UnreadablePictureError(ValueError):
