@@ -183,7 +183,7 @@ def test_a_benchmark_of_it_has_all_pictures_on_both_sides(smoke: TrialConfig, tm
     np.testing.assert_allclose([row["score"] for row in by_ray], [row["score"] for row in in_a_loop], atol=1e-4)
 
 
-DEADLY = (33, 47)
+HEIGHT, WIDTH = DEADLY = (33, 47)
 KILLS = f"""
 import os, signal
 from dynrcnn_ray.models.detector import build_model as packaged
@@ -212,7 +212,7 @@ def test_a_picture_that_kills_is_tried_three_times_and_costs_no_other(trained: T
     paths = []
     for number in range(24):
         paths.append(str(tmp_path / f"{number:02d}.png"))
-        Image.new("RGB", DEADLY[::-1] if number == 5 else (64, 64)).save(paths[-1])
+        Image.new("RGB", (WIDTH, HEIGHT) if number == 5 else (64, 64)).save(paths[-1])
     with PredictionFiles(tmp_path / "out", CATEGORIES) as files:
         what = Prediction(killing, config.training_id, CATEGORIES, checkpoint_of(trained), 0.05, "")
         predict_pictures(what, paths, files, lambda line: None)
@@ -233,8 +233,8 @@ def test_a_refused_call_leaves_earlier_output_and_nothing_else(trained: Trained,
     before = (tmp_path / "out" / "results.json").read_text()
     (tmp_path / "a.jpg").write_bytes(a_picture(trained))
     own = ("--trial", config.trial_id, "--storage", str(folder), "--output", str(tmp_path / "out"))
-    with pytest.raises(ConfigError, match=r"run\.num_workers: 1000 workers"):
-        call(COMMAND, *own, "--images", str(tmp_path / "a.jpg"), "--run.num-workers", "1000")
+    with pytest.raises(ConfigError, match=r"run\.num_workers: .* do not fit"):
+        call(COMMAND, *own, "--images", str(tmp_path / "a.jpg"), "--run.cpus-per-worker", "1000")
     assert (tmp_path / "out" / "results.json").read_text() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jpg", "out"]
 
