@@ -1,4 +1,4 @@
-"""`predict` over Ray Data against a plain loop over the same pictures, and with two workers against one."""
+"""`predict` over Ray against a plain loop over the same pictures, and with two workers against one."""
 
 import dataclasses
 import json
