@@ -209,7 +209,7 @@ def write_rows(store: ResultStore, benchmark: str, measured: Sequence[Mapping[st
     rows = [row for row in _earlier_rows(store) if _benchmark_of(row) != benchmark] + [dict(row) for row in measured]
     rows.sort(key=lambda row: _ORDER.index(_benchmark_of(row)))
     table = pa.Table.from_pylist(rows, schema=BENCHMARKS)
-    store.files.write_bytes(PARQUET_FILE, to_parquet_bytes(table))
+    store.files.write_bytes(PARQUET_FILE, to_parquet_bytes(table, PARQUET_FILE))
     store.files.write_bytes(MARKDOWN_FILE, benchmarks_markdown(table.to_pylist()).encode())
     store.files.write_bytes(JSON_FILE, json.dumps(table.to_pylist(), indent=1, default=str).encode())
 

@@ -51,7 +51,7 @@ def speed_section(store: ResultStore) -> list[Section]:
 
 def speed_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """The rows of `schemas.SPEED` as a Parquet file's content."""
-    return to_parquet_bytes(pa.Table.from_pylist([dict(row) for row in rows], schema=SPEED))
+    return to_parquet_bytes(pa.Table.from_pylist([dict(row) for row in rows], schema=SPEED), SPEED_FILE)
 
 
 def speed_markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -76,7 +76,7 @@ def findings_parquet(judgements: Sequence[Judgement], command: str) -> bytes:
         command: what was called.
     """
     rows = [row for index, judgement in enumerate(judgements) for row in _rows(index, judgement, command)]
-    return to_parquet_bytes(pa.Table.from_pylist(rows, schema=FINDINGS))
+    return to_parquet_bytes(pa.Table.from_pylist(rows, schema=FINDINGS), FINDINGS_FILE)
 
 
 def finding_cells(rows: Sequence[Mapping[str, Any]]) -> TableCells:

@@ -62,7 +62,8 @@ def write_inspection(
     """
     for folder, rows, schema in (("classes", classes, CLASSES), ("errors", errors, ERRORS)):
         table = pa.Table.from_pylist([{**row, "trial_id": trial_id} for row in rows], schema=schema)
-        store.files.write_bytes(f"{folder}/{trial_id}.parquet", to_parquet_bytes(table))
+        relative = f"{folder}/{trial_id}.parquet"
+        store.files.write_bytes(relative, to_parquet_bytes(table, relative))
 
 
 def read_inspection(store: ResultStore, trial_id: str) -> Inspection | None:

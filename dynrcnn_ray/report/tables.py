@@ -108,7 +108,8 @@ def table_to_parquet_bytes(table: pd.DataFrame, plan: pd.DataFrame) -> bytes:
             delta = f"delta_{metric}"
             fields += _percents(delta, f"{delta}_low", f"{delta}_high", f"{delta}_paper", f"{delta}_detectable")
             fields.append(optional(f"{delta}_seeds", pa.float64(), "seeds"))
-    return to_parquet_bytes(pa.Table.from_pandas(table, schema=versioned(fields), preserve_index=False))
+    relative = f"tables/{plan['experiment'].iloc[0]}.parquet"
+    return to_parquet_bytes(pa.Table.from_pandas(table, schema=versioned(fields), preserve_index=False), relative)
 
 
 def _percents(*names: str) -> list[pa.Field]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from dynrcnn_ray.store.remedies import remedy_of
+from dynrcnn_ray.store.remedies import access_remedy
 from dynrcnn_ray.uris import check_key, without_secrets
 
 PARTIAL = ".partial"
@@ -119,7 +119,7 @@ class StoreFiles:
             StoreError: the storage cannot be read.
         """
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
-        with self._readable(folder, "check that the storage is there and can be read"):
+        with self._readable(folder):
             files = self.filesystem.get_file_info(selector)
         stamps = {
             file.base_name.removesuffix(suffix): FileStamp(file.size or 0, file.mtime_ns or 0)
@@ -180,12 +180,13 @@ class StoreFiles:
             stream.write(data)
 
     @contextlib.contextmanager
-    def _readable(self, relative: str, remedy: str = "") -> Iterator[None]:
+    def _readable(self, relative: str) -> Iterator[None]:
         try:
             yield
         except (pa.ArrowException, OSError) as error:
-            remedy = remedy or remedy_of(relative)
-            raise StoreError(f"{self.describe_path(relative)} cannot be read: {one_line(error)}; {remedy}") from None
+            raise StoreError(
+                f"{self.describe_path(relative)} cannot be read: {one_line(error)}; {access_remedy(error)}"
+            ) from None
 
 
 def one_line(error: BaseException) -> str:

@@ -6,13 +6,13 @@ import pyarrow as pa
 
 from dynrcnn_ray.store.files import FileStamp, StoreError, StoreFiles
 from dynrcnn_ray.store.folds import FEW, FOLDED, read_fold
-from dynrcnn_ray.store.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes
+from dynrcnn_ray.store.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, stated_name
 from dynrcnn_ray.store.remedies import FOREIGN_REMEDY, folder_and_name, remedy_of
 
 SUFFIX = ".parquet"
 """What the name of a file of the store ends with."""
 KEYS = {"plans": "experiment"} | dict.fromkeys(
-    ("trials", "running", "dynamics", "proposals", "statistics", "detections"), "trial_id"
+    ("trials", "running", "dynamics", "proposals", "statistics", "detections", "classes", "errors"), "trial_id"
 )
 """The field that a file is named after, by its folder."""
 _TABLES_AT_ONCE = 1000
@@ -65,13 +65,17 @@ def read_file(
     """The table of a file's content.
 
     Raises:
-        StoreError: the file is damaged, foreign, of another schema version, or another trial's.
+        StoreError: the file is damaged, foreign, of another schema version, or another trial's or data set's.
     """
     try:
         table = from_parquet_bytes(content, schema, columns)
     except (DamagedFileError, ForeignFileError) as error:
         remedy = FOREIGN_REMEDY if isinstance(error, ForeignFileError) else remedy_of(relative)
         raise StoreError(f"{files.describe_path(relative)} {error}; {remedy}") from None
+    stated = stated_name(table)
+    if stated not in (None, relative):
+        raise StoreError(f"{files.describe_path(relative)} was written as {stated!r}; {remedy_of(relative)}")
+    # What older releases wrote does not say where it belongs, but for its rows.
     folder, name = folder_and_name(relative)
     if folder in KEYS:
         strangers = set(table[KEYS[folder]].unique().to_pylist()) - {name}

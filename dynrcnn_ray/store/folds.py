@@ -18,8 +18,14 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dynrcnn_ray.store.files import FileStamp, StoreFiles
-from dynrcnn_ray.store.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, to_parquet_bytes
+from dynrcnn_ray.store.files import FileStamp, StoreError, StoreFiles
+from dynrcnn_ray.store.parquet import (
+    DamagedFileError,
+    ForeignFileError,
+    from_parquet_bytes,
+    stated_name,
+    to_parquet_bytes,
+)
 from dynrcnn_ray.store.schemas import DYNAMICS, TRIALS
 
 FOLDED = {"trials": TRIALS, "dynamics": DYNAMICS}
@@ -52,19 +58,20 @@ class Fold(NamedTuple):
 
 
 def read_fold(files: StoreFiles, folder: str, schema: pa.Schema, columns: list[str] | None = None) -> Fold | None:
-    """The fold of a folder; None if there is none that this release can read.
-
-    Raises:
-        StoreError: the storage cannot be read.
-    """
-    content = files.read_bytes(_path(folder))
+    """The fold of a folder; None if there is none that this release can read: the folder's own files hold the same."""
+    try:
+        content = files.read_bytes(_path(folder))
+    except StoreError:
+        return None
     if content is None:
         return None
     try:
         table = from_parquet_bytes(content, schema, columns)
         stamps = json.loads(pq.read_metadata(pa.BufferReader(content)).metadata[_STAMPS_KEY])
     except (DamagedFileError, ForeignFileError, KeyError):
-        return None  # The folder's own files hold all that it holds.
+        return None
+    if stated_name(table) not in (None, _path(folder)):
+        return None
     table = table.replace_schema_metadata(schema.metadata)
     return Fold(table, {name: FileStamp(*stamp) for name, stamp in stamps.items()})
 
@@ -96,7 +103,7 @@ def write_fold(files: StoreFiles, folder: str, table: pa.Table, stamps: Mapping[
         StoreError: the storage cannot be written.
     """
     metadata = {**(table.schema.metadata or {}), _STAMPS_KEY: json.dumps(stamps).encode()}
-    files.write_bytes(_path(folder), to_parquet_bytes(table.replace_schema_metadata(metadata)))
+    files.write_bytes(_path(folder), to_parquet_bytes(table.replace_schema_metadata(metadata), _path(folder)))
 
 
 def _path(folder: str) -> str:

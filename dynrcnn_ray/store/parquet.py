@@ -1,6 +1,7 @@
-"""A table as the bytes of a Parquet file, with a checksum over all of them; and back, if they are whole and ours.
+"""A table as the bytes of a Parquet file, with its name and a checksum over all of them; and back, if they are whole.
 
-Parquet's own page checksums leave the footer open: a wrong bit there moves a column, and other numbers are read.
+Parquet's own page checksums leave the footer open: a wrong bit there moves a column, and other numbers are read. The
+name is the file's place in its store: a file of another trial or data set that was copied there is known by it.
 """
 
 import zlib
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from dynrcnn_ray.store.schemas import READABLE_VERSIONS, SCHEMA_VERSION, VERSION_KEY
 
 CHECKSUM_KEY = "dynrcnn_ray.crc32"
+_NAME_KEY = b"dynrcnn_ray.file"
 _EMPTY = b"00000000"
 # In the footer the value follows its key: a field of Thrift's compact protocol, of eight bytes.
 _MARK = CHECKSUM_KEY.encode() + b"\x18\x08"
@@ -24,8 +26,14 @@ class ForeignFileError(ValueError):
     """A whole file, but of somebody else or of another version. Its text goes on from the file's name."""
 
 
-def to_parquet_bytes(table: pa.Table) -> bytes:
-    """A table as the content of a Parquet file, its schema's metadata included."""
+def to_parquet_bytes(table: pa.Table, relative: str) -> bytes:
+    """A table as the content of a Parquet file, its schema's metadata included.
+
+    Args:
+        table: what to write.
+        relative: where in the store; the file says so, and is refused elsewhere.
+    """
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NAME_KEY: relative.encode()})
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema) as writer:
         writer.write_table(table)
@@ -74,6 +82,12 @@ def from_parquet_bytes(content: bytes, schema: pa.Schema, columns: list[str] | N
         if mark and isinstance(error, MemoryError):  # Its bytes are whole.
             raise
         raise DamagedFileError(f"cannot be read: {' '.join(str(error).split())}") from None
+
+
+def stated_name(table: pa.Table) -> str | None:
+    """Where in the store the file of a table was written to; None: an older release wrote it, which did not say so."""
+    stated = (table.schema.metadata or {}).get(_NAME_KEY)
+    return None if stated is None else stated.decode()
 
 
 def _checksum(before: bytes, after: bytes) -> bytes:

@@ -315,7 +315,7 @@ class ResultStore:
             table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise StoreError(f"{relative} does not fit its schema: {one_line(error)}") from None
-        self.files.write_bytes(relative, to_parquet_bytes(table))
+        self.files.write_bytes(relative, to_parquet_bytes(table, relative))
         return table
 
     def _write_columns(self, relative: str, trial_id: str, columns: Mapping[str, Any], schema: pa.Schema) -> None:
@@ -324,7 +324,7 @@ class ResultStore:
             table = pa.Table.from_pydict({"trial_id": [trial_id] * count, **columns}, schema=schema)
         except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{relative} does not fit its schema: {one_line(error)}") from None
-        self.files.write_bytes(relative, to_parquet_bytes(table))
+        self.files.write_bytes(relative, to_parquet_bytes(table, relative))
 
     def _read(
         self, folder: str, schema: pa.Schema, names: Iterable[str] | None, columns: list[str] | None = None

@@ -16,6 +16,7 @@ from dynrcnn_ray.report.html.charts import line_chart
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.store.results_store import ResultStore
+from tests.stored_table import dynamics_rows, table3_plan
 
 VOID = {"meta", "img", "image", "rect", "line", "polyline"}
 
@@ -200,6 +201,22 @@ def test_a_figure_is_named_and_a_missing_one_says_so(store: ResultStore):
     assert "Figure 4" in page.text
     assert pq.read_table(Path(store.files.root) / "plans/figure4.parquet").num_rows == 0
     assert "img" in page.tags
+
+
+@pytest.mark.parametrize("experiment", ["table3", "figure5"])
+def test_a_figure_of_an_earlier_plan_is_not_shown(store: ResultStore, make_trial, experiment: str):
+    """Its file stays until a trial of the new plan has finished."""
+    line = {**table3_plan()[0], "trial_id": "earlier"}
+    store.write_dynamics("earlier", dynamics_rows(0, seed=0))
+    store.write_trial(make_trial("earlier"))
+    store.write_plan(experiment, [line])
+    assert "img" in page_of(store).tags
+    store.write_plan(experiment, [{**line, "trial_id": "later"}])
+    assert "img" not in page_of(store).tags
+    store.write_running(make_trial("later", status="running", AP=None))
+    page = page_of(store)
+    assert "img" not in page.tags
+    assert "No finished trial has recorded what the figure shows." in page.text
 
 
 @pytest.mark.parametrize("values", [[], [float("nan")]])

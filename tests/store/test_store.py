@@ -204,7 +204,7 @@ def write_other_fields(path):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (write_truncated, "is damaged: its content does not match its checksum; delete it"),
+        (write_truncated, "is damaged: its content does not match its checksum; move it away"),
         (write_foreign, "was not written by dynrcnn_ray"),
         (write_other_version, "has schema version 0, this release reads 1, 2, 3"),
         (write_other_fields, "has other fields"),

@@ -131,21 +131,23 @@ def _experiment(
     drawn: DrawnReport | None,
 ) -> Section:
     shown: dict[str, Any] = {"cells": None, "warnings": [], "command": ""}
-    title = short_title(name)
+    title, is_drawn = short_title(name), True
     if not plan.empty:
         title, shown["command"] = f"{plan['anchor'].iloc[0]}. {plan['title'].iloc[0]}", plan["command"].iloc[0]
+        own = trials.loc[trials["trial_id"].isin(plan["trial_id"].dropna()), :]
+        # Without a finished trial, what is there was drawn of an earlier plan of this name.
+        is_drawn = bool((own["status"] == "finished").any())
         if not is_figure(plan):
-            own = trials.loc[trials["trial_id"].isin(plan["trial_id"].dropna()), :]
             table = table_of(store, plan, own) if drawn is None or drawn.numbers is None else drawn.numbers
             shown |= {"cells": make_cells(table, plan), "warnings": _warnings(store, own)}
     # What has not been drawn yet keeps its place.
-    shown["figures"] = [_figure(store, figure) for figure in figures or [name]]
+    shown["figures"] = [_figure(store, figure, is_drawn=is_drawn) for figure in figures or [name]]
     return section(name, "experiment.html", title, **shown)
 
 
-def _figure(store: ResultStore, name: str) -> dict[str, str]:
+def _figure(store: ResultStore, name: str, *, is_drawn: bool) -> dict[str, str]:
     """A figure's name and content; no content if it was not drawn."""
-    for kind, media in (("svg", "svg+xml"), ("png", "png")):
+    for kind, media in (("svg", "svg+xml"), ("png", "png")) if is_drawn else ():
         content = store.files.read_bytes(f"figures/{name}.{kind}")
         if content is not None and (kind == "png" or len(content) <= _LARGEST_SVG):
             data = f"data:image/{media};base64,{base64.b64encode(content).decode()}"
