@@ -11,10 +11,16 @@ from typing import Any
 
 LFS_POINTER = b"version https://git-lfs"
 """How a file begins that Git LFS has not fetched."""
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""What the system says of a name under which there is nothing; whatever else it says tells nothing of the file."""
 
 
 class DataError(ValueError):
     """Data that cannot be used. Its text has one line a problem: the file, the ids or values, the remedy."""
+
+
+class InaccessibleError(DataError):
+    """The system does not give a file that may be whole."""
 
 
 def cache_folder() -> Path:
@@ -58,7 +64,9 @@ def read_annotations(file: Path) -> dict[str, Any]:
 
 def unreadable(file: Path, error: OSError) -> DataError:
     """What to say of an annotations file that the system does not give."""
-    return DataError(f"{file}: cannot be read ({error.strerror}); check data.root and the name of the split")
+    if error.errno in ABSENT:
+        return DataError(f"{file}: cannot be read ({error.strerror}); check data.root and the name of the split")
+    return InaccessibleError(f"{file}: cannot be read ({error.strerror}); check the permissions and the disk")
 
 
 def is_of_the_machine(error: Exception) -> bool:

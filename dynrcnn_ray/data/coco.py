@@ -157,10 +157,9 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
             if is_of_the_machine(error):
                 raise
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-            raise DataError(
-                f"{file}: image {image_id} cannot be read ({reason}); "
-                f"restore the file or drop the image from {self.annotation_file.name}"
-            ) from None
+            restore = f"restore the file or drop the image from {self.annotation_file.name}"
+            remedy = "check its permissions" if isinstance(error, PermissionError) else restore
+            raise DataError(f"{file}: image {image_id} cannot be read ({reason}); {remedy}") from None
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from dynrcnn_ray.data.annotations import ABSENT
+
 _MOST_HINTS = 3
 
 
@@ -31,7 +33,11 @@ class ImageFile(NamedTuple):
 
 
 def find_images(folder: Path, names: Sequence[str]) -> list[ImageFile | list[str]]:
-    """Find each image; for one that is not there, give the names of a few files that somebody may have meant."""
+    """Find each image; for one that is not there, give the names of a few files that somebody may have meant.
+
+    Raises:
+        OSError: whether it is there cannot be told just now.
+    """
     parents = {os.path.dirname(os.path.normpath(name)) for name in names}
     there = {file.name: file for parent in parents for file in _scan(folder, parent)}
     found: list[ImageFile | list[str]] = [there.get(os.path.normpath(name), []) for name in names]
@@ -56,9 +62,11 @@ class _FilesBelow:
     def __init__(self, folder: Path) -> None:
         self._of_stem: dict[str, list[tuple[tuple[str, ...], ImageFile]]] = defaultdict(list)
         for parent, _, _ in os.walk(folder):
-            for file in _scan(folder, os.path.relpath(parent, folder)):
-                parts = _spelled_alike(file.name)
-                self._of_stem[PurePosixPath(parts[-1]).stem].append((parts, file))
+            # A folder that no name is about may be closed to us.
+            with contextlib.suppress(OSError):
+                for file in _scan(folder, os.path.relpath(parent, folder)):
+                    parts = _spelled_alike(file.name)
+                    self._of_stem[PurePosixPath(parts[-1]).stem].append((parts, file))
 
     def similar_to(self, name: str) -> list[ImageFile]:
         """The files of the same name with whatever ending, in whatever folder."""
@@ -82,8 +90,19 @@ def _spelled_alike(name: str) -> tuple[str, ...]:
 
 def _scan(folder: Path, parent: str) -> Iterator[ImageFile]:
     """What a folder below the split's holds, folders among it: a folder named like an image has its own message."""
-    with contextlib.suppress(OSError, ValueError), os.scandir(folder / parent) as entries:
+    with _nothing_if_absent(), os.scandir(folder / parent) as entries:
         for entry in entries:
-            with contextlib.suppress(OSError):
+            with _nothing_if_absent():
                 stat = entry.stat()
                 yield ImageFile(os.path.normpath(os.path.join(parent, entry.name)), stat.st_size, stat.st_mtime_ns)
+
+
+@contextlib.contextmanager
+def _nothing_if_absent() -> Iterator[None]:
+    try:
+        yield
+    except ValueError:  # A name that no file can have.
+        pass
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise

@@ -296,8 +296,8 @@ def _say_once(line: str) -> None:
 
 def _refuse_errors(data: DataConfig, splits: dict[str, CheckedSplit]) -> None:
     errors = [finding for checked in splits.values() for finding in checked.errors]
-    if errors and _is_generated_set(data):
-        damaged = f"{own_folder(data)}: the generated data set is damaged; delete the folder, then it is made again"
+    if errors and _is_generated_set(data) and not any(finding.may_be_whole for finding in errors):
+        damaged = f"{own_folder(data)}: the generated data set is damaged; move the folder away, then it is made again"
         raise DataError("\n".join([damaged, *map(str, errors)]))
     _raise(errors, drop_invalid=data.drop_invalid)
 

@@ -89,7 +89,7 @@ def generate_shapes(config: ShapesConfig, root: Path) -> None:
         DataError: `root` exists but holds something else, or cannot be written.
     """
     if os.path.lexists(root) and not is_sealed(root) and not is_generated(root):
-        raise DataError(f"{root}: exists but is not a whole data set; move it away or delete it")
+        raise DataError(f"{root}: exists but is not a whole data set; move it away")
     if os.path.lexists(root) and not root.name.startswith(NAME_BEGINS):
         # Somebody's copy, which is theirs; without checksums it may have been made by any version.
         if is_sealed(root) and (problem := why_not_trusted(root)):

@@ -151,6 +151,6 @@ def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     root.mkdir()
     (root / "precious").touch()
     assert not is_generated(root)
-    with pytest.raises(DataError, match="set: exists but is not a whole data set; move it away or delete it"):
+    with pytest.raises(DataError, match="set: exists but is not a whole data set; move it away"):
         generate_shapes(SMALL, root)
     assert [file.name for file in tmp_path.rglob("*")] == ["set", "precious"]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynrcnn_ray.data.absent_split import remedy_for_absent_split
-from dynrcnn_ray.data.annotations import DataError, is_unlabelled, read_annotations
+from dynrcnn_ray.data.annotations import DataError, InaccessibleError, is_unlabelled, read_annotations
 from dynrcnn_ray.data.check.boxes import ImageSizes, check_boxes, clipped_xyxy, has_extent
 from dynrcnn_ray.data.check.categories import (
     check_categories,
@@ -126,7 +126,7 @@ def check_splits(
             problem, _, remedy = str(error).removeprefix(f"{file}: ").rpartition("; ")
             if files[split] == canonical_files(file.parents[1], split) and not file.exists():
                 remedy = remedy_for_absent_split(file.parents[1], split) or remedy
-            contents[file] = Finding(file, "file", problem, remedy)
+            contents[file] = Finding(file, "file", problem, remedy, may_be_whole=isinstance(error, InaccessibleError))
     used = set(used_elsewhere).union(
         *(used_categories(found) for found in contents.values() if isinstance(found, dict))
     )

@@ -1,5 +1,6 @@
 """What a check has found, as lines for people, and the records that are left."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Finding:
         examples: The first few: their ids and what they hold.
         is_error: Whether it must be dealt with; otherwise it is a note.
         follows: Whether it only follows from the errors before it.
+        may_be_whole: The system did not give what it is about. That passes, and is no reason to leave anything out.
     """
 
     file: Path
@@ -40,11 +42,12 @@ class Finding:
     examples: tuple[str, ...] = ()
     is_error: bool = True
     follows: bool = False
+    may_be_whole: bool = False
 
     @property
     def can_be_dropped(self) -> bool:
         """Whether `data.drop_invalid` gets rid of it."""
-        return self.kind in ("image", "annotation")
+        return self.kind in ("image", "annotation") and not self.may_be_whole
 
     def __str__(self) -> str:
         """One line: file, problem, how many, the first ids, remedy."""
@@ -83,7 +86,13 @@ class Records:
         return self._columns[key]
 
     def refuse(
-        self, bad: NDArray[np.bool_], problem: str, remedy: str, value: str | Callable[[int], str] | None = None
+        self,
+        bad: NDArray[np.bool_],
+        problem: str,
+        remedy: str,
+        value: str | Callable[[int], str] | None = None,
+        *,
+        may_be_whole: bool = False,
     ) -> None:
         """Take records out, and say why.
 
@@ -92,9 +101,11 @@ class Records:
             problem: what is wrong with them.
             remedy: what to do.
             value: what to show of each: a field, or a function of the position among those that are left.
+            may_be_whole: as in `Finding`.
         """
         if bad.any():
-            self.findings.append(self._finding(bad, problem, remedy, value, is_error=True))
+            finding = self._finding(bad, problem, remedy, value, is_error=True)
+            self.findings.append(dataclasses.replace(finding, may_be_whole=may_be_whole))
             self.keep(~bad)
 
     def refuse_each(

@@ -28,10 +28,12 @@ _CHUNK = 64
 _ENDS = 64
 # What Pillow would clip to 8 bits, most of it to white.
 _DEEP_MODES = ("I", "F")
+_NOT_ACCESSIBLE = "not accessible"
+_ACCESS_REMEDY = "check the permissions and the disk"
 _OR_DROP = "or leave them out with --data.drop-invalid"
 _REMEDIES = {
     "missing": f"restore them, {_OR_DROP}",
-    "not accessible": "check the permissions and the disk",
+    _NOT_ACCESSIBLE: _ACCESS_REMEDY,
     "that are pointers of Git LFS": f"fetch them with `git lfs pull`, {_OR_DROP}",
     "that are empty": f"copy them again, {_OR_DROP}",
     "that are web pages": f"download them again, {_OR_DROP}",
@@ -90,7 +92,13 @@ def check_images(
         return checked
     images = Records(checked.file, "image", checked.images)
     names = [image["file_name"] for image in images.left]
-    found = find_images(folder, names)
+    try:
+        found = find_images(folder, names)
+    except OSError as error:
+        problem = f"{error.filename or folder} cannot be read ({error.strerror})"
+        images.findings.append(Finding(images.file, "file", problem, _ACCESS_REMEDY, may_be_whole=True))
+        images.keep(np.zeros(len(names), dtype=bool))
+        return _without_refused(checked, images, [])
     _refuse_absent(folder, images, found)
     files = [file for file in found if isinstance(file, ImageFile)]
     listed = images.column("file_name")
@@ -117,7 +125,13 @@ def check_images(
     left = np.arange(len(files))
     for kind, remedy in _REMEDIES.items():
         bad = _of_kind(seen, kind, len(files))[left]
-        images.refuse(bad, f"{folder} holds images {kind}", remedy, lambda at, left=left: details[left[at]])
+        images.refuse(
+            bad,
+            f"{folder} holds images {kind}",
+            remedy,
+            lambda at, left=left: details[left[at]],
+            may_be_whole=kind == _NOT_ACCESSIBLE,
+        )
         left = left[~bad]
     return _without_refused(checked, images, [files[row] for row in left.tolist()])
 
@@ -189,7 +203,7 @@ def _remembered(
         for start, found in zip(starts, chunks, strict=True):
             seen |= {start + row: observation for row, observation in found.items()}
             on_progress(min(start + _CHUNK, len(entries)), len(entries))
-    if any(observation.kind == "not accessible" for observation in seen.values()):
+    if any(observation.kind == _NOT_ACCESSIBLE for observation in seen.values()):
         # That passes without the file changing.
         return seen
     remember(cache / f"{_key(folder, entries, files, decode=decode)}.json", seen)
@@ -240,7 +254,7 @@ def _becomes_rgb(mode: str) -> bool:
 
 def _why_unreadable(path: Path, error: Exception) -> _Observation:
     if isinstance(error, OSError) and error.errno is not None:
-        return _Observation("not accessible", f"({error.strerror})")
+        return _Observation(_NOT_ACCESSIBLE, f"({error.strerror})")
     with contextlib.suppress(OSError), path.open("rb") as opened:
         begin = opened.read(_ENDS)
         if not begin:
