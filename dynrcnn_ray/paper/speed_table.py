@@ -1,5 +1,6 @@
 """Table 7: images per second of the dynamic and the cascade detectors, as Markdown and Parquet."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,11 +43,9 @@ def speed_section(store: ResultStore) -> list[Section]:
     rows = read_speeds(store)
     if not rows:
         return []
-    return [
-        section(
-            "table7", "grid.html", SPEED_TITLE, grid=speed_grid(rows), note=speed_note(rows), command="dynrcnn table7"
-        )
-    ]
+    command = f"dynrcnn table7 --storage {shlex.quote(store.files.describe_path('').rstrip('/'))}"
+    shown = {"grid": speed_grid(rows), "note": speed_note(rows), "command": command}
+    return [section("table7", "grid.html", SPEED_TITLE, **shown)]
 
 
 def speed_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:

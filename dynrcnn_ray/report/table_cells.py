@@ -29,7 +29,7 @@ _SEEDS_TITLE = (
 )
 _COURSE_TITLE = (
     "Algorithm 1 in the last step (where DLA or DSL is off, T_now or beta_now was only recorded); "
-    "how many updates kept the old value because there was nothing to measure"
+    "how many updates kept the old value: no image had a positive proposal, or, of beta_now, the median error was zero"
 )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dynrcnn_ray.report.table_cells import Cell, Grid, TableCells, make_cells, simple_grid
+from dynrcnn_ray.results.text_width import width_of
 
 
 def table_to_markdown(table: pd.DataFrame, plan: pd.DataFrame) -> str:
@@ -57,7 +58,7 @@ class _Aligned:
 
     @property
     def markdown_rule(self) -> str:
-        dashes = "-" * (len(self.cells[0]) - 1)
+        dashes = "-" * (width_of(self.cells[0]) - 1)
         return f":{dashes}" if self.is_left_aligned else f"{dashes}:"
 
 
@@ -71,7 +72,7 @@ def _markdown(grid: Grid) -> str:
 
 def _text(grid: Grid) -> list[str]:
     header, *body = ["  ".join(line).rstrip() for line in _lines(_align(grid))]
-    rule = "─" * max(len(line) for line in [header, *body])
+    rule = "─" * max(width_of(line) for line in [header, *body])
     return [header, rule, *body, rule]
 
 
@@ -88,8 +89,8 @@ def _align(grid: Grid) -> list[_Aligned]:
 
 
 def _texts(header: str, cells: list[str]) -> _Aligned:
-    width = max(3, *(len(cell) for cell in [header, *cells]))
-    return _Aligned([cell.ljust(width) for cell in [header, *cells]], is_left_aligned=True)
+    width = max(3, *(width_of(cell) for cell in [header, *cells]))
+    return _Aligned([cell + " " * (width - width_of(cell)) for cell in [header, *cells]], is_left_aligned=True)
 
 
 def _numbers(header: str, cells: Sequence[Cell]) -> _Aligned:

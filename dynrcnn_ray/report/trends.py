@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,10 +13,10 @@ from dynrcnn_ray.report.figure_style import (
     COLOURS,
     GREY,
     MARKERS,
-    STYLE,
     draw_heading,
     draw_legend_below,
     draw_trend,
+    figure_style,
     plain,
 )
 from dynrcnn_ray.store.labels import row_names
@@ -63,7 +62,7 @@ def draw_trends(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
         dynamics: rows as in `schemas.DYNAMICS`; settings without any are left out.
     """
     settings = settings_of(plan, dynamics)
-    with matplotlib.rc_context(STYLE):
+    with figure_style():
         figure = Figure(figsize=(7, 8.2), layout="constrained")
         threshold, beta, positives = figure.subplots(3, 1, sharex=True)
         _draw_statistic(threshold, settings, component="DLA", statistic="T_now", in_force="iou_threshold")

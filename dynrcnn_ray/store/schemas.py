@@ -70,10 +70,10 @@ TRIALS = versioned(
 )
 """A finished or failed trial, one row a file. `status` is "finished" or "failed"; `error` is the reason of a failure in
 one line, `traceback` all of it; `experiment` and `setting` are those that first ran it; `kept_*_updates` counts updates
-of Algorithm 1 that had nothing to measure and kept the old value. `startup_seconds` go from the start of the trial's
-driver to its first step. `last_good_step` is that of the newest checkpoint of a failed trial. `train_seconds` are those
-of the steps, over all attempts. `num_workers` were asked for, `workers_at_end` trained the last step: an elastic trial
-may end with fewer.
+of Algorithm 1 that kept the old value: no image had a positive proposal, or, of beta_now, the median error was zero.
+`startup_seconds` go from the start of the trial's driver to its first step. `last_good_step` is that of the newest
+checkpoint of a failed trial. `train_seconds` are those of the steps, over all attempts. `num_workers` were asked for,
+`workers_at_end` trained the last step: an elastic trial may end with fewer.
 
 A trial that runs has such a row in `running/`, of the status "running", written at its start and at each checkpoint:
 `finished_at` is when it was written, `last_good_step` the checkpoint's. Where it was killed, the store reads its status

@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 
 from dynrcnn_ray.paper.drawn import figures_of_stored
-from dynrcnn_ray.paper.speed_table import speed_section
+from dynrcnn_ray.paper.speed_table import SPEED_FILE, speed_parquet, speed_section
 from dynrcnn_ray.report.html.charts import line_chart
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
+from dynrcnn_ray.report.inspection import write_inspection
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.store.schemas import SPEED
 from tests.stored_table import dynamics_rows, table3_plan
 
 VOID = {"meta", "img", "image", "rect", "line", "polyline"}
@@ -165,13 +167,39 @@ def test_a_trial_that_ended_with_fewer_workers_says_so(store: ResultStore, table
 
 
 @pytest.mark.slow
-def test_an_update_that_had_nothing_to_measure_is_explained(store: ResultStore, table3_store, make_trial):
+@pytest.mark.parametrize(("kept_iou", "reason"), [(0, "the median error was zero"), (28, "no image had a positive")])
+def test_why_updates_kept_the_old_value_is_explained(store, table3_store, make_trial, kept_iou: int, reason: str):
+    """The table says how many; what is said below it of the reason agrees with the counts and with the title."""
     config = "data: {fingerprint: abc}\ndynamic: {dla: true, update_interval: 20}\n"
-    row = make_trial("row3seed0", config=config, steps=600, kept_beta_updates=30, final_T_now=0.9)
-    store.write_trial(row)
+    kept = {"kept_iou_updates": kept_iou, "kept_beta_updates": 30}
+    store.write_trial(make_trial("row3seed0", config=config, steps=600, final_T_now=0.9, **kept))
     page = page_of(store)
-    assert "Raise dynamic.beta_top_k" in page.text
+    assert "no image had a positive proposal, or, of beta_now, the median error was zero" in page.text
+    (said,) = re.findall(r"In 1 of 12 trials most updates [^.]*\.", page.text)
+    assert reason in said
+    assert ("Raise dynamic.beta_top_k" in page.text) == (kept_iou == 0)
     assert "Raise dynamic.iou_top_k" in page.text
+    assert "nothing to measure" not in page.text
+
+
+@pytest.mark.slow
+def test_commands_on_the_page_name_their_store(store: ResultStore, table3_store, tmp_path: Path):
+    names = {"category_id": 1, "name": "cell", "objects": 3, "detections": 4, "found_as": [2, 1]}
+    error = {"kind": "Cls", "meaning": "another class", "count": 1, "AP50_gain": 0.5, "min_score": 0.5}
+    write_inspection(store, "row3seed0", [names], [error])
+    store.files.write_bytes(SPEED_FILE, speed_parquet([speed_row(kind) for kind in ("Dynamic", "Cascade")]))
+    text = page_of(store).text
+    assert f"dynrcnn inspect row3seed0 --storage {tmp_path}/storage\n" in text
+    assert f"python experiments/main.py table7 --storage {tmp_path}/storage\n" in text
+
+
+def speed_row(kind: str) -> dict[str, object]:
+    speeds = [field.name for field in SPEED if "images_per_second" in field.name or "quartile" in field.name]
+    return {"backbone": "tiny", "model": f"{kind} R-CNN", **dict.fromkeys(speeds, 1.0)} | {
+        "scale": "smoke",
+        "rounds": 3,
+        "hardware": "a CPU",
+    }
 
 
 def test_a_configuration_of_another_release_costs_a_hint_and_not_the_page(store: ResultStore, table3_store, make_trial):

@@ -1,6 +1,5 @@
 """Figure 1 of the paper: while the baseline trains, its proposals become more and better."""
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,11 +8,11 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from dynrcnn_ray.report.drawing import of_dynamics
 from dynrcnn_ray.report.figure_style import (
     COLOURS,
-    STYLE,
     draw_heading,
     draw_legend_beside,
     draw_note,
     draw_trend,
+    figure_style,
     seeds_text,
 )
 
@@ -40,7 +39,7 @@ def draw_figure1(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
         plan: rows as in `schemas.PLAN`, of one experiment with one row.
         dynamics: rows as in `schemas.DYNAMICS`, of that row's trials; at least one.
     """
-    with matplotlib.rc_context(STYLE):
+    with figure_style():
         figure = Figure(figsize=(10, 5.6), layout="constrained")
         (counts, rank_iou), (sigmas, rank_error) = figure.subplots(2, 2, sharex=True)
 

@@ -1,6 +1,5 @@
 """Figure 2 of the paper: the positives' offsets shrink during training, and with a higher IoU threshold."""
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.patches import Ellipse
 from matplotlib.ticker import MaxNLocator
 
 from dynrcnn_ray.report.drawing import of_proposals
-from dynrcnn_ray.report.figure_style import COLOURS, STYLE, draw_heading, draw_note, seeds_text
+from dynrcnn_ray.report.figure_style import COLOURS, draw_heading, draw_note, figure_style, seeds_text
 
 _LOW_IOU, _HIGH_IOU = 0.5, 0.6
 _OFFSET_PAIRS = (("dx", "dy", COLOURS[5]), ("dw", "dh", COLOURS[4]))
@@ -32,7 +31,7 @@ def draw_figure2(plan: pd.DataFrame, proposals: pd.DataFrame) -> Figure:
     first, last = int(steps.min()), int(steps.max())
     # A run so short that it recorded one step has two columns.
     columns = list(dict.fromkeys([(first, _LOW_IOU), (last, _LOW_IOU), (last, _HIGH_IOU)]))
-    with matplotlib.rc_context(STYLE):
+    with figure_style():
         figure = Figure(figsize=(3.2 * len(columns), 7.6), layout=ConstrainedLayoutEngine(h_pad=0.1))
         panels = figure.subplots(2, len(columns), sharex="row", sharey="row")
         for row, (x, y, colour) in enumerate(_OFFSET_PAIRS):

@@ -1,6 +1,5 @@
 """Figure 3 of the paper: Dynamic R-CNN at work, step by step, on proposals that a run has recorded."""
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +10,14 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from dynrcnn_ray.paper.drawings.figure4 import smooth_l1
 from dynrcnn_ray.report.drawing import of_proposals
-from dynrcnn_ray.report.figure_style import COLOURS, GREY, STYLE, draw_heading, draw_legend_below, seeds_text
+from dynrcnn_ray.report.figure_style import (
+    COLOURS,
+    GREY,
+    draw_heading,
+    draw_legend_below,
+    figure_style,
+    seeds_text,
+)
 
 _GROUND_TRUTH, _POSITIVE, _NEGATIVE = COLOURS[0], COLOURS[5], COLOURS[4]
 _QUADRATIC = COLOURS[3]
@@ -46,7 +52,7 @@ def draw_figure3(plan: pd.DataFrame, proposals: pd.DataFrame) -> Figure:
     betas = [float(rows["smooth_l1_beta"].iloc[0]) for rows in steps.values()]
     object_box, boxes = _example_object(steps[max(steps)], min(thresholds), max(thresholds))
 
-    with matplotlib.rc_context(STYLE):
+    with figure_style():
         figure = Figure(figsize=(2.8 * len(steps) + 1, 8.6), layout="constrained")
         ious, labels, losses = figure.subplots(3, len(steps), sharex="row", sharey="row", squeeze=False)
         bars = []

@@ -1,11 +1,10 @@
 """Figure 4 of the paper: SmoothL1 loss and its gradient for several beta, drawn from the formula alone."""
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from dynrcnn_ray.report.drawing import Drawing
-from dynrcnn_ray.report.figure_style import COLOURS, STYLE
+from dynrcnn_ray.report.figure_style import COLOURS, figure_style
 
 BETAS = (2.0, 1.0, 0.5)
 """The fixed betas of the paper's Table 5."""
@@ -35,7 +34,7 @@ def smooth_l1_gradient(errors: np.ndarray, beta: float) -> np.ndarray:
 def draw_figure4() -> Figure:
     """Draw loss and gradient for the betas of `BETAS`; a smaller beta saturates the gradient sooner."""
     errors = np.linspace(-_LARGEST_ERROR, _LARGEST_ERROR, 601)
-    with matplotlib.rc_context(STYLE):
+    with figure_style():
         figure = Figure(figsize=(9, 3.8), layout="constrained")
         loss, gradient = figure.subplots(1, 2)
         for beta, colour in _COLOUR_BY_BETA.items():

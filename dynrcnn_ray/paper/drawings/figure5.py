@@ -1,16 +1,22 @@
 """Figure 5 of the paper: how the IoU threshold and SmoothL1's beta move during training."""
 
-import matplotlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from dynrcnn_ray.report.drawing import of_dynamics
 from dynrcnn_ray.report.figure_style import (
-    STYLE,
+    COLOURS,
+    GREY,
+    MARKERS,
     draw_heading,
     draw_legend_beside,
     draw_note,
     draw_trend,
+    figure_style,
+    plain,
     seeds_text,
 )
 from dynrcnn_ray.report.trends import COLUMNS, settings_of
@@ -28,7 +34,7 @@ def draw_figure5(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
             left panel, one with a cell in `K_β` into the right.
         dynamics: rows as in `schemas.DYNAMICS`; settings without any are left out.
     """
-    with matplotlib.rc_context(STYLE):
+    with figure_style():
         figure = Figure(figsize=(10, 3.8), layout="constrained")
         threshold, beta = figure.subplots(1, 2)
         for axes, column, statistic in ((threshold, "K_I", "T_now"), (beta, "K_β", "beta_now")):

@@ -1,6 +1,5 @@
 """The second figure of the experiment `sync`: up to 1,024 workers, simulated from what one worker's images measured."""
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from dynrcnn_ray.paper.simulation import Records, simulate_spread
-from dynrcnn_ray.report.figure_style import COLOURS, STYLE, draw_heading, draw_note
+from dynrcnn_ray.report.figure_style import COLOURS, draw_heading, draw_note, figure_style
 
 NUMBERS_OF_WORKERS = tuple(2**power for power in range(11))
 IMAGES_PER_WORKER = {1: COLOURS[4], 2: COLOURS[1], 8: COLOURS[5]}
@@ -40,7 +39,7 @@ def draw_simulated_workers(plan: pd.DataFrame, records: Records, own_interval: i
         own_interval: C of that run.
         seed: of that run.
     """
-    with matplotlib.rc_context(STYLE):
+    with figure_style():
         figure = Figure(figsize=(11.5, 7.2), layout="constrained")
         panels = figure.subplots(len(_STATISTICS), len(_INTERVALS), sharex=True, sharey="row", squeeze=False)
         for column, (factor, papers) in enumerate(_INTERVALS.items()):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,7 +10,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from dynrcnn_ray.report.drift import ALL_REDUCE, WORKERS, worker_values
-from dynrcnn_ray.report.figure_style import COLOURS, STYLE, draw_heading, draw_legend_below, draw_note, seeds_text
+from dynrcnn_ray.report.figure_style import (
+    COLOURS,
+    draw_heading,
+    draw_legend_below,
+    draw_note,
+    figure_style,
+    seeds_text,
+)
 
 _NAMES = {"T_now": "$T_{now}$ (IoU)", "beta_now": "$β_{now}$ (normalised offset)"}
 _OF_ITS_OWN = COLOURS[5]
@@ -40,7 +46,7 @@ def draw_workers(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure | None:
     if not numbers:
         return None
     steps = {str(trial_id): rows for trial_id, rows in dynamics.groupby("trial_id")}
-    with matplotlib.rc_context(STYLE):
+    with figure_style():
         size = (2.3 * len(numbers) * len(_NAMES) + 0.6, 1.9 * len(groups) + 1.0)
         figure = Figure(figsize=size, layout="constrained")
         columns = figure.subplots(len(groups), len(numbers) * len(_NAMES), sharex=True, squeeze=False)

@@ -4,7 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dynrcnn_ray.results.text_width import shortened
+
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 24, 22
+_NAME, _COLUMN = 24, 6.6
+"""Pixels of a series' name, and of a column of the title."""
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8a6d00")
 
 
@@ -76,7 +80,7 @@ def line_chart(
     """Lines over the training steps, or something else, from zero up, with a legend in the title's line.
 
     Args:
-        title: what is drawn; it leaves room for the names, which stand to its right.
+        title: what is drawn; shortened to what the names leave of the line, which stand to its right.
         steps: the horizontal positions.
         series: the values of each line by its short name; those that are not finite are left out.
         unit: what the horizontal positions are.
@@ -91,7 +95,8 @@ def line_chart(
     top, last = top or max(finite) or 1.0, max(steps)
     chart = Chart(f"{title}: {', '.join(series)}")
     right = chart.width - _RIGHT
-    chart.write(_LEFT - 34, 13, title, "start")
+    names = _NAME * len(series) if len(series) > 1 else 0
+    chart.write(_LEFT - 34, 13, shortened(title, int((right - _LEFT + 34 - names) / _COLUMN)), "start")
     for fraction in (0.0, 0.5, 1.0):
         y = chart.y(fraction)
         chart.levels.append(Level(str(_LEFT), str(right), f"{y:.1f}"))
@@ -107,5 +112,5 @@ def line_chart(
         ]
         chart.lines.append(Curve(" ".join(points), colour))
         if len(series) > 1:
-            chart.write(right - 24 * (len(series) - 1 - index), 13, name, "end", colour)
+            chart.write(right - _NAME * (len(series) - 1 - index), 13, name, "end", colour)
     return chart

@@ -28,4 +28,4 @@ def curves_of(inspection: Inspection) -> list[Chart]:
 def _curve(row: dict[str, Any]) -> Chart | None:
     precision: list[float] = row["precision"]
     recalls = [100 * at / (len(precision) - 1) for at in range(len(precision))]
-    return line_chart(f"{row['name']}: precision", recalls, {"precision": precision}, unit="recall", top=100.0)
+    return line_chart(row["name"], recalls, {"precision": precision}, unit="recall", top=100.0)

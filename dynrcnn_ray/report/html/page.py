@@ -3,6 +3,8 @@
 import base64
 import math
 from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -164,7 +166,7 @@ def _readable_config(store: ResultStore, row: dict[Any, Any]) -> TrialConfig | N
 
 
 def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
-    """Losses that exploded; what Algorithm 1 had nothing to measure, and thresholds that left few positives."""
+    """Losses that exploded; where Algorithm 1 kept its values, and thresholds that left few positives."""
     texts = []
     finished = trials.loc[trials["status"] == "finished", :]
     if len(finished) > MOST_WITH_DETAILS:
@@ -174,12 +176,19 @@ def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
     known = [config.dynamic if config else None for config in configs]
     intervals = pd.Series([each.update_interval if each else math.nan for each in known], index=finished.index)
     with_dla = pd.Series([each is not None and each.dla for each in known], index=finished.index, dtype=bool)
-    kept = finished[finished["kept_beta_updates"] * 2 > finished["steps"] / intervals]
-    if len(kept):
+    updates = finished["steps"] / intervals
+    of_zero = finished[(finished["kept_beta_updates"] - finished["kept_iou_updates"].fillna(0)) * 2 > updates]
+    if len(of_zero):
         texts.append(
-            f"In {len(kept)} of {len(finished)} trials most updates of beta_now found nothing to measure and kept the "
-            "old value: most images hold K_beta objects or more, whose appended ground truths have an error of zero. "
-            "Raise dynamic.beta_top_k."
+            f"In {len(of_zero)} of {len(finished)} trials most updates of beta_now kept the old value because the "
+            "median error was zero: most images hold K_beta objects or more, whose appended ground truths have an "
+            "error of zero. Raise dynamic.beta_top_k."
+        )
+    unmeasured = finished[finished["kept_iou_updates"] * 2 > updates]
+    if len(unmeasured):
+        texts.append(
+            f"In {len(unmeasured)} of {len(finished)} trials most updates kept T_now and beta_now: no image had a "
+            "positive proposal. Check the images and their boxes, or train for longer."
         )
     high = finished[with_dla & (finished["final_T_now"] > _SUSPICIOUS_T_NOW)]
     if len(high):
@@ -189,6 +198,11 @@ def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
             "dynamic.iou_top_k."
         )
     return texts
+
+
+def _command(store: ResultStore, *words: str) -> str:
+    """A command as it is typed for this store."""
+    return shlex.join([*words, "--storage", store.files.describe_path("").rstrip("/")])
 
 
 def _findings(store: ResultStore) -> list[Section]:
@@ -225,6 +239,7 @@ def _inspections(store: ResultStore, trials: pd.DataFrame) -> list[Section]:
         {
             "trial_id": trial_id,
             "name": f"Trial {trial_id}: {settings[trial_id]}",
+            "command": _command(store, "dynrcnn", "inspect", trial_id),
             "tables": tables_of(found),
             "curves": curves_of(found),
         }

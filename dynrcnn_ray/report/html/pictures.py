@@ -6,8 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from dynrcnn_ray.results.text_width import shortened, width_of
+
 MIN_SCORE = 0.5
 """Detections below this score are not drawn."""
+_LONGEST_NAME = 24
+_COLUMN = 0.62
+"""Width of a letter, as a part of the font's size."""
 
 
 def pictures_of(images: pd.DataFrame, detections: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
@@ -32,11 +37,12 @@ def _picture(image: dict[Any, Any], name: str, detections: pd.DataFrame) -> dict
     long_side = max(image["width"], image["height"])
     stroke, font_size = long_side / 150, long_side / 24
     names = dict(image["category_names"])
-    boxes = []
-    for row in detections.to_dict("records"):
-        box = _box([row[side] for side in ("x1", "y1", "x2", "y2")])
-        label = f"{names.get(row['category_id'], row['category_id'])} {row['score']:.2f}"
-        boxes.append(box | {"label": label, "label_top": f"{max(float(row['y1']) - font_size * 0.25, font_size):.1f}"})
+    rows = detections.to_dict("records")
+    boxes = [_box([row[side] for side in ("x1", "y1", "x2", "y2")]) for row in rows]
+    labels = _Labels(image["width"], image["height"], font_size)
+    for box, row in zip(boxes, rows, strict=True):
+        name = str(names.get(row["category_id"], row["category_id"]))
+        box |= labels.place(name, row["score"], float(row["x1"]), float(row["y1"]))
     return {
         "width": image["width"],
         "height": image["height"],
@@ -49,6 +55,31 @@ def _picture(image: dict[Any, Any], name: str, detections: pd.DataFrame) -> dict
         "font_size": f"{font_size:.1f}",
         "outline": f"{font_size / 5:.2f}",
     }
+
+
+class _Labels:
+    """Texts at the upper left corners of boxes: none leaves the picture, and one does not run over another."""
+
+    def __init__(self, width: int, height: int, font_size: float) -> None:
+        self._width, self._height, self._font_size = width, height, font_size
+        self._taken: list[tuple[float, float, float]] = []
+
+    def place(self, name: str, score: float, left: float, top: float) -> dict[str, str]:
+        """What is written, and where it begins: as near above the corner as there is room, else further down."""
+        label = f"{shortened(name, _LONGEST_NAME)} {score:.2f}"
+        width = width_of(label) * _COLUMN * self._font_size
+        x = max(0.0, min(left, self._width - width))
+        y = first = max(top - self._font_size * 0.25, self._font_size)
+        while any(self._overlap(x, y, width, *other) for other in self._taken):
+            y += self._font_size * 1.1
+            if y > self._height:  # More labels than the picture holds.
+                y = first
+                break
+        self._taken.append((x, y, width))
+        return {"name": name, "label": label, "label_left": f"{x:.1f}", "label_top": f"{y:.1f}"}
+
+    def _overlap(self, x: float, y: float, width: float, other_x: float, other_y: float, other_width: float) -> bool:
+        return abs(y - other_y) < self._font_size and x < other_x + other_width and other_x < x + width
 
 
 def _box(corners: Any) -> dict[str, str]:
