@@ -53,7 +53,6 @@ _INCHES_OF_A_ROW = 0.21
 _ROWS_WITH_ROOM = 4
 _COLUMNS_OF_AN_INCH = 11
 """So many letters of a heading or a legend fit, on the average."""
-_COLUMNS_BESIDE = 24
 
 LineStyle = str | tuple[int, tuple[float, ...]]
 
@@ -105,10 +104,8 @@ def draw_note(axes: Axes, text: str) -> None:
 
 def draw_legend_beside(axes: Axes) -> None:
     """Put the legend to the right of its panel, where it covers no data."""
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        labels = [folded(label, _COLUMNS_BESIDE) for label in labels]
-        axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.4, borderaxespad=0)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.4, borderaxespad=0)
 
 
 def draw_legend_below(figure: Figure, handles: Sequence[Artist]) -> None:

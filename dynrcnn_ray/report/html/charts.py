@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from dynrcnn_ray.results.text_width import shortened
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 24, 22
-_NAME, _COLUMN = 24, 6.6
+_NAME, _COLUMN = 24, 6.2
 """Pixels of a series' name, and of a column of the title."""
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8a6d00")
 

@@ -65,21 +65,23 @@ class _Labels:
         self._taken: list[tuple[float, float, float]] = []
 
     def place(self, name: str, score: float, left: float, top: float) -> dict[str, str]:
-        """What is written, and where it begins: as near above the corner as there is room, else further down."""
+        """What is written, and where it begins: above the corner, else further down, else from the top on."""
         label = f"{shortened(name, _LONGEST_NAME)} {score:.2f}"
         width = width_of(label) * _COLUMN * self._font_size
         x = max(0.0, min(left, self._width - width))
-        y = first = max(top - self._font_size * 0.25, self._font_size)
-        while any(self._overlap(x, y, width, *other) for other in self._taken):
-            y += self._font_size * 1.1
-            if y > self._height:  # More labels than the picture holds.
-                y = first
-                break
+        first, line = max(top - self._font_size * 0.25, self._font_size), self._font_size * 1.1
+        lines = [*_lines(first, self._height, line), *_lines(self._font_size, first, line)]
+        free = (y for y in lines if not any(self._overlap(x, y, width, *other) for other in self._taken))
+        y = next(free, first)
         self._taken.append((x, y, width))
         return {"name": name, "label": label, "label_left": f"{x:.1f}", "label_top": f"{y:.1f}"}
 
     def _overlap(self, x: float, y: float, width: float, other_x: float, other_y: float, other_width: float) -> bool:
         return abs(y - other_y) < self._font_size and x < other_x + other_width and other_x < x + width
+
+
+def _lines(begin: float, end: float, step: float) -> list[float]:
+    return [begin + number * step for number in range(int((end - begin) / step) + 1)]
 
 
 def _box(corners: Any) -> dict[str, str]:
