@@ -113,6 +113,6 @@ def test_of_many_processes_one_reads_the_file(root: Path, tmp_path: Path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join()
         assert process.exitcode == 0
     assert (tmp_path / "seen").read_text() == "parsed\n"

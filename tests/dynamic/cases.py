@@ -120,7 +120,7 @@ class Workers:
     def __init__(self, config: TrialConfig, world_size: int) -> None:
         self.states = [DynamicTrainingState(config, rank=rank, world_size=world_size) for rank in range(world_size)]
         self.calls = [0] * world_size
-        self._barrier = Barrier(world_size, timeout=20)
+        self._barrier = Barrier(world_size, timeout=600)
         self._parts = [torch.empty(0)] * world_size
 
     def all_reduce_of(self, rank: int) -> Callable[[Tensor], None]:

@@ -134,7 +134,7 @@ def test_other_readers_see_every_trial_once(many: ResultStore, tmp_path: Path):
 
 def test_a_file_of_this_moment_waits_for_the_next_fold(many: ResultStore, monkeypatch, tmp_path: Path, opened):
     """Written again at once, it could have the same size and time."""
-    monkeypatch.setattr(folds, "SETTLED_SECONDS", 60)
+    monkeypatch.setattr(folds, "SETTLED_SECONDS", 86_400)
     for trial_id in IDS[1:]:
         os.utime(tmp_path / f"storage/trials/{trial_id}.parquet", (1e9, 1e9))
     many.fold()
