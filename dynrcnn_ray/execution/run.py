@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from dynrcnn_ray.command_line.planned import Planned, plan_name
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import DataConfig, ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, field_paths, from_yaml, to_yaml
 from dynrcnn_ray.execution.address import ray_address, require_cluster
 from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
 from dynrcnn_ray.execution.seeds import print_seeds
@@ -19,12 +19,12 @@ from dynrcnn_ray.experiment.costs import place_seconds
 from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.models.user_module import require_module
 from dynrcnn_ray.options.command import Call
+from dynrcnn_ray.experiment.experiment import Experiment
 from dynrcnn_ray.options.shared import RunOptions, storage_location
 from dynrcnn_ray.report.drawing import Drawing, figures_of
 from dynrcnn_ray.report.report import DrawnReport, draw_report
 from dynrcnn_ray.results.explosions import explosions
 from dynrcnn_ray.store.files import StoreError
-from dynrcnn_ray.store.plans import added_up
 from dynrcnn_ray.store.results_store import ResultStore
 
 
@@ -55,21 +55,18 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
     if any(experiment.rows(base) for experiment in experiments):
         require_cluster()
         base, experiments = _with_their_data(experiments, base, with_data)
-    shown = call.shown(options.storage, store.files.describe_path("").rstrip("/"))
     trials = _distinct_trials(experiments, base, seeds)
-    plans = {_plan_name(experiment, trials): experiment for experiment in experiments}
-    for name, experiment in plans.items():
-        _require_same_base(store, experiment, base)
-        _write_plan(store, name, experiment, base, seeds, shown)
+    by_name = {plan_name(experiment, list(trials)): experiment for experiment in experiments}
+    planned = Planned(store, by_name, base, seeds, call.shown(options.storage, store.files.describe_path("").rstrip("/")))
+    planned.require_room()
     with _saying_where_it_goes_on(store, trials):
-        if trials:
-            _train_missing(trials, store, storage, call.command, longest_first=len(experiments) > 1)
-        for name, experiment in plans.items():
+        if not _train_missing(trials, planned, storage, call.command, longest_first=len(experiments) > 1):
+            planned.write()
+        for name in by_name:
             # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
-            plan = _write_plan(store, name, experiment, base, seeds, shown)
-            print_report(store, name, figures_of(experiment.figures, name), plan=plan)
+            print_report(store, name, figures_of(by_name[name].figures, name), plan=planned.write_plan(name))
         if base.run.mlflow and trials:
-            _log_report(store, base.run.mlflow, list(plans))
+            _log_report(store, base.run.mlflow, list(by_name))
         for trial_id, note in explosions(store, trials).items():
             print(f"Trial {trial_id}: {note}.")
         return _failures(store, list(trials))
@@ -85,47 +82,6 @@ def _log_report(store: ResultStore, uri: str, names: Sequence[str]) -> None:
     assert content is not None
     for name in names:
         log_report(uri, name, content.decode())
-
-
-def _plan_name(experiment: Experiment, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
-    # Single trials have nothing to do with each other: each keeps a plan, a table and a figure of its own.
-    return f"{experiment.name}_{next(iter(trials))}" if experiment.name == SINGLE_TRIAL else experiment.name
-
-
-def _write_plan(
-    store: ResultStore, name: str, experiment: Experiment, base: TrialConfig, seeds: Sequence[int], shown: str
-) -> pd.DataFrame:
-    lines = experiment.plan(base, seeds, shown)
-    earlier = store.plan(name) if experiment.adds_up else None
-    if earlier is not None:
-        earlier_seeds = earlier["seed"].dropna().astype(int).unique().tolist()
-        lines = added_up(earlier, lines, experiment.plan(base, earlier_seeds, shown))
-    return store.write_plan(name, lines)
-
-
-def _require_same_base(store: ResultStore, experiment: Experiment, base: TrialConfig) -> None:
-    """Refuse to add rows to a table whose other rows start from another configuration, which no label would tell.
-
-    Raises:
-        ConfigError: naming a field that differs.
-    """
-    if not experiment.adds_up:
-        return
-    relative = f"grids/{experiment.name}.yaml"
-    content = store.files.read_bytes(relative)
-    if content is None:
-        store.files.write_bytes(relative, to_yaml(base).encode())
-        return
-    earlier = from_yaml(content.decode())
-    if earlier.trial_id == base.trial_id:
-        return
-    differing = [path for path in field_paths(base) if field_value(base, path) != field_value(earlier, path)]
-    deciding = [path for path in differing if path not in experiment.sets and not path.startswith("run.")]
-    path = next(iter(deciding or differing))
-    raise ConfigError(
-        f"{path}: {field_value(base, path)!r} is not what the rows of {experiment.name!r} in "
-        f"{store.files.describe_path('').rstrip('/')} started from, {field_value(earlier, path)!r}; choose another name"
-    )
 
 
 def _with_their_data(
@@ -180,18 +136,25 @@ def _distinct_trials(
 
 def _train_missing(
     trials: Mapping[str, tuple[str, str, TrialConfig]],
-    store: ResultStore,
+    planned: Planned,
     storage: str,
     command: str,
     *,
     longest_first: bool,
-) -> None:
+) -> bool:
+    """Run the trials that the store lacks, and write the plans before the first of them starts.
+
+    Returns:
+        Whether there were any.
+    """
+    store = planned.store
     finished = store.finished_trials()
     missing = [trial for trial_id, trial in trials.items() if trial_id not in finished]
     place, done = store.files.describe_path("").rstrip("/"), len(trials) - len(missing)
     if not missing:
-        print(f"{command}: nothing to train, all {done} trials are in {place}.")
-        return
+        if trials:
+            print(f"{command}: nothing to train, all {done} trials are in {place}.")
+        return False
     require_models({config.model for _, _, config in missing}, store)
     from dynrcnn_ray.execution.job import PlannedTrial
     from dynrcnn_ray.execution.trials import run_trials
@@ -200,10 +163,15 @@ def _train_missing(
         # A long trial that starts last would leave all other places idle.
         missing.sort(key=lambda trial: place_seconds([trial[2]]), reverse=True)
     print(f"{command}: {len(missing)} trials to run, {done} already in {place}.", flush=True)
-    planned = [PlannedTrial(config, experiment, setting) for experiment, setting, config in missing]
     commit = git_commit()
     say_if_unknown(commit)
-    run_trials(planned, storage=storage, git_commit=commit)
+    run_trials(
+        [PlannedTrial(config, experiment, setting) for experiment, setting, config in missing],
+        storage=storage,
+        git_commit=commit,
+        on_start=planned.write,
+    )
+    return True
 
 
 def require_models(models: Iterable[ModelConfig], store: ResultStore) -> None:

@@ -14,15 +14,26 @@ that leads before need not lead after, so early AP is a poor judge. Leave it out
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig, as_given
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, Row, field_value, identified
+from dynrcnn_ray.experiment.experiment import (
+    METRICS_BY_IOU,
+    SEARCH_RESULT,
+    SEARCHED,
+    Experiment,
+    Row,
+    field_value,
+    identified,
+)
 from dynrcnn_ray.experiment.search_space import Space, config_at, holds, labels_of, space_of_flags
 from dynrcnn_ray.experiment.sweep import check_name, fields_of_flags
 from dynrcnn_ray.options.command import Call, Command
@@ -103,6 +114,7 @@ def _search(
     Returns:
         The finished trial with the highest AP on the part that was kept out; None if none has finished.
     """
+    from dynrcnn_ray.command_line.planned import require_name
     from dynrcnn_ray.execution.address import require_cluster
     from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
     from dynrcnn_ray.execution.run import base_for_this_machine, require_models, with_data
@@ -113,6 +125,9 @@ def _search(
 
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
+    name, shown = f"{options.name}_search", call.shown(options.storage, store.files.describe_path("").rstrip("/"))
+    require_name(store, options.name, SEARCH_RESULT)
+    require_name(store, name, SEARCHED)
     require_cluster()
     base = base_for_this_machine(options)
     if options.asha:
@@ -122,16 +137,15 @@ def _search(
     masks = any(dataclasses.replace(base.model, name=name).has_masks for name in names)
     base = _with_part_kept_out(with_data(base, masks), options.holdout, masks=masks)
     base = dataclasses.replace(base, seed=seed, run=dataclasses.replace(base.run, evaluate_checkpoints=options.asha))
-    name, shown = f"{options.name}_search", call.shown(options.storage, store.files.describe_path("").rstrip("/"))
     so_far = _trials_so_far(store, name, base, space)
 
     def add_to_plan(config: TrialConfig) -> None:
         row = Row(labels_of(config, space), dataclasses.replace(config, seed=0), {})
-        one = Experiment(name, "Search", f"Trials of the search {options.name}", ("AP",), (), lambda _: [row])
+        one = Experiment(name, SEARCHED, f"Trials of the search {options.name}", ("AP",), (), lambda _: [row])
         store.write_plan(name, added_up(store.plan(name), one.plan(base, [seed], shown)))
 
     if (left := options.trials - len(so_far.known)) > 0:
-        require_models([identified(base).model], store)
+        require_models(_models(base, space, fields_of_flags(options.baseline)), store)
         print(f"search: {left} trials to run, {len(so_far.known)} already there.", flush=True)
         commit = git_commit()
         say_if_unknown(commit)
@@ -161,6 +175,18 @@ def _search(
     ended = f"{len(finished)} trials have finished" + (f", {len(stopped)} were stopped early" if stopped else "")
     print(f"search: {ended}; the best AP on the part kept out is {finished[best]:.1f}.")
     return store.config_of(row)
+
+
+def _models(base: TrialConfig, space: Space, of_baseline: Mapping[str, Any]) -> set[ModelConfig]:
+    """The models that are asked for before the search starts: the base's, the baseline's, and those of its files."""
+    models = {identified(base).model, config_at(base, of_baseline).model}
+    choices = {path: values for path, values in space.items() if isinstance(values, tuple)}
+    if choices.keys() & {"model.weights", "model.detector_weights", "model.module"}:
+        of_model = {path: values for path, values in choices.items() if path.startswith("model.")}
+        for values in itertools.product(*of_model.values()):
+            with contextlib.suppress(ConfigError):  # The search leaves out what does not go together.
+                models.add(config_at(base, dict(zip(of_model, values, strict=True))).model)
+    return models
 
 
 def _check_early_stopping(base: TrialConfig) -> None:
@@ -249,7 +275,7 @@ def _final_table(name: str, values: Mapping[str, Any], of_baseline: Mapping[str,
 
     return Experiment(
         name=name,
-        anchor="Own search",
+        anchor=SEARCH_RESULT,
         title=f"The winner of the search {name} against the baseline, on the validation split",
         metrics=METRICS_BY_IOU,
         sets=(),

@@ -21,13 +21,16 @@ from dynrcnn_ray.execution.watching import ended, watchers_of
 _Job = TypeVar("_Job", bound=Job)
 
 
-def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str) -> None:
+def run_trials(
+    trials: Sequence[PlannedTrial], *, storage: str, git_commit: str, on_start: Callable[[], object] = lambda: None
+) -> None:
     """Run all trials; each leaves its row in the store. One that fails does not stop the others.
 
     Args:
         trials: at least one.
         storage: the store's absolute path or URI.
         git_commit: the code's commit, for the rows.
+        on_start: called once, when all that can refuse the trials has been asked and none of them has begun.
 
     Raises:
         ConfigError: the cluster is too small for one trial, or what the run asks for besides cannot be had.
@@ -45,6 +48,7 @@ def run_trials(trials: Sequence[PlannedTrial], *, storage: str, git_commit: str)
         for wave in waves:
             trials_at_once(wave[0].config.run)
         with storage_seen_by_all([trial.config for trial in trials], storage) as marker:
+            on_start()
             for wave in waves:
                 jobs = {
                     trial.config.trial_id: TrialJob(

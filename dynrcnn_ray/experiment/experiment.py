@@ -17,6 +17,8 @@ METRICS_BY_SIZE = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
 """Columns by the objects' size: those of the paper's Tables 2, 8 and 9."""
 SINGLE_TRIAL = "train"
 """Name of an experiment of one trial."""
+OF_SEARCHES = SEARCHED, SEARCH_RESULT = ("Search", "Own search")
+"""The anchors of a search's trials, and of the table that it ends with."""
 
 
 @dataclass(frozen=True)

@@ -95,12 +95,16 @@ def run_table7(options: SpeedOptions, call: Call) -> int:
 
     from dynrcnn_ray.data.coco import CocoDataset
     from dynrcnn_ray.data.prepare import prepare_data
+    from dynrcnn_ray.execution.run import require_models
     from dynrcnn_ray.paper.speed import measure_speed
     from dynrcnn_ray.paper.speed_table import SPEED_FILE, speed_markdown, speed_parquet
     from dynrcnn_ray.store.results_store import ResultStore
     from dynrcnn_ray.training.collectives import Worker
     from dynrcnn_ray.training.environment import describe_hardware
 
+    store = ResultStore.open(storage_location(options.storage, options.scale))
+    require_models({each.model for config in backbones for each in models(config).values()}, store)
+    store.files.require_writable()
     data = prepare_data(base.data, include_masks=True)
     dataset = CocoDataset(data.root, data.val_split, include_masks=True)
     torch.set_num_threads(base.run.threads_per_worker)
@@ -119,7 +123,6 @@ def run_table7(options: SpeedOptions, call: Call) -> int:
         )
         print()
         rows += table_rows(speeds, index, config, options.rounds, describe_hardware(worker.device))
-    store = ResultStore.open(storage_location(options.storage, options.scale))
     text = speed_markdown(rows)
     print(f"\n{text}")
     written = {SPEED_FILE: speed_parquet(rows), "tables/table7.md": text.encode()}

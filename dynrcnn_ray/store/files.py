@@ -89,6 +89,16 @@ class StoreFiles:
                 "make room, free the path or choose another storage"
             ) from None
 
+    def require_writable(self) -> None:
+        """Ask the storage before work whose result it is to hold.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        probe = f".probe/{uuid.uuid4().hex}"
+        self.write_bytes(probe, b"")
+        self.delete(probe)
+
     def read_bytes(self, relative: str) -> bytes | None:
         """The content of a file; None if there is none.
 
