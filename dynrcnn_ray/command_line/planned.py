@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, field_paths, from_yaml, to_yaml
+from dynrcnn_ray.config.validation import ConfigError, field_paths, from_stored, to_yaml
 from dynrcnn_ray.experiment.experiment import OF_SEARCHES, SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.plans import added_up
@@ -72,7 +72,7 @@ class Planned:
     def _earlier_base(self, name: str) -> TrialConfig | None:
         content = self.store.files.read_bytes(_base_file(name))
         try:
-            return None if content is None else from_yaml(content.decode())
+            return None if content is None else from_stored(content.decode())
         except (ConfigError, UnicodeDecodeError) as error:
             what = "is no UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
             raise StoreError(

@@ -3,15 +3,15 @@
 import dataclasses
 import difflib
 import functools
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from dynrcnn_ray.config.sections import PRETRAINING_SEED, DataConfig, ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.yaml_text import dump, load, load_stored
 
 _Kind = TypeVar("_Kind")
 
@@ -170,11 +170,11 @@ def _check_detector_weights(model: ModelConfig) -> None:
 
 def to_yaml(config: TrialConfig) -> str:
     """The whole configuration as YAML, in the order of its fields."""
-    return yaml.safe_dump(_adapter(TrialConfig).dump_python(config, mode="json"), sort_keys=False)
+    return dump(_adapter(TrialConfig).dump_python(config, mode="json"))
 
 
 def from_yaml(text: str) -> TrialConfig:
-    """Read a configuration that `to_yaml` wrote, or one by hand; fields left out keep their defaults.
+    """Read a configuration from a file, by YAML 1.2; fields left out keep their defaults.
 
     Raises:
         ConfigError: not YAML, a field that stands twice or is unknown, a wrong type or a value out of range.
@@ -182,8 +182,17 @@ def from_yaml(text: str) -> TrialConfig:
     return validate(parse_yaml(TrialConfig, text, "the configuration"))
 
 
+def from_stored(text: str) -> TrialConfig:
+    """Read a configuration that `to_yaml` wrote, of this release or of an earlier one.
+
+    Raises:
+        ConfigError: as `from_yaml`.
+    """
+    return validate(_parse(_tree(text, "the configuration", load_stored)))
+
+
 def parse_yaml(kind: type[_Kind], text: str, what: str) -> _Kind:
-    """Read a dataclass from YAML; fields left out keep their defaults.
+    """Read a dataclass from YAML 1.2, each value of its field's own type; fields left out keep their defaults.
 
     Args:
         kind: the dataclass.
@@ -193,13 +202,23 @@ def parse_yaml(kind: type[_Kind], text: str, what: str) -> _Kind:
     Raises:
         ConfigError: not YAML, a field that stands twice or is unknown, a wrong type or a value out of range.
     """
+    return _parse_strictly(_tree(text, what, load), kind)
+
+
+def _tree(text: str, what: str, load: Callable[[str], Any]) -> dict[str, Any]:
     try:
-        tree = yaml.load(text, Loader=_SafeLoader)
-    except Exception as error:  # PyYAML's parser raises nearly anything: an AttributeError for `!!timestamp x`.
+        tree = load(text)
+        json.dumps(tree)
+    except Exception as error:  # Whatever a parser of YAML raises.
         raise ConfigError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{what} must be a mapping of fields, not {type(tree).__name__}")
-    return _parse(tree, kind)
+    return tree
+
+
+def with_texts(config: TrialConfig, texts: Mapping[str, Any]) -> TrialConfig:
+    """The same as `with_values`, where a text is taken as on the command line."""
+    return _parse(_changed(config, {path: _from_text(text) for path, text in texts.items()}))
 
 
 def with_values(config: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
@@ -207,11 +226,15 @@ def with_values(config: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
 
     Args:
         config: where to start.
-        values: by the field's path, such as `dynamic.iou_top_k`. A text is taken as on the command line.
+        values: of the field's own type, by its path such as `dynamic.iou_top_k`.
 
     Raises:
         ConfigError: a field is unknown or its value not allowed.
     """
+    return _parse_strictly(_changed(config, values), TrialConfig)
+
+
+def _changed(config: TrialConfig, values: Mapping[str, Any]) -> dict[str, Any]:
     tree = dataclasses.asdict(config)
     known = list(field_paths(config))
     for path, value in values.items():
@@ -222,13 +245,13 @@ def with_values(config: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
         branch = tree
         for section in sections:
             branch = branch[section]
-        branch[name] = _from_text(value) if isinstance(value, str) else value
-    return _parse(tree)
+        branch[name] = value
+    return tree
 
 
-def _from_text(text: str) -> Any:
+def _from_text(text: Any) -> Any:
     """A list that is written as one; pydantic takes all else as it stands."""
-    is_list = text.startswith("[") and text.endswith("]")
+    is_list = isinstance(text, str) and text.startswith("[") and text.endswith("]")
     return [part.strip() for part in text[1:-1].split(",") if part.strip()] if is_list else text
 
 
@@ -242,16 +265,6 @@ def field_paths(config: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{item.name}"
 
 
-class _SafeLoader(yaml.SafeLoader):
-    """PyYAML's takes the last of two equal keys without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        if twice := [name for name, count in names.items() if count > 1]:
-            raise ValueError(f"{twice[0]!r} stands twice in one mapping; keep one of the two")
-        return super().construct_mapping(node, deep)
-
-
 @overload
 def _parse(tree: dict[str, Any]) -> TrialConfig: ...
 @overload
@@ -259,6 +272,15 @@ def _parse(tree: dict[str, Any], kind: type[_Kind]) -> _Kind: ...
 def _parse(tree: dict[str, Any], kind: Any = TrialConfig) -> Any:
     try:
         return _adapter(kind).validate_python(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_one_line(detail) for detail in error.errors())) from None
+
+
+def _parse_strictly(tree: dict[str, Any], kind: type[_Kind]) -> _Kind:
+    """As `_parse`, but a number in quotes is text, a truth value no number, and 1.0 no whole number."""
+    try:
+        # As JSON, since strictness in Python's own types wants tuples where YAML has lists.
+        return _adapter(kind).validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         raise ConfigError("; ".join(_one_line(detail) for detail in error.errors())) from None
 

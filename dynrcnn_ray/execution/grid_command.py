@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tyro
 
-from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.scales import SCALES, base_config
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, with_fields
 from dynrcnn_ray.experiment.sweep import Grid, grid_of_flags, read_grid
@@ -62,8 +62,14 @@ def _of_the_file(arguments: Sequence[str]) -> tuple[GridOptions, Sequence[str]]:
         return start_from(GridOptions, base, first.config), rest
     file, *rest = rest
     grid = _read(file)
+    if grid.scale in SCALES and not _starts_elsewhere(arguments):
+        base = base_config(grid.scale)
     options = start_from(GridOptions, grid.based_on(base), first.config)
     return dataclasses.replace(options, file=file, metrics=grid.metrics, seeds=grid.seeds or options.seeds), rest
+
+
+def _starts_elsewhere(arguments: Sequence[str]) -> bool:
+    return any(each.partition("=")[0] in ("--scale", "--config") for each in arguments)
 
 
 def run_grid(options: GridOptions, call: Call) -> int:

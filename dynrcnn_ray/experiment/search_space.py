@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, validate, with_values
+from dynrcnn_ray.config.validation import ConfigError, validate, with_texts
 from dynrcnn_ray.experiment.experiment import field_value, identified
 from dynrcnn_ray.experiment.sweep import check_paths, field_path
 
@@ -50,14 +50,14 @@ def space_of_flags(
         if len(values) < 2:
             raise ConfigError(f"--choice: {given} must have two values or more")
         path = field_path(given)
-        space[path] = tuple(field_value(with_values(base, {path: value}), path) for value in values)
+        space[path] = tuple(field_value(with_texts(base, {path: value}), path) for value in values)
     if unknown := logged - {path for path, each in space.items() if isinstance(each, Range)}:
         raise ConfigError(f"--log: {sorted(unknown)[0]!r} has no --range")
     return space
 
 
 def _range(base: TrialConfig, path: str, values: Sequence[str], *, log: bool) -> Range:
-    low, high = (field_value(with_values(base, {path: value}), path) for value in values)
+    low, high = (field_value(with_texts(base, {path: value}), path) for value in values)
     if isinstance(low, bool) or not isinstance(low, int | float):
         raise ConfigError(f"--range: {path} is no number; give --choice {path} and its values")
     if low >= high:
@@ -75,7 +75,7 @@ def config_at(base: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
         WeightsError: a file of weights is not there.
         ModuleError: the model's own module is not there.
     """
-    return identified(validate(with_values(base, values)))
+    return identified(validate(with_texts(base, values)))
 
 
 def rounded(values: Mapping[str, Any], space: Space) -> dict[str, Any]:

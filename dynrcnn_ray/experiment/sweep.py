@@ -2,14 +2,15 @@
 
 import itertools
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ConfigDict
 
+from dynrcnn_ray.config.scales import SCALES
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, parse_yaml, validate, with_values
+from dynrcnn_ray.config.validation import ConfigError, field_paths, parse_yaml, validate, with_texts, with_values
 from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, Row, field_value
 from dynrcnn_ray.store.labels import CHECK, NO_CELL, OWN_COLUMNS
 
@@ -57,10 +58,22 @@ class Grid:
     def based_on(self, config: TrialConfig) -> TrialConfig:
         """A configuration with the fields of `base`.
 
+        Args:
+            config: where to start; of the base's `scale`, if it names one.
+
         Raises:
             ConfigError: a field is unknown or its value not allowed.
         """
+        if (scale := self.scale) not in (None, *SCALES):
+            raise ConfigError(f"base.scale: {scale!r} is not allowed; allowed: {', '.join(SCALES)}")
+        if scale not in (None, config.scale):
+            raise ConfigError(f"base.scale: {scale!r} is not that of the other fields, {config.scale!r}; leave one out")
         return with_values(config, flat(self.base))
+
+    @property
+    def scale(self) -> Any:
+        """The scale whose configuration `base` starts from; None if it says none."""
+        return self.base.get("scale")
 
     def experiment(self) -> Experiment:
         """The table that this grid is.
@@ -74,7 +87,7 @@ class Grid:
             anchor="Own experiment",
             title=self.title or f"Grid {self.name}",
             metrics=self.metrics,
-            sets=tuple(field_path(path) for path in self.axes),
+            sets=tuple(_by_path(self.axes)),
             rows=self._rows,
             adds_up=True,
         )
@@ -120,27 +133,55 @@ def grid_of_flags(axes: Sequence[Sequence[str]], baseline: Sequence[str], **othe
             raise ConfigError(f"--axis: {' '.join(axis) or 'nothing'} must be a field and its values")
         if (path := field_path(axis[0])) in values:
             raise ConfigError(f"--axis: {axis[0]} stands twice; give all of its values at once")
-        values[path] = list(axis[1:])
+        values[path] = [_value_of_text(path, text) for text in axis[1:]]
     return Grid(axes=values, baseline=fields_of_flags(baseline) or "", **others)
+
+
+def _value_of_text(path: str, text: str) -> Any:
+    return field_value(with_texts(TrialConfig(), {path: text}), path)
 
 
 def fields_of_flags(baseline: Sequence[str]) -> dict[str, Any]:
     """Values by their field's path, from `--baseline FIELD=VALUE ...`.
 
     Raises:
-        ConfigError: one is no FIELD=VALUE.
+        ConfigError: one is no FIELD=VALUE, a field stands twice, is unknown or cannot have its value.
     """
     if wrong := [each for each in baseline if "=" not in each]:
         raise ConfigError(f"--baseline: {wrong[0]!r} must be FIELD=VALUE, such as dynamic.dla=false")
-    return {field_path(name): value for name, _, value in (each.partition("=") for each in baseline)}
+    given = [(field_path(name), value) for name, _, value in (each.partition("=") for each in baseline)]
+    return {path: _value_of_text(path, value) for path, value in _each_once(given).items()}
 
 
-def flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Fields by their paths, of a mapping that nests sections or holds paths or both."""
-    paths: dict[str, Any] = {}
+def flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields by their paths, of a mapping that nests sections or holds paths or both.
+
+    Raises:
+        ConfigError: a field stands twice, in two spellings or both nested and by its path.
+    """
+    return _each_once(_leaves(fields))
+
+
+def _leaves(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in fields.items():
         path = field_path(f"{prefix}{name}")
-        paths |= flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _by_path(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same mapping by the paths that its names spell, each of which may stand once."""
+    return _each_once((field_path(name), value) for name, value in fields.items())
+
+
+def _each_once(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for path, value in fields:
+        if path in paths:
+            raise ConfigError(f"{path}: stands twice, in two spellings; keep one of the two")
+        paths[path] = value
     return paths
 
 
@@ -167,7 +208,8 @@ def _check(grid: Grid) -> None:
     check_name(grid.name)
     if bool(grid.axes) == bool(grid.rows):
         raise ConfigError("axes, rows: give the one or the other: fields with their values, or named rows")
-    check_paths([*map(field_path, grid.axes), *(path for row in grid.rows.values() for path in _set_by(row))])
+    of_baseline = flat(grid.baseline) if isinstance(grid.baseline, Mapping) else {}
+    check_paths([*_by_path(grid.axes), *of_baseline, *(path for row in grid.rows.values() for path in _set_by(row))])
     if empty := [path for path, values in grid.axes.items() if not values]:
         raise ConfigError(f"axes.{empty[0]}: has no value; give one or more")
     if grid.zip and len({len(values) for values in grid.axes.values()}) > 1:
@@ -209,9 +251,10 @@ def _set_by(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rows_of_axes(grid: Grid, base: TrialConfig) -> tuple[list[tuple[dict[str, str], TrialConfig]], int | None]:
     """The rows with their labels, and the baseline's place: the first, unless one of the combinations is it."""
-    axes = {field_path(path): values for path, values in grid.axes.items()}
+    axes = _by_path(grid.axes)
     of_baseline = flat(grid.baseline) if isinstance(grid.baseline, Mapping) else {}
-    paths = list(dict.fromkeys([*axes, *of_baseline]))
+    # In the configuration's order, so that a row has one name in whatever order the fields are given.
+    paths = [path for path in field_paths(base) if path in axes or path in of_baseline]
     columns = _columns(paths)
     combinations = zip(*axes.values(), strict=True) if grid.zip else itertools.product(*axes.values())
     rows = []

@@ -28,6 +28,7 @@ import pyarrow as pa
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, from_yaml
 from dynrcnn_ray.results.stalled import SIGN, with_stalled
+from dynrcnn_ray.config.validation import ConfigError, from_stored
 from dynrcnn_ray.store.files import FileStamp, StoreError, StoreFiles, one_line
 from dynrcnn_ray.store.folder_reader import KEYS, SUFFIX, read_file, read_folder
 from dynrcnn_ray.store.folds import FEW, FOLDED, read_fold, worth_folding, write_fold
@@ -299,7 +300,7 @@ class ResultStore:
             StoreError: it is not one that this release reads.
         """
         try:
-            return from_yaml(trial["config"])
+            return from_stored(trial["config"])
         except ConfigError as error:
             path = self.files.describe_path(f"trials/{trial['trial_id']}{SUFFIX}")
             raise StoreError(f"{path}: its configuration is of another release: {error}; {FOREIGN_REMEDY}") from None

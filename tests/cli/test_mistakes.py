@@ -219,6 +219,22 @@ def test_a_file_of_an_unknown_scale(capsys, tmp_path):
     assert "scale: 'mine' is not allowed" in err
 
 
+def test_the_scale_of_a_grids_file_is_what_its_other_fields_start_from(capsys, tmp_path):
+    file, start = tmp_path / "grid.yaml", tmp_path / "start.yaml"
+    file.write_text("axes: {dynamic.iou_top_k: [64]}\nbase: {scale: smoke}\n")
+    start.write_text("scale: coco\n")
+    storage = ("--storage", str(tmp_path / "store"), "--dry-run")
+    for flags in ((), ("--scale", "smoke")):
+        code, out, _ = run(capsys, "grid", str(file), *flags, *storage)
+        assert code == 0
+        assert "scale smoke: 1 rows" in out
+        assert "  10 steps of 4 images on 1 workers" in out
+    for flags in (("--scale", "coco"), ("--config", str(start))):
+        code, _, err = run(capsys, "grid", str(file), *flags, *storage)
+        assert code == 2
+        assert "base.scale: 'smoke' is not that of the other fields, 'coco'; leave one out" in err
+
+
 @pytest.mark.parametrize(
     "uri",
     [

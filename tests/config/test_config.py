@@ -2,10 +2,11 @@ import dataclasses
 from typing import Any
 
 import pytest
+import yaml
 
 from dynrcnn_ray.config.scales import SCALES, base_config
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, from_yaml, to_yaml, validate
+from dynrcnn_ray.config.validation import ConfigError, from_stored, from_yaml, to_yaml, validate
 
 
 def change(config: TrialConfig, **sections: dict[str, Any]) -> TrialConfig:
@@ -193,6 +194,12 @@ def test_ranks_are_in_proportion_to_the_rois(rois: int, iou_top_k: int, beta_top
         ("5", "must be a mapping"),
         ("seed: 1\ntrain: {steps: 5}\nseed: 2", "'seed' stands twice"),
         ("train: {steps: 5, steps: 6}", "'steps' stands twice"),
+        ("seed: '3'", "seed: '3' must be a valid integer"),
+        ("seed: true", "seed: True must be a valid integer"),
+        ("seed: 1:30", "seed: '1:30' must be a valid integer"),
+        ("data: {train_split: 2017}", "data.train_split: 2017 must be a valid string"),
+        ("data: {train_split: 2001-12-14, val_split: !!timestamp 2001-12-14}", "date is not JSON serializable"),
+        ("data: {no: 3}", "the name no may be read as a number or a truth value; quote it"),
     ],
 )
 def test_a_wrong_configuration_is_refused_in_one_line(text: str, message: str):
@@ -200,3 +207,23 @@ def test_a_wrong_configuration_is_refused_in_one_line(text: str, message: str):
         from_yaml(text)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+AMBIGUOUS = ("1e3", "1234567e12", "08", "064", "0o17", "1:30", "no", "null", "~", "", "1_000", "2001-12-14", ".inf")
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_a_text_stays_a_text_to_every_reader(name: str):
+    """Fingerprints are hexadecimal: one in some hundreds looks like a number."""
+    config = change(TrialConfig(), data={"train_split": name, "fingerprint": name})
+    text = to_yaml(config)
+    assert from_yaml(text) == from_stored(text) == config
+    assert yaml.safe_load(text)["data"]["train_split"] == name
+    as_before = yaml.safe_dump(yaml.safe_load(text), sort_keys=False)
+    assert from_stored(as_before) == config, "as a release wrote it that knew YAML 1.1 alone"
+
+
+def test_a_configuration_is_read_by_yaml_1_2():
+    config = from_yaml("train: {steps: 064, learning_rate: 1e-3}\ndata: {train_split: no, val_split: 1:30}")
+    assert (config.train.steps, config.train.learning_rate) == (64, 0.001)
+    assert (config.data.train_split, config.data.val_split) == ("no", "1:30")

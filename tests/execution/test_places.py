@@ -5,7 +5,7 @@ import torch
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import RunConfig
-from dynrcnn_ray.config.validation import ConfigError, from_yaml, validate
+from dynrcnn_ray.config.validation import ConfigError, from_stored, validate
 from dynrcnn_ray.execution import cluster
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.execution.cluster import trials_at_once
@@ -40,7 +40,7 @@ def test_no_two_workers_of_a_trial_share_one():
 
 @pytest.mark.parametrize(("written", "meant"), [("true", 1), ("false", 0), ("0.5", 0.5)])
 def test_configurations_of_old_rows_can_still_be_read(written: str, meant: float):
-    assert from_yaml(f"run: {{gpu: {written}}}").run.gpu == meant
+    assert from_stored(f"run: {{gpu: {written}}}").run.gpu == meant
 
 
 def test_a_driver_that_is_too_old_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch):

@@ -29,7 +29,17 @@ def test_every_combination_is_a_row_and_the_baseline_comes_first():
     own = [(64, True, True), (64, False, True), (100, True, True), (100, False, True)]
     assert fields == [(75, True, False), *own]
     assert {row.baseline for row in rows} == {0}
-    assert names(rows)[1:3] == ["dsl + dla, iou_top_k = 64", "dla, iou_top_k = 64"]
+    assert names(rows)[1:3] == ["dla + dsl, iou_top_k = 64", "dla, iou_top_k = 64"]
+
+
+def test_a_row_has_one_name_in_whatever_order_its_fields_are_given():
+    axes = [("dynamic.iou-top-k", "64", "100"), ("dynamic.dsl", "true", "false"), ("dynamic.dla", "true", "false")]
+    of_trials = []
+    for given in (axes, axes[::-1]):
+        rows = rows_of(grid_of_flags(given, [], name="my_ki"))
+        of_trials.append({row.config.trial_id: name for row, name in zip(rows, names(rows), strict=True) if row.config})
+    assert of_trials[0] == of_trials[1]
+    assert "dla + dsl, iou_top_k = 64" in of_trials[0].values()
 
 
 def test_side_by_side_and_a_baseline_among_the_rows():
@@ -82,6 +92,33 @@ def test_a_file_names_its_rows():
         ("axes: {train.steps: []}", "axes.train.steps: has no value"),
         ("axes: {seed: [1, 2]}", "seed: all rows share it"),
         ("axes: {data.root: [a, b]}", "data.root: all rows share it"),
+        ("axes: {train.steps: [true]}", "train.steps: True must be a valid integer"),
+        ("axes: {train.steps: ['64']}", "train.steps: '64' must be a valid integer"),
+        ("axes: {train.steps: [1:30]}", "train.steps: '1:30' must be a valid integer"),
+        ("axes: {train.steps: [1_000]}", "train.steps: '1_000' must be a valid integer"),
+        ("axes: {train.steps: [64.0]}", "train.steps: 64.0 must be a valid integer"),
+        ("axes: {dynamic.dla: [no]}", "dynamic.dla: 'no' must be a valid boolean"),
+        ("axes: {dynamic.dla: [1]}", "dynamic.dla: 1 must be a valid boolean"),
+        ("{axes: {train.steps: [5]}, seeds: [true]}", "seeds.0: True must be a valid integer"),
+        ("{axes: {train.steps: [5]}, zip: yes}", "zip: 'yes' must be a valid boolean"),
+        ("rows: {1: {}}", "the name 1 may be read as a number or a truth value; quote it"),
+        ("rows: {no: {}}", "the name no may be read as"),
+        ("rows: {1e3: {}}", "the name 1e3 may be read as"),
+        ("rows: {~: {}}", "the name ~ may be read as"),
+        (
+            "axes: {dynamic.iou_top_k: [64], dynamic.iou-top-k: [75]}",
+            "dynamic.iou_top_k: stands twice, in two spellings; keep one",
+        ),
+        (
+            "{rows: {a: {}}, base: {dynamic: {dla: false}, dynamic.dla: true}}",
+            "dynamic.dla: stands twice, in two spellings",
+        ),
+        ("rows: {a: {train: {steps: 5, 'steps ': 6}}}", "train.steps: stands twice, in two spellings"),
+        (
+            "{axes: {train.steps: [5]}, baseline: {dynamic.dla: false, --dynamic.dla: true}}",
+            "dynamic.dla: stands twice, in two spellings",
+        ),
+        ("{axes: {train.steps: [5]}, baseline: {seed: 1}}", "seed: all rows share it"),
         ("axes: {run.log_every: [5, 6]}", "'5' and '6' are the same trial"),
         ("{axes: {train.steps: [5]}, rows: {a: {}}}", "axes, rows: give the one or the other"),
         ("rows: {}", "axes, rows: give the one or the other"),
@@ -108,11 +145,26 @@ def test_a_mistake_is_refused_in_one_line(text: str, message: str):
     assert "\n" not in str(refused.value)
 
 
+def test_a_file_means_what_it_says():
+    """By YAML 1.2: 064 is sixty-four, 1e-3 a number, and quotes make any name a name."""
+    text = """
+    rows:
+      "1": {train.steps: 064, train.learning_rate: 1e-3}
+      "no": {train: {steps: 0x40}, data.train_short_sides: [0o100, 64]}
+    """
+    one, no = (row.config for row in rows_of(read_grid(text, "mine")))
+    assert one
+    assert no
+    assert (one.train.steps, one.train.learning_rate) == (64, 0.001)
+    assert (no.train.steps, no.data.train_short_sides) == (64, (64, 64))
+
+
 @pytest.mark.parametrize(
     ("axes", "baseline", "message"),
     [
         ([("dynamic.dla",)], [], "--axis: dynamic.dla must be a field and its values"),
         ([("dynamic.dla", "true"), ("dynamic.dla", "false")], [], "--axis: dynamic.dla stands twice"),
+        ([("dynamic.dla", "true")], ["dynamic.dla=true", "dynamic.dla=false"], "dynamic.dla: stands twice"),
         ([("dynamic.dla", "true")], ["dynamic.dla"], "--baseline: 'dynamic.dla' must be FIELD=VALUE"),
     ],
 )
