@@ -60,7 +60,8 @@ class _StoredLoader(yaml.SafeLoader):
 class _Loader(_StoredLoader):
     """By YAML 1.2."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    # PyYAML keeps the rules of a class in it, and types them as an instance's.
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         for key, _ in node.value:

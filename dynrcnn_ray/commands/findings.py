@@ -1,7 +1,8 @@
 """The command `findings`: the paper's claims, each with what a store has measured and a verdict."""
 
+from dynrcnn_ray.execution.stored_trial import existing_store
 from dynrcnn_ray.options.command import Call, Command
-from dynrcnn_ray.options.shared import StoredOptions, storage_location
+from dynrcnn_ray.options.shared import StoredOptions
 
 
 def findings(options: StoredOptions, call: Call) -> int:
@@ -9,9 +10,8 @@ def findings(options: StoredOptions, call: Call) -> int:
     from dynrcnn_ray.paper.judge import holds_rows_of_the_paper, print_findings
     from dynrcnn_ray.paper.speed_table import speed_section
     from dynrcnn_ray.report.html.page import draw_html_report, read_trials
-    from dynrcnn_ray.store.results_store import ResultStore
 
-    store = ResultStore.open(storage_location(options.storage, options.scale))
+    store = existing_store(options)
     place = store.files.describe_path("")
     if not holds_rows_of_the_paper(store):
         print(f"{place} holds none of the paper's tables yet; run one first, such as table3")

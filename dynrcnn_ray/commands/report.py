@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.execution.stored_trial import existing_store
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.shared import StoredOptions, storage_location
 
@@ -39,6 +40,7 @@ def report(options: ReportOptions, call: Call) -> int:
     store = ResultStore.open(storage_location(options.storage, options.scale))
     if options.watch:
         _watch(store, options.every)
+    store = existing_store(options)
     experiments = store.experiments()
     has_speeds = bool(read_speeds(store))
     if not (experiments or has_speeds):
@@ -92,7 +94,8 @@ def _look(store: "ResultStore", every: float) -> tuple[bool, str]:
 
     experiments = store.experiments()
     if not experiments:
-        return True, f"{store.files.describe_path('')} holds no results yet"
+        what = "holds no results yet" if store.files.is_there() else "is not there yet"
+        return True, f"{store.files.describe_path('')} {what}"
     store = store.fold()
     trials = read_trials(store)
     if not _is_open(store, trials):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from dynrcnn_ray.command_line.dry_run import print_plan, print_what_does_not_fit
 from dynrcnn_ray.command_line.planned import Planned, plan_name
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import DataConfig, ModelConfig
@@ -48,10 +49,12 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
     if options.dry_run:
+        base, experiments, problem = data_of_plan(experiments, base)
         for experiment in experiments:
-            _print_plan(experiment, base, seeds)
+            print_plan(store, experiment, base, seeds)
             print_seeds(store, experiment)
-        return 0
+        print_what_does_not_fit(config.run for _, _, config in _distinct_trials(experiments, base, seeds).values())
+        return say_problem(problem)
     if any(experiment.rows(base) for experiment in experiments):
         require_cluster()
         base, experiments = _with_their_data(experiments, base, with_data)
@@ -242,28 +245,31 @@ def base_for_this_machine(options: RunOptions) -> TrialConfig:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, num_workers=1))
 
 
+def data_of_plan(experiments: Sequence[Experiment], base: TrialConfig) -> tuple[TrialConfig, Sequence[Experiment], str]:
+    """The base with the fingerprint of its data and the experiments, as a plan needs them; and what is wrong with them.
+
+    Nothing is generated, and data that cannot be used leave a plan whose trial ids are not final.
+    """
+    from dynrcnn_ray.data.coco import DataError
+
+    try:
+        return *_with_their_data(experiments, base, _with_fingerprint), ""
+    except DataError as error:
+        return base, experiments, str(error)
+
+
+def say_problem(problem: str) -> int:
+    """Say what is wrong with a plan's data; returns the exit code: 2 where something is."""
+    if problem:
+        print(f"The data cannot be used, so the trial ids are not final: {problem}")
+    return 2 if problem else 0
+
+
 def _with_fingerprint(base: TrialConfig, masks: bool) -> TrialConfig:
     from dynrcnn_ray.data.prepare import fingerprint
 
     found = fingerprint(base.data, include_masks=masks)
     return dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=found))
-
-
-def _print_plan(experiment: Experiment, base: TrialConfig, seeds: Sequence[int]) -> int:
-    from dynrcnn_ray.data.coco import DataError
-
-    try:
-        base, (experiment,) = _with_their_data([experiment], base, _with_fingerprint)
-    except DataError as error:
-        print(f"The data cannot be used, so the trial ids are not final: {error}")
-    trials = experiment.trials(base, seeds)
-    print(f"{experiment.name}, scale {base.scale}: {len(experiment.rows(base))} rows, {len(trials)} distinct trials")
-    for trial_id, (setting, config) in trials.items():
-        print(
-            f"  {trial_id}  seed {config.seed}  {setting:<20}  {config.total_steps} steps of "
-            f"{config.train.global_batch} images on {config.run.num_workers} workers"
-        )
-    return 0
 
 
 def print_report(

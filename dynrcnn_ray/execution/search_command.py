@@ -15,7 +15,7 @@ that leads before need not lead after, so early AP is a poor judge. Leave it out
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +82,7 @@ def run(options: SearchOptions, call: Call) -> int:
     if not 0 < options.holdout < 1:
         raise ConfigError(f"--holdout: {options.holdout} must be between 0 and 1")
     if options.dry_run:
-        judged = f"judged on {options.holdout:.0%} of the training split"
-        print(f"{options.name}: {options.trials} trials over {', '.join(space)}, {judged}")
-        print(f"then the winner and the baseline with {len(seeds)} seeds each, on the validation split")
-        return 0
+        return _print_plan(options, space, seeds)
     from dynrcnn_ray.execution.run import run_experiments
 
     with contextlib.ExitStack() as cluster:
@@ -117,7 +114,7 @@ def _search(
     from dynrcnn_ray.command_line.planned import require_name
     from dynrcnn_ray.execution.address import require_cluster
     from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
-    from dynrcnn_ray.execution.run import base_for_this_machine, require_models, with_data
+    from dynrcnn_ray.execution.run import require_models
     from dynrcnn_ray.execution.search import PlannedSearch, run_search
     from dynrcnn_ray.store.files import StoreError
     from dynrcnn_ray.store.plans import added_up
@@ -129,14 +126,7 @@ def _search(
     require_name(store, options.name, SEARCH_RESULT)
     require_name(store, name, SEARCHED)
     require_cluster()
-    base = base_for_this_machine(options)
-    if options.asha:
-        _check_early_stopping(base)
-    choices = space.get("model.name")
-    names = choices if isinstance(choices, tuple) else (base.model.name,)
-    masks = any(dataclasses.replace(base.model, name=name).has_masks for name in names)
-    base = _with_part_kept_out(with_data(base, masks), options.holdout, masks=masks)
-    base = dataclasses.replace(base, seed=seed, run=dataclasses.replace(base.run, evaluate_checkpoints=options.asha))
+    base = _searched(options, space, seed)
     so_far = _trials_so_far(store, name, base, space)
 
     def add_to_plan(config: TrialConfig) -> None:
@@ -175,6 +165,40 @@ def _search(
     ended = f"{len(finished)} trials have finished" + (f", {len(stopped)} were stopped early" if stopped else "")
     print(f"search: {ended}; the best AP on the part kept out is {finished[best]:.1f}.")
     return store.config_of(row)
+
+
+def _print_plan(options: SearchOptions, space: Space, seeds: Sequence[int]) -> int:
+    """Print what is there of the search, and what would run."""
+    from dynrcnn_ray.command_line.dry_run import print_what_does_not_fit
+    from dynrcnn_ray.data.prepare import images_to_generate
+    from dynrcnn_ray.store.results_store import ResultStore
+
+    store = ResultStore.open(storage_location(options.storage, options.scale))
+    known = 0
+    # Where images are still to be generated, no trial of theirs is known here.
+    if not images_to_generate(options.data):
+        base = _searched(options, space, seeds[0])
+        known = len(_trials_so_far(store, f"{options.name}_search", base, space).known)
+    place, left = store.files.describe_path("").rstrip("/"), max(0, options.trials - known)
+    judged = f"judged on {options.holdout:.0%} of the training split"
+    print(f"{options.name}: {options.trials} trials over {', '.join(space)}, {judged}; {known} in {place}, {left} new")
+    print(f"then the winner and the baseline with {len(seeds)} seeds each, on the validation split")
+    print_what_does_not_fit([options.config().run])
+    return 0
+
+
+def _searched(options: SearchOptions, space: Space, seed: int) -> TrialConfig:
+    """The configuration that the search's trials vary, with its data."""
+    from dynrcnn_ray.execution.run import base_for_this_machine, with_data
+
+    base = base_for_this_machine(options)
+    if options.asha:
+        _check_early_stopping(base)
+    choices = space.get("model.name")
+    names = choices if isinstance(choices, tuple) else (base.model.name,)
+    masks = any(dataclasses.replace(base.model, name=name).has_masks for name in names)
+    base = _with_part_kept_out(with_data(base, masks), options.holdout, masks=masks)
+    return dataclasses.replace(base, seed=seed, run=dataclasses.replace(base.run, evaluate_checkpoints=options.asha))
 
 
 def _models(base: TrialConfig, space: Space, of_baseline: Mapping[str, Any]) -> set[ModelConfig]:

@@ -1,7 +1,28 @@
 """Trials that a store holds."""
 
+from typing import TYPE_CHECKING
+
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.options.shared import StoredOptions, storage_location
+
+if TYPE_CHECKING:
+    from dynrcnn_ray.store.results_store import ResultStore
+
+
+def existing_store(options: StoredOptions) -> "ResultStore":
+    """The store that the options name, which has to be there.
+
+    Raises:
+        StoreError: it is not, or cannot be reached.
+    """
+    from dynrcnn_ray.store.files import StoreError
+    from dynrcnn_ray.store.results_store import ResultStore
+
+    store = ResultStore.open(storage_location(options.storage, options.scale))
+    if not store.files.is_there():
+        place = store.files.describe_path("").rstrip("/")
+        raise StoreError(f"storage {place}: is not there; name the storage of a run with --storage")
+    return store
 
 
 def stored_config(options: StoredOptions, trial: str) -> TrialConfig:

@@ -24,6 +24,9 @@ Space = dict[str, "Range | tuple[Any, ...]"]
 """By the field's path: a range, or the values to choose from."""
 
 
+_FORMS = {"--range": "FIELD LOW HIGH", "--choice": "FIELD VALUE VALUE ..."}
+
+
 def space_of_flags(
     ranges: Sequence[Sequence[str]], logs: Sequence[str], choices: Sequence[Sequence[str]], base: TrialConfig
 ) -> Space:
@@ -34,6 +37,9 @@ def space_of_flags(
     """
     space: Space = {}
     logged = {field_path(path) for path in logs}
+    for flag, given in (*(("--range", each) for each in ranges), *(("--choice", each) for each in choices)):
+        if not given:
+            raise ConfigError(f"{flag}: nothing must be {_FORMS[flag]}")
     for given, *values in (*ranges, *choices):
         if field_path(given) in space:
             raise ConfigError(f"{given}: stands twice; give it one range, or its values at once")

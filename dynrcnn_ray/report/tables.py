@@ -68,7 +68,7 @@ def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         each metric M, in percent: `delta_M`, the mean over those seeds of the row's M minus the baseline's;
         `delta_M_low` and `delta_M_high`, its 95 % interval by the paired t-test, null for fewer than two seeds;
         `delta_M_paper`, the paper's M minus the paper's M of the baseline. From the spread of the seeds' differences,
-        null for fewer than two seeds: `delta_M_detectable`, the smallest true difference that so many seeds tell from
+        null for fewer than two seeds or equal differences: `delta_M_detectable`, the smallest true difference that so many seeds tell from
         zero with a power of 80 %, and `delta_M_seeds`, how many seeds the paper's difference would need for that.
 
     Raises:
@@ -161,8 +161,10 @@ def _differences(
         paper = _reported(lines, metric) - _reported(baseline, metric)
         columns[f"delta_{metric}_paper"] = paper
         effect = detectable_effect(difference.n) if difference.n > 1 else math.nan
-        columns[f"delta_{metric}_detectable"] = difference.deviation * effect
-        columns[f"delta_{metric}_seeds"] = seeds_needed(paper, difference.deviation)
+        # A few seeds whose differences are the same do not tell that those of others would be.
+        spread = difference.deviation or math.nan
+        columns[f"delta_{metric}_detectable"] = spread * effect
+        columns[f"delta_{metric}_seeds"] = seeds_needed(paper, spread)
     return columns
 
 

@@ -89,6 +89,15 @@ class StoreFiles:
                 "make room, free the path or choose another storage"
             ) from None
 
+    def is_there(self) -> bool:
+        """Whether the storage's folder is there; on an object store, whether it holds anything.
+
+        Raises:
+            StoreError: the storage cannot be read.
+        """
+        with self._readable("", "check that the storage is there and can be read"):
+            return self.filesystem.get_file_info(self.root).type == pafs.FileType.Directory
+
     def require_writable(self) -> None:
         """Ask the storage before work whose result it is to hold.
 

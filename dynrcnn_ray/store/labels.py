@@ -19,7 +19,8 @@ def row_label(labels: Mapping[str, str]) -> str:
 
     It is "baseline" if all cells are empty.
     """
-    switched_on = [name for name, cell in labels.items() if cell == CHECK]
+    # Tables of one name that have the same columns in another order name a row alike.
+    switched_on = sorted(name for name, cell in labels.items() if cell == CHECK)
     valued = [
         cell if name in _PLAIN_COLUMNS else f"{name} = {cell}"
         for name, cell in labels.items()

@@ -93,7 +93,7 @@ def test_dry_run_shows_the_trials_and_starts_nothing(capsys, tmp_path):
 def test_the_global_batch_changes_a_trial_and_the_workers_do_not(capsys, tmp_path):
     def ids(*extra: str) -> list[str]:
         _, out, _ = run(capsys, "table3", "--scale", "smoke", "--dry-run", "--storage", str(tmp_path), *extra)
-        return [line.split()[0] for line in out.splitlines()[1:]]
+        return [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
 
     assert ids("--num-workers", "2") == ids("--run.cpus-per-worker", "4") == ids()
     assert not set(ids("--train.global-batch", "2")) & set(ids())
@@ -102,7 +102,7 @@ def test_the_global_batch_changes_a_trial_and_the_workers_do_not(capsys, tmp_pat
 
 def test_a_coco_plan_needs_no_data(capsys, tmp_path):
     code, out, _ = run(capsys, "table3", "--scale", "coco", "--data.root", str(tmp_path), "--dry-run")
-    assert code == 0
+    assert code == 2, "the run itself would be refused"
     assert "90000 steps of 16 images on 8 workers" in out
     assert "instances_train2017.json: cannot be read" in out
 
@@ -152,6 +152,14 @@ def test_report_on_an_empty_store_says_so(capsys, tmp_path):
     code, out, _ = run(capsys, "report", "--storage", str(tmp_path))
     assert code == 0
     assert "holds no results yet" in out
+
+
+@pytest.mark.parametrize("command", [["report"], ["findings"]], ids=str)
+def test_a_store_that_is_not_there(capsys, tmp_path, command: list[str]):
+    code, out, err = run(capsys, *command, "--storage", str(tmp_path / "nowhere"))
+    assert (code, out) == (2, "")
+    assert f"storage {tmp_path}/nowhere: is not there; name the storage of a run" in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_report_refuses_a_broken_store(capsys, tmp_path):

@@ -37,6 +37,8 @@ def test_a_point_has_the_id_under_which_a_plan_names_it():
     ("ranges", "logs", "choices", "message"),
     [
         ([], [], [], "search: give one --range FIELD LOW HIGH or --choice FIELD"),
+        ([()], [], [], "--range: nothing must be FIELD LOW HIGH"),
+        ([], [], [()], "--choice: nothing must be FIELD VALUE VALUE"),
         ([("train.steps", "5")], [], [], "--range: train.steps 5 must be FIELD LOW HIGH"),
         ([("train.steps", "9", "5")], [], [], "--range: train.steps from 9 to 5 is empty"),
         ([("train.stepz", "5", "9")], [], [], "train.stepz: unknown field; did you mean train.steps?"),

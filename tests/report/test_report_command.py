@@ -26,7 +26,7 @@ def write_finished(store: ResultStore, row: int) -> None:
 def test_it_draws_what_arrives_and_a_signal_ends_it_in_one_line(tmp_path: Path):
     store = ResultStore.open(tmp_path / "store")
     process = start_command(tmp_path, "report", "--watch", "--every", "1", "--storage", store.files.root)
-    read_until(process, "store/ holds no results yet")
+    read_until(process, "store/ is not there yet")
     write_finished(store, 0)
     store.write_running(trial_row("row1seed0", status="running", AP=None))
     store.write_plan("table3", [plan_row(row) for row in range(3)])

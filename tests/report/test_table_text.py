@@ -98,6 +98,24 @@ def test_differences_stand_below_with_interval_mark_and_the_papers(write_table):
         assert "A difference over one seed has no interval" in text
 
 
+def test_seeds_that_agree_by_chance_tell_nothing_from_zero(write_table):
+    """Two differences of zero have no spread: 0.0 would say that any difference at all is told."""
+    plan, trials = write_table(
+        ({}, {0: {"AP": 0.0, "AP90": 1.0}, 1: {"AP": 0.0, "AP90": 1.5}}),
+        ({}, {0: {"AP": 0.0, "AP90": 2.0}, 1: {"AP": 0.0, "AP90": 3.0}}),
+    )
+    tables = cells_of(table_to_markdown(build_table(plan, trials), plan))
+    told, needed = (
+        line
+        for table in tables
+        for line in table
+        if line[:2] in (["DSL", "told from zero"],) or "seeds for the paper's" in line
+    )
+    assert told[3:5] == ["-", "-"]
+    assert needed[3:5] == ["-", "-"]
+    assert re.fullmatch(r"\d+\.\d", told[5])
+
+
 def test_a_difference_in_the_main_table_carries_its_mark(write_table):
     plan, trials = write_table(
         ({}, {0: {"AP": 50.0}, 1: {"AP": 50.0}}),

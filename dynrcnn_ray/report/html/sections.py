@@ -1,5 +1,6 @@
 """The parts that the page consists of."""
 
+import re
 from typing import Any
 
 Section = dict[str, Any]
@@ -18,12 +19,18 @@ def section(name: str, template: str, title: str, **shown: Any) -> Section:
     return {"name": name, "short_title": short_title(name), "template": template, "title": title, **shown}
 
 
+_CHOSEN_BY_NOBODY = ("detections", "findings", "inspections", "sync", "trials")
+"""Names of sections that people did not choose."""
+
+
 def short_title(name: str) -> str:
-    """The name of an experiment or figure for people: Table 3; Trial 0c6b."""
-    for kind in ("table", "figure"):
-        if name.startswith(kind):
-            return f"{kind.title()} {name.removeprefix(kind).replace('_', ', ')}"
-    return name.replace("train_", "Trial ") if name.startswith("train_") else name.title()
+    """The name of an experiment or figure for people: Table 3; Trial 0c6b. A name that somebody chose stays as it is."""
+    if numbered := re.fullmatch(r"(table|figure)(\d+)(_.*)?", name):
+        kind, number, rest = numbered.groups(default="")
+        return f"{kind.title()} {number}{rest.replace('_', ', ')}"
+    if name in _CHOSEN_BY_NOBODY:
+        return name.title()
+    return re.sub(r"^train_(?=[0-9a-f]{12}$)", "Trial ", name)
 
 
 def in_order(part: Section) -> tuple[int, str]:
