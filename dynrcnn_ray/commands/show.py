@@ -1,6 +1,7 @@
 """The command `show`: the configuration of a stored trial, as a file to start from again."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import tyro
 
@@ -15,7 +16,7 @@ from dynrcnn_ray.options.shared import StoredOptions
 class ShowOptions(StoredOptions):
     """Options of the command `show`."""
 
-    trial: tyro.conf.Positional[str] = ""
+    trial: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIAL")] = ""
     """Id of a trial: a row of `trials` in the storage."""
 
 

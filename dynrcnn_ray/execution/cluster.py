@@ -41,6 +41,9 @@ _WORKER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
+_TOKEN = (
+    "a cluster that asks for a token wants RAY_AUTH_MODE=token and its token, in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+)
 # Nobody reclaims this machine, so a trial needs no process that watches for it.
 _LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
@@ -96,6 +99,9 @@ def _join_or_start() -> None:
         raise
     except Exception as error:  # Whatever the machine lacks, Ray raises nearly anything.
         what = f"RAY_ADDRESS={address}: Ray cannot join this cluster" if address else "Ray cannot start on this machine"
+        if address and isinstance(error, ConnectionError):
+            # Something answers there as Ray does, and takes no call: Ray itself does not say why.
+            raise ClusterError(f"{what}: {one_line(error)}; {_TOKEN}") from error
         logs = f"{temporary_folder()}/ray/session_latest/logs"
         raise ClusterError(f"{what}: {one_line(error).rstrip('.')}; {logs} may tell more") from error
 

@@ -1,8 +1,8 @@
 """The command `grid`: an experiment of one's own, with all that the paper's tables have.
 
-dynrcnn grid --name my_ki --axis dynamic.iou-top-k 64 100 --baseline dynamic.dla=false dynamic.dsl=false --seeds 0 1 2
-dynrcnn grid my_grid.yaml
-dynrcnn grid --module my_table.py
+  dynrcnn grid --name my_ki --axis dynamic.iou-top-k 64 100 --baseline dynamic.dla=false dynamic.dsl=false --seeds 0 1
+  dynrcnn grid my_grid.yaml
+  dynrcnn grid --module my_table.py
 
 Each --axis is a field and its values; every combination is a row. A later grid of the same name adds its rows to the
 table. A file says the same in YAML: title, base, axes (or rows by name), zip, baseline, metrics, seeds. A module holds
@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -34,7 +35,7 @@ _OF_A_TABLE = ("name", "title", "baseline", "zip", "metrics")
 class GridOptions(RunOptions):
     """Options of the command `grid`."""
 
-    file: tyro.conf.Positional[str] = ""
+    file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")] = ""
     """A YAML file in place of the flags below. It comes first."""
     name: str = ""
     """The grid's name: that of its plan, table and figures in the store."""

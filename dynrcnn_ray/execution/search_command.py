@@ -1,7 +1,7 @@
 """The command `search`: the best values of some fields, found on a part of the training split that is kept out.
 
-dynrcnn search --name ki --range dynamic.iou-top-k 32 256 --range train.learning-rate 0.002 0.05
-               --log train.learning-rate --trials 20 --baseline dynamic.dla=false dynamic.dsl=false --seeds 0 1 2
+  dynrcnn search --name ki --range dynamic.iou-top-k 32 256 --range train.learning-rate 0.002 0.05
+                 --log train.learning-rate --trials 20 --baseline dynamic.dla=false dynamic.dsl=false --seeds 0 1 2
 
 Optuna's TPE, under Ray Tune, suggests trials. Each trains on the training split without the part --holdout, and its AP
 on that part judges it: the validation split is never searched on. At the end the winner and the baseline train on the

@@ -68,8 +68,9 @@ def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         each metric M, in percent: `delta_M`, the mean over those seeds of the row's M minus the baseline's;
         `delta_M_low` and `delta_M_high`, its 95 % interval by the paired t-test, null for fewer than two seeds;
         `delta_M_paper`, the paper's M minus the paper's M of the baseline. From the spread of the seeds' differences,
-        null for fewer than two seeds or equal differences: `delta_M_detectable`, the smallest true difference that so many seeds tell from
-        zero with a power of 80 %, and `delta_M_seeds`, how many seeds the paper's difference would need for that.
+        null for fewer than two seeds or equal differences: `delta_M_detectable`, the smallest true difference that so
+        many seeds tell from zero with a power of 80 %, and `delta_M_seeds`, how many seeds the paper's difference would
+        need for that.
 
     Raises:
         KeyError: the plan names a metric that trials do not have.

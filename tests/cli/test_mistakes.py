@@ -42,6 +42,9 @@ def test_every_command_has_a_help_of_its_own(capsys):
         assert code == 0
         assert out.startswith(f"usage: dynrcnn {command.name} ")
         assert " ".join(command.description.split())[:40] in " ".join(out.split())
+        assert "[STR]" not in out.split(" options ")[0], "an argument without a flag has a name"
+        examples = [line for line in command.description.splitlines() if line.startswith("  dynrcnn ")]
+        assert set(examples) <= set(out.splitlines()), "an example is a line of its own"
 
 
 def test_the_flags_of_a_scale_stand_in_its_help(capsys):

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -44,9 +44,9 @@ _SECONDS_BETWEEN_LINES = 5.0
 class CompareOptions(StoreOptions):
     """Options of the command `compare`."""
 
-    trial_a: tyro.conf.Positional[str] = ""
+    trial_a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIAL_A")] = ""
     """Id of a finished trial: a row of `trials` in the storage."""
-    trial_b: tyro.conf.Positional[str] = ""
+    trial_b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIAL_B")] = ""
     """Id of another; the differences are its numbers minus those of the first."""
     storage_b: str = ""
     """Where the second trial is, if not in the same storage."""

@@ -6,6 +6,7 @@ Command:  dynrcnn convert-data FOLDER OUT
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -19,9 +20,9 @@ from dynrcnn_ray.options.command import Call, Command
 class ConvertOptions:
     """Options of the command `convert-data`."""
 
-    folder: tyro.conf.Positional[str] = ""
+    folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")] = ""
     """The YOLO or VOC data set; it is not written to."""
-    out: tyro.conf.Positional[str] = ""
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")] = ""
     """Where the COCO data set goes: a folder that is not there yet."""
 
 

@@ -1,0 +1,189 @@
+"""The numbers that documents state are those of the stored rows.
+
+Each sentence is written here with its numbers computed from the rows: a document that says otherwise lacks it.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE
+from dynrcnn_ray.store.parquet import from_parquet_bytes
+from dynrcnn_ray.store.results_store import ResultStore
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = {"baseline": ("", ""), "DSL": ("", "✓"), "DLA": ("✓", ""), "DLA + DSL": ("✓", "✓")}
+
+
+@cache
+def text_of(path: str) -> str:
+    """A document with every run of blanks as one, since lines are broken anywhere; without emphasis."""
+    return " ".join((ROOT / path).read_text().replace("**", "").split())
+
+
+def store_of(name: str) -> ResultStore:
+    return ResultStore.open(ROOT / "experiments" / name)
+
+
+@cache
+def table_of(store: str, name: str) -> pd.DataFrame:
+    return pd.read_parquet(ROOT / "experiments" / store / "tables" / f"{name}.parquet")
+
+
+@cache
+def rows_of(store: str, plan: str) -> pd.DataFrame:
+    """The logged steps of a plan's trials, each with its row's name as the table has it, and its seed."""
+    results, names = store_of(store), dict(table_of(store, plan)[["row", "name"]].to_records(index=False).tolist())
+    lines = results.plan(plan)
+    assert lines is not None
+    lines = lines.dropna(subset="trial_id").assign(row_name=lines["row"].map(names))
+    return results.dynamics(lines["trial_id"]).merge(lines[["trial_id", "row_name", "seed"]], on="trial_id")
+
+
+def ends(store: str, plan: str, column: str) -> pd.Series:
+    """The mean over the seeds of a column's last value, by row."""
+    last = rows_of(store, plan).sort_values("step").groupby(["row_name", "seed"]).tail(1)
+    return last.groupby("row_name")[column].mean()
+
+
+def short(number: float, digits: int = 2) -> str:
+    return f"{number:.{digits}f}".removeprefix("0")
+
+
+def passes(rows: pd.DataFrame, bound: float) -> list[int]:
+    """The first logged step of each seed at which T_now is above a bound."""
+    return sorted(rows.loc[rows["T_now"] > bound].groupby(["row_name", "seed"])["step"].min())
+
+
+def markdown_tables(path: str) -> list[list[list[str]]]:
+    lines = (ROOT / path).read_text().replace("**", "")
+    tables = re.findall(r"(?:^\|.*\n)+", lines, re.MULTILINE)
+    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in each.splitlines()] for each in tables]
+
+
+def of_rows(path: str, head: str) -> dict[str, dict[str, str]]:
+    """The cells of the table whose head has these columns, by row and column."""
+    (table,) = [each for each in markdown_tables(path) if " ".join(each[0]).startswith(head)]
+    return {line[0]: dict(zip(table[0][1:], line[1:], strict=True)) for line in table[2:]}
+
+
+def in_table3(store: str, row: str) -> Mapping[str, Any]:
+    table = table_of(store, "table3")
+    (found,) = table[(table["DLA"] == PARTS[row][0]) & (table["DSL"] == PARTS[row][1])].to_dict("records")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("store", "head"),
+    [
+        ("reference_voc", "three seeds AP AP50 AP60 AP70 AP80 AP90"),
+        ("reference_voc_cpu", " AP AP50 AP60 AP70 AP75 AP80 AP90"),
+    ],
+)
+def test_table_3_of_a_reference(store: str, head: str):
+    stated = of_rows(f"experiments/{store}/README.md", head)
+    assert stated.keys() == PARTS.keys()
+    trials = store_of(store).trials().set_index("trial_id")
+    plan = store_of(store).plan("table3")
+    assert plan is not None
+    for name, cells in stated.items():
+        row = in_table3(store, name)
+        ids = plan.loc[plan["row"] == row["row"], "trial_id"]
+        assert cells == {metric: f"{trials.loc[ids, metric].mean():.1f}" for metric in cells}
+
+
+def test_the_differences_on_photographs():
+    stated = of_rows("experiments/reference_voc/README.md", " AP AP50 AP80 AP90 the paper's AP, AP50, AP80, AP90")
+    metrics = ("AP", "AP50", "AP80", "AP90")
+    for name, cells in stated.items():
+        row = in_table3("reference_voc", name)
+        for metric in metrics:
+            mean, low, high = (row[f"delta_{metric}{end}"] for end in ("", "_low", "_high"))
+            assert cells[metric] == f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+        papers = ", ".join(f"{row[f'delta_{metric}_paper']:+.1f}" for metric in metrics)
+        assert cells["the paper's AP, AP50, AP80, AP90"] == papers
+
+
+def test_the_course_on_photographs():
+    text, rows = text_of("experiments/reference_voc/README.md"), rows_of("reference_voc", "table3")
+    baseline = rows[rows["row_name"] == "baseline"]
+    dla = rows[rows["row_name"].isin(["DLA", "DLA + DSL"])]
+    of_dla = dla[dla["step"] >= 350].groupby("step")["positives"].mean()
+    first, last = baseline[baseline["step"] == 350]["positives"].mean(), in_table3("reference_voc", "baseline")
+    assert f"With DLA some {round(of_dla.mean(), -1):.0f} an image are sampled from step 350 to the end" in text
+    assert f"while the baseline's climb from {first:.0f} to {last['final_positives']:.0f}." in text
+    of_t_now, of_beta = (ends("reference_voc", "table3", name).mean() for name in ("T_now", "beta_now"))
+    assert f"T_now climbs from .40 to {short(of_t_now)}, beta_now falls from 1 to {short(of_beta)}." in text
+    early, late = passes(dla, 0.5)[0], passes(dla, 0.5)[-1]
+    assert f"T_now passes the fixed .5 only at step {early:,} to {late:,} of 3,000 in DLA's rows" in text
+    errors = {name: _misplaced(name) for name in PARTS}
+    counts = f"{errors['baseline']:,} of the baseline's have the right class at an IoU below .5, {errors['DSL']:,} of"
+    assert f"{counts} DSL's, {errors['DLA']} of DLA's, {errors['DLA + DSL']} of both" in text
+    fewer = {name: 1 - errors[name] / errors["baseline"] for name in ("DLA", "DLA + DSL")}
+    told = f"DLA alone leaves {100 * fewer['DLA']:.0f} % fewer badly placed detections, both parts a third fewer"
+    assert told in text
+    assert fewer["DLA + DSL"] == pytest.approx(1 / 3, abs=0.02)
+
+
+def _misplaced(name: str) -> int:
+    """Detections of the right class at a wrong place, of seed 0."""
+    plan = store_of("reference_voc").plan("table3")
+    assert plan is not None
+    row = in_table3("reference_voc", name)["row"]
+    (trial,) = plan.loc[(plan["row"] == row) & (plan["seed"] == 0), "trial_id"]
+    errors = pd.read_parquet(ROOT / "experiments" / "reference_voc" / "errors" / f"{trial}.parquet")
+    return int(errors.set_index("kind").loc["localisation", "count"])
+
+
+def test_the_speed_on_two_cores():
+    rows = rows_of("reference_voc_cpu", "table3")
+    of_trials = 1000 / rows.groupby("row_name")["images_per_second"].median()
+    text = text_of("experiments/reference_voc_cpu/README.md")
+    assert f"medians of {of_trials.min():.0f} to {of_trials.max():.0f} ms an image" in text
+
+
+def test_the_tables_of_blood_cells():
+    stated = of_rows("experiments/reference_bccd/README.md", "K_I of 512")
+    wide, three = table_of("reference_bccd", "table4_wide"), in_table3("reference_bccd", "DLA")
+    for name, cells in stated.items():
+        top_k = name.split()[0]
+        (row,) = wide[wide["name"] == f"K_I = {top_k}"].to_dict("records")
+        assert cells["T_now at the end"] == f"{row['final_T_now']:.2f}"
+        assert cells["positives an image"] == f"{row['final_positives']:.1f}"
+        for metric, column in (("AP", "AP against the baseline"), ("AP80", "AP80"), ("AP90", "AP90")):
+            mean, low, high = (row[f"delta_{metric}{end}"] for end in ("", "_low", "_high"))
+            assert cells[column] in (f"{mean:+.1f}", f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]")
+    lost = f"{-three['delta_AP']:.1f} AP [{three['delta_AP_low']:+.1f}, {three['delta_AP_high']:+.1f}]"
+    assert f"DLA costs {lost}, DSL changes nothing at all" in text_of("experiments/reference_bccd/README.md")
+    assert f"the paper's K_I costs {lost}" in text_of("README.md")
+
+
+def test_table_3_of_the_readme():
+    """The README shows the stored table without the backbone, which is the same in all rows."""
+    stored = markdown_tables("experiments/reference_mini/tables/table3.md")[0]
+    (shown,) = [each for each in markdown_tables("README.md") if each[0][:2] == ["DLA", "DSL"]]
+    assert [line[1:] for line in (stored[0], *stored[2:])] == [shown[0], *shown[2:]]
+    both, gains = in_table3("reference_mini", "DLA + DSL"), []
+    for metric in ("AP", "AP90"):
+        mean, low, high = (both[f"delta_{metric}{end}"] for end in ("", "_low", "_high"))
+        gains.append(f"{mean:.1f} {metric} [{low:+.1f}, {high:+.1f}]")
+    assert f"Both parts together gain {gains[0]} (the paper's +1.9) and {gains[1]} (+5.5)" in text_of("README.md")
+
+
+def test_the_verdicts_of_the_readme():
+    content = (ROOT / "experiments" / "reference_mini" / FINDINGS_FILE).read_bytes()
+    findings = pd.DataFrame(from_parquet_bytes(content, FINDINGS).to_pylist()).drop_duplicates("finding")
+    place = findings["place"].str.extract(r"^((?:Table|Figure) \d)")[0]
+    for name, cells in of_rows("README.md", " claims confirmed contradicted undecided").items():
+        own = findings if name == "all" else findings[place == name]
+        assert int(cells["claims"]) == len(own), name
+        for verdict in ("confirmed", "contradicted", "undecided"):
+            number = int((own["verdict"] == verdict).sum())
+            assert cells[verdict] == (str(number) if number else "-"), (name, verdict)
+        after_holm = int((own["verdict_holm"] == "confirmed").sum())
+        assert cells["confirmed after Holm"] == (str(after_holm) if after_holm else "-"), name
