@@ -138,7 +138,7 @@ def _misplaced(name: str) -> int:
     row = in_table3("reference_voc", name)["row"]
     (trial,) = plan.loc[(plan["row"] == row) & (plan["seed"] == 0), "trial_id"]
     errors = pd.read_parquet(ROOT / "experiments" / "reference_voc" / "errors" / f"{trial}.parquet")
-    return int(errors.set_index("kind").loc["localisation", "count"])
+    return int(errors.set_index("kind").loc["Loc", "count"])
 
 
 def test_the_speed_on_two_cores():
