@@ -19,16 +19,18 @@ def section(name: str, template: str, title: str, **shown: Any) -> Section:
     return {"name": name, "short_title": short_title(name), "template": template, "title": title, **shown}
 
 
-_CHOSEN_BY_NOBODY = ("detections", "findings", "inspections", "sync", "trials")
-"""Names of sections that people did not choose."""
+_OWN_SECTIONS = ("detections", "findings", "inspections", "sync", "trials")
+"""Names of sections that nobody chose."""
 
 
 def short_title(name: str) -> str:
     """The name of an experiment or figure for people: Table 3; Trial 0c6b. A name that somebody chose stays as it is."""
+    if name.startswith("trends_"):
+        return f"{short_title(name.removeprefix('trends_'))}: trends"
     if numbered := re.fullmatch(r"(table|figure)(\d+)(_.*)?", name):
         kind, number, rest = numbered.groups(default="")
         return f"{kind.title()} {number}{rest.replace('_', ', ')}"
-    if name in _CHOSEN_BY_NOBODY:
+    if name in _OWN_SECTIONS:
         return name.title()
     return re.sub(r"^train_(?=[0-9a-f]{12}$)", "Trial ", name)
 
