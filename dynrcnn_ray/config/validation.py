@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dynrcnn_ray.config.sections import PRETRAINING_SEED, DataConfig, ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.yaml_text import dump, load, load_stored
+from dynrcnn_ray.config.yaml_text import dump, load, load_stored
 
 _Kind = TypeVar("_Kind")
 

@@ -16,6 +16,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.execution.alive import signs_of_life
 from dynrcnn_ray.execution.callbacks import FailedStarts, Reports
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.cluster import DRIVER_RESOURCES
@@ -23,7 +24,6 @@ from dynrcnn_ray.execution.failures import TrialFailure, failure_of
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.nodes import require_marker
 from dynrcnn_ray.execution.temporary import scratch_folder
-from dynrcnn_ray.orchestration.alive import signs_of_life
 from dynrcnn_ray.store.results_store import ResultStore
 
 if TYPE_CHECKING:

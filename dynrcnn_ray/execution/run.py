@@ -8,23 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from dynrcnn_ray.command_line.dry_run import print_plan, print_what_does_not_fit
-from dynrcnn_ray.command_line.planned import Planned, plan_name
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import DataConfig, ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.address import ray_address, require_cluster
 from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
+from dynrcnn_ray.execution.dry_run import print_plan, print_what_does_not_fit
+from dynrcnn_ray.execution.planned import Planned, plan_name
 from dynrcnn_ray.execution.seeds import print_seeds
 from dynrcnn_ray.experiment.costs import place_seconds
-from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL, Experiment, field_value
+from dynrcnn_ray.experiment.experiment import Experiment
 from dynrcnn_ray.models.user_module import require_module
 from dynrcnn_ray.options.command import Call
-from dynrcnn_ray.experiment.experiment import Experiment
 from dynrcnn_ray.options.shared import RunOptions, storage_location
 from dynrcnn_ray.report.drawing import Drawing, figures_of
 from dynrcnn_ray.report.report import DrawnReport, draw_report
-from dynrcnn_ray.results.explosions import explosions
+from dynrcnn_ray.store.explosions import explosions
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 
@@ -60,7 +59,8 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         base, experiments = _with_their_data(experiments, base, with_data)
     trials = _distinct_trials(experiments, base, seeds)
     by_name = {plan_name(experiment, list(trials)): experiment for experiment in experiments}
-    planned = Planned(store, by_name, base, seeds, call.shown(options.storage, store.files.describe_path("").rstrip("/")))
+    shown = call.shown(options.storage, store.files.describe_path("").rstrip("/"))
+    planned = Planned(store, by_name, base, seeds, shown)
     planned.require_room()
     with _saying_where_it_goes_on(store, trials):
         if not _train_missing(trials, planned, storage, call.command, longest_first=len(experiments) > 1):

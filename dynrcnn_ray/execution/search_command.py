@@ -24,7 +24,6 @@ import tyro
 from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig, as_given
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, Row, field_value, identified
 from dynrcnn_ray.experiment.experiment import (
     METRICS_BY_IOU,
     SEARCH_RESULT,
@@ -111,9 +110,9 @@ def _search(
     Returns:
         The finished trial with the highest AP on the part that was kept out; None if none has finished.
     """
-    from dynrcnn_ray.command_line.planned import require_name
     from dynrcnn_ray.execution.address import require_cluster
     from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
+    from dynrcnn_ray.execution.planned import require_name
     from dynrcnn_ray.execution.run import require_models
     from dynrcnn_ray.execution.search import PlannedSearch, run_search
     from dynrcnn_ray.store.files import StoreError
@@ -169,8 +168,8 @@ def _search(
 
 def _print_plan(options: SearchOptions, space: Space, seeds: Sequence[int]) -> int:
     """Print what is there of the search, and what would run."""
-    from dynrcnn_ray.command_line.dry_run import print_what_does_not_fit
     from dynrcnn_ray.data.prepare import images_to_generate
+    from dynrcnn_ray.execution.dry_run import print_what_does_not_fit
     from dynrcnn_ray.store.results_store import ResultStore
 
     store = ResultStore.open(storage_location(options.storage, options.scale))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from dynrcnn_ray.uris import shown_uri
+from dynrcnn_ray.config.uris import shown_uri
 
 PROGRAM_NAME = "dynrcnn"
 _Options = TypeVar("_Options")

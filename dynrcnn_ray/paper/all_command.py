@@ -24,7 +24,7 @@ def run_all(options: ExperimentOptions, call: Call) -> int:
 
 def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions) -> int:
     """Print the plan of `all`: every experiment's rows and new trials, then the time of each scale."""
-    from dynrcnn_ray.command_line.dry_run import print_what_does_not_fit
+    from dynrcnn_ray.execution.dry_run import print_what_does_not_fit
     from dynrcnn_ray.execution.run import data_of_plan, say_problem
     from dynrcnn_ray.execution.seeds import print_seeds_of_all
     from dynrcnn_ray.report.table_text import simple_markdown

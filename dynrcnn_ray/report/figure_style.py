@@ -15,7 +15,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dynrcnn_ray.results.text_width import folded
+from dynrcnn_ray.report.text_width import folded
 
 # matplotlib's own type for the keys exists only from 3.11 on.
 _STYLE: dict[Any, Any] = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dynrcnn_ray.report.table_cells import Cell, Grid, TableCells, make_cells, simple_grid
-from dynrcnn_ray.results.text_width import width_of
+from dynrcnn_ray.report.text_width import width_of
 
 
 def table_to_markdown(table: pd.DataFrame, plan: pd.DataFrame) -> str:

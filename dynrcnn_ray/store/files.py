@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from dynrcnn_ray.config.uris import check_key, without_secrets
 from dynrcnn_ray.store.remedies import access_remedy
-from dynrcnn_ray.uris import check_key, without_secrets
 
 PARTIAL = ".partial"
 """Folder of a local store in which files are written, before they get their names."""
@@ -95,7 +95,7 @@ class StoreFiles:
         Raises:
             StoreError: the storage cannot be read.
         """
-        with self._readable("", "check that the storage is there and can be read"):
+        with self._readable(""):
             return self.filesystem.get_file_info(self.root).type == pafs.FileType.Directory
 
     def require_writable(self) -> None:

@@ -26,8 +26,6 @@ import pandas as pd
 import pyarrow as pa
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, from_yaml
-from dynrcnn_ray.results.stalled import SIGN, with_stalled
 from dynrcnn_ray.config.validation import ConfigError, from_stored
 from dynrcnn_ray.store.files import FileStamp, StoreError, StoreFiles, one_line
 from dynrcnn_ray.store.folder_reader import KEYS, SUFFIX, read_file, read_folder
@@ -35,6 +33,7 @@ from dynrcnn_ray.store.folds import FEW, FOLDED, read_fold, worth_folding, write
 from dynrcnn_ray.store.parquet import to_parquet_bytes
 from dynrcnn_ray.store.remedies import FOREIGN_REMEDY
 from dynrcnn_ray.store.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, STATISTICS, TRIALS
+from dynrcnn_ray.store.stalled import SIGN, with_stalled
 
 _SIGNS = "signs of life"
 """Stands for the endings in `running/` that are no rows, where folders stand by their names."""

@@ -11,7 +11,7 @@ from dynrcnn_ray.data.examples import example_images
 from dynrcnn_ray.data.layout import annotation_path
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.models.detector_weights import DetectorWeights, take_weights
-from dynrcnn_ray.results.explosions import explosion_note
+from dynrcnn_ray.store.explosions import explosion_note
 from dynrcnn_ray.training.collectives import Worker, differences_of_workers
 from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note, TrialEvent
 from dynrcnn_ray.training.inference import detect_all, detection_columns, metrics_of

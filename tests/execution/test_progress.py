@@ -54,7 +54,7 @@ def test_a_tiny_run_has_few_lines(
     trials: list[Any], capsys: pytest.CaptureFixture[str], total: int, every: int, shown: list[int]
 ):
     config = TrialConfig(train=TrainConfig(steps=total))
-    trials[0].config["trial"]["config"] = to_yaml(config)
+    trials[0].config["trial"] = TrialJob(config, "table3", "baseline", "storage")
     lines = ProgressLines(1)
     lines.on_trial_start(0, trials, trials[0])
     for step in range(every, total + 1, every):

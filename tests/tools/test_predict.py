@@ -23,17 +23,17 @@ from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.shapes import CATEGORIES
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.cluster import ray_cluster
-from dynrcnn_ray.orchestration.detecting_actor import DetectingActor
-from dynrcnn_ray.results.output_folder import OutputError
 from dynrcnn_ray.store.files import StoreFiles
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.predict.command import COMMAND
+from dynrcnn_ray.tools.predict.detecting_actor import DetectingActor
+from dynrcnn_ray.tools.predict.output_folder import OutputError
 from dynrcnn_ray.tools.predict.pictures import find_pictures, printable
 from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
 from dynrcnn_ray.tools.predict.predictions import PICTURE, PREDICTIONS, PredictionFiles
 from tests.cli.calls import call
-from tests.data.test_videos import write_video
-from tests.results.test_predictions import FOUND
+from tests.tools.test_predictions import FOUND
+from tests.tools.test_videos import write_video
 from tests.training.test_trial import change
 
 Trained = tuple[Path, TrialConfig]

@@ -1,22 +1,15 @@
 """Figure 5 of the paper: how the IoU threshold and SmoothL1's beta move during training."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import pandas as pd
 from matplotlib.figure import Figure
 
 from dynrcnn_ray.report.drawing import of_dynamics
 from dynrcnn_ray.report.figure_style import (
-    COLOURS,
-    GREY,
-    MARKERS,
     draw_heading,
     draw_legend_beside,
     draw_note,
     draw_trend,
     figure_style,
-    plain,
     seeds_text,
 )
 from dynrcnn_ray.report.trends import COLUMNS, settings_of

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dynrcnn_ray.results.text_width import shortened
+from dynrcnn_ray.report.text_width import shortened
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 24, 22
 _NAME, _COLUMN = 24, 6.2

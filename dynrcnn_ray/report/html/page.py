@@ -2,9 +2,8 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +20,7 @@ from dynrcnn_ray.report.inspection import inspected_trials, read_inspection
 from dynrcnn_ray.report.report import DrawnReport, is_figure, table_of
 from dynrcnn_ray.report.table_cells import make_cells
 from dynrcnn_ray.report.tables import trial_columns
-from dynrcnn_ray.results.explosions import explosions
+from dynrcnn_ray.store.explosions import explosions
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.labels import row_label
 from dynrcnn_ray.store.results_store import ResultStore

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dynrcnn_ray.results.text_width import shortened, width_of
+from dynrcnn_ray.report.text_width import shortened, width_of
 
 MIN_SCORE = 0.5
 """Detections below this score are not drawn."""

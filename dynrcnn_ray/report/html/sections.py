@@ -24,7 +24,7 @@ _OWN_SECTIONS = ("detections", "findings", "inspections", "sync", "trials")
 
 
 def short_title(name: str) -> str:
-    """The name of an experiment or figure for people: Table 3; Trial 0c6b. A name that somebody chose stays as it is."""
+    """The name of an experiment or figure for people: Table 3; a name that somebody chose stays as it is."""
     if name.startswith("trends_"):
         return f"{short_title(name.removeprefix('trends_'))}: trends"
     if numbered := re.fullmatch(r"(table|figure)(\d+)(_.*)?", name):

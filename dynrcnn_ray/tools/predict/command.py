@@ -60,10 +60,10 @@ def predict(options: PredictOptions, _call: Call) -> int:
     config = validate(dataclasses.replace(trained_config(options), run=options.run))
 
     from dynrcnn_ray.config.extras import import_extra
-    from dynrcnn_ray.data.videos import open_videos, require_videos
     from dynrcnn_ray.tools.predict.pictures import find_pictures
     from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
     from dynrcnn_ray.tools.predict.predictions import PredictionFiles, output_folder
+    from dynrcnn_ray.tools.predict.videos import open_videos, require_videos
 
     output = output_folder(options.output)
     output.check()

@@ -20,8 +20,8 @@ import pyarrow.fs as pafs
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dynrcnn_ray.config.uris import check_key, shown_uri, without_secrets
 from dynrcnn_ray.data.annotations import LFS_POINTER, DataError
-from dynrcnn_ray.uris import check_key, shown_uri, without_secrets
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".avif", ".jp2", ".tif", ".tiff", ".gif"),
@@ -95,7 +95,9 @@ def find_pictures(where: str, *, without: Collection[Path] = ()) -> Listing:
         found = _of_any_name([file for file in named if not _is_below(file, without)])
     if not found.paths and not found.videos:
         why = "".join(f"; {text}" for text in (found.describe_left_out(), *found.unreadable) if text)
-        raise DataError(f"--images: {shown_uri(where)!r} holds no pictures{why}; give a folder, a pattern in quotes or a video")
+        raise DataError(
+            f"--images: {shown_uri(where)!r} holds no pictures{why}; give a folder, a pattern in quotes or a video"
+        )
     return found
 
 

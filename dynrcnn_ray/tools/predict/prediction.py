@@ -12,11 +12,11 @@ import ray
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import to_yaml
-from dynrcnn_ray.data.videos import Video, frames_of
 from dynrcnn_ray.execution.cluster import ray_cluster, trials_at_once
-from dynrcnn_ray.orchestration.detecting_pool import DetectingPool, detecting_pool
+from dynrcnn_ray.tools.predict.detecting_pool import DetectingPool, detecting_pool
 from dynrcnn_ray.tools.predict.pictures import printable
 from dynrcnn_ray.tools.predict.predictions import PICTURE, PredictionFiles
+from dynrcnn_ray.tools.predict.videos import Video, frames_of
 
 _MOST_AT_ONCE = 128
 """Pictures an actor is given at once. Few are balanced better, many cost less."""

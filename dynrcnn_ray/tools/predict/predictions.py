@@ -22,9 +22,9 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dynrcnn_ray.results.output_folder import OutputError, OutputFolder
 from dynrcnn_ray.store.files import one_line
 from dynrcnn_ray.store.schemas import optional, required, versioned
+from dynrcnn_ray.tools.predict.output_folder import OutputError, OutputFolder
 
 PICTURE = pa.schema(
     [

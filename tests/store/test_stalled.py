@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dynrcnn_ray.__main__ import main
-from dynrcnn_ray.orchestration.alive import signs_of_life
+from dynrcnn_ray.execution.alive import signs_of_life
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import finished_trial

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from dynrcnn_ray.config.uris import shown_uri
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.options.command import Call, Program
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.predict.pictures import find_pictures
-from dynrcnn_ray.uris import shown_uri
 
 SECRETS = ("se/cr+et", "sec ret", "se#cret", "se@cr/et", "se?cr@et", "secr\net", "se%2Fcret")
 

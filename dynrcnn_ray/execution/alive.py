@@ -4,9 +4,9 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from dynrcnn_ray.results.stalled import SECONDS_BETWEEN_SIGNS
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.store.stalled import SECONDS_BETWEEN_SIGNS
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dynrcnn_ray.results.explosions import exploded_at, explosion_note, explosions
+from dynrcnn_ray.store.explosions import exploded_at, explosion_note, explosions
 from dynrcnn_ray.store.results_store import ResultStore
 from tests.stored_table import dynamics_rows
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dynrcnn_ray.data import reading_ahead
-from dynrcnn_ray.data.reading_ahead import read_ahead
+from dynrcnn_ray.tools.predict import reading_ahead
+from dynrcnn_ray.tools.predict.reading_ahead import read_ahead
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import from_yaml
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.trial import run_trial
 from tests.execution.commands import Command
+from tests.trial_events import run_to_end
 
 OTHER_LOSS = """
 from dynrcnn_ray.models import roi_heads
@@ -43,5 +43,5 @@ def test_a_trial_without_the_module_after_one_with_it_is_as_alone(cache_home: Pa
     with_module, plain = sorted(trials, key=lambda trial: not trial.model.module)
     losses = {trial: store.dynamics([trial.trial_id])["loss"].tolist() for trial in trials}
     # This process has one thread, the driver had two.
-    assert losses[plain] == pytest.approx([row["loss"] for row in run_trial(plain, Worker()).history], rel=1e-3)
+    assert losses[plain] == pytest.approx([row["loss"] for row in run_to_end(plain, Worker()).history], rel=1e-3)
     assert losses[with_module][0] > 10 * losses[plain][0]

@@ -11,10 +11,10 @@ import pyarrow as pa
 import ray
 
 from dynrcnn_ray.config.validation import from_yaml
-from dynrcnn_ray.data.reading_ahead import Read, read_ahead
 from dynrcnn_ray.store.files import one_line
 from dynrcnn_ray.tools.predict.pictures import Pixels, file_system, printable
 from dynrcnn_ray.tools.predict.predictions import PICTURE
+from dynrcnn_ray.tools.predict.reading_ahead import Read, read_ahead
 from dynrcnn_ray.training.out_of_memory import is_out_of_memory
 
 _MOST_BYTES_OF_A_NAME = 150

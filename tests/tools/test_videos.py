@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dynrcnn_ray.data import videos
 from dynrcnn_ray.data.annotations import DataError
-from dynrcnn_ray.data.videos import IDS_OF_A_VIDEO, frames_of, open_videos, require_videos
+from dynrcnn_ray.tools.predict import videos
+from dynrcnn_ray.tools.predict.videos import IDS_OF_A_VIDEO, frames_of, open_videos, require_videos
 
 
 def write_video(file: Path, frames: int, *, noise: int = 0) -> None:

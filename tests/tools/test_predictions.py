@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dynrcnn_ray.results.output_folder import OutputError
+from dynrcnn_ray.tools.predict.output_folder import OutputError
 from dynrcnn_ray.tools.predict.predictions import PICTURE, PredictionFiles
 
 NAMES = {1: "cat"}
@@ -82,7 +82,7 @@ import os, signal, sys
 from pathlib import Path
 import pyarrow as pa
 from dynrcnn_ray.tools.predict.predictions import PICTURE, PredictionFiles
-from tests.results.test_predictions import FOUND, NAMES
+from tests.tools.test_predictions import FOUND, NAMES
 with PredictionFiles(Path(sys.argv[1]), NAMES) as files:
     for _ in range(1000):
         files.add(pa.Table.from_pylist([FOUND], schema=PICTURE))

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynrcnn_ray.paper.drawings.figure5 import draw_figure5, draw_trends
+from dynrcnn_ray.paper.drawings.figure5 import draw_figure5
 from dynrcnn_ray.report import figure_style as style
 from dynrcnn_ray.report.figure_style import figure_bytes, figure_style
 from dynrcnn_ray.report.html.charts import line_chart
 from dynrcnn_ray.report.html.pictures import pictures_of
 from dynrcnn_ray.report.table_text import simple_markdown
-from dynrcnn_ray.results.text_width import folded, shortened, width_of
+from dynrcnn_ray.report.text_width import folded, shortened, width_of
+from dynrcnn_ray.report.trends import draw_trends
 from dynrcnn_ray.store.results_store import ResultStore
 from tests.stored_table import dynamics_rows, plan_row
 

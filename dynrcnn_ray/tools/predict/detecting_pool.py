@@ -10,8 +10,8 @@ import ray
 import ray.exceptions
 
 from dynrcnn_ray.config.sections import RunConfig
-from dynrcnn_ray.orchestration.detecting_actor import DetectingActor
 from dynrcnn_ray.store.files import one_line
+from dynrcnn_ray.tools.predict.detecting_actor import DetectingActor
 
 _MOST_FAILED_STARTS = 3
 """In a row."""
