@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dynrcnn_ray
 import dynrcnn_ray.tools
+from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.options.command import PROGRAM_NAME, Call, Command, Program
 from dynrcnn_ray.options.parsing import parse
 
@@ -34,12 +35,11 @@ def main(arguments: Sequence[str]) -> int:
         return command.run(options, Call(command.name, tuple(arguments[1:])))
     except SystemExit as stop:  # After --help.
         return int(stop.code or 0)
-    except ValueError as error:
-        # A user's mistake: what is wrong, in one line. Anything else is ours and shows its traceback.
-        if not getattr(type(error), "__module__", "").startswith("dynrcnn_ray"):
-            raise
+    except DynrcnnError as error:
+        # What is wrong, in one line: a user's mistake, or a training that failed. Any other error is a fault of the
+        # program and shows its traceback.
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, ValueError) else 1
 
 
 def program() -> Program:

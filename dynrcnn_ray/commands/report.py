@@ -65,7 +65,7 @@ def _watch(store: "ResultStore", every: float) -> None:
 
     A look that fails is told, and the next one may succeed: a storage may not answer for a while.
     """
-    from dynrcnn_ray.store.files import one_line
+    from dynrcnn_ray.config.errors import one_line
 
     # Once something has run, two looks in a row find it ended: a search plans its next trial when one has ended.
     looks_at_an_end = 1
@@ -73,7 +73,7 @@ def _watch(store: "ResultStore", every: float) -> None:
         try:
             is_open, told = _look(store, every)
         except Exception as error:  # Whatever drawing raises, the grid goes on.
-            is_open, told = True, f"not drawn: {one_line(error) or type(error).__name__}"
+            is_open, told = True, f"not drawn: {one_line(error)}"
         looks_at_an_end = 0 if is_open else looks_at_an_end + 1
         if looks_at_an_end >= 2:
             return

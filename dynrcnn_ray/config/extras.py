@@ -4,9 +4,13 @@ import importlib
 import warnings
 from typing import Any
 
+from dynrcnn_ray.config.errors import DynrcnnError
 
-class MissingExtraError(ValueError):
+
+class MissingExtraError(DynrcnnError, ValueError):
     """A package that is not installed. Its text is one line that names the extra."""
+
+    would_repeat = True
 
 
 def import_extra(module: str, extra: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
+from dynrcnn_ray.config.errors import DynrcnnError, one_line
 from dynrcnn_ray.config.sections import PRETRAINING_SEED, DataConfig, ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.yaml_text import dump, load, load_stored
@@ -21,8 +22,10 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-class ConfigError(ValueError):
+class ConfigError(DynrcnnError, ValueError):
     """A configuration that cannot be run. Its text is one line: the field, the value, what is allowed."""
+
+    would_repeat = True
 
 
 def validate(config: TrialConfig) -> TrialConfig:
@@ -210,7 +213,7 @@ def _tree(text: str, what: str, load: Callable[[str], Any]) -> dict[str, Any]:
         tree = load(text)
         json.dumps(tree)
     except Exception as error:  # Whatever a parser of YAML raises.
-        raise ConfigError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{what} is not valid YAML: {one_line(error)}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{what} must be a mapping of fields, not {type(tree).__name__}")
     return tree

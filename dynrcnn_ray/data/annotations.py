@@ -9,18 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dynrcnn_ray.config.errors import DynrcnnError
+
 LFS_POINTER = b"version https://git-lfs"
 """How a file begins that Git LFS has not fetched."""
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 """What the system says of a name under which there is nothing; whatever else it says tells nothing of the file."""
 
 
-class DataError(ValueError):
+class DataError(DynrcnnError, ValueError):
     """Data that cannot be used. Its text has one line a problem: the file, the ids or values, the remedy."""
+
+    would_repeat = True
 
 
 class InaccessibleError(DataError):
     """The system does not give a file that may be whole."""
+
+    would_repeat = False  # The disk or the mount may be back at the next attempt.
 
 
 def cache_folder() -> Path:

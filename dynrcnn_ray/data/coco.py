@@ -14,6 +14,7 @@ from pycocotools import mask as mask_utils
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dynrcnn_ray.config.errors import system_line
 from dynrcnn_ray.data.annotations import (
     DataError,
     cache_folder,
@@ -156,10 +157,9 @@ class CocoDataset(Dataset[tuple[Tensor, Target]]):
         except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
             if is_of_the_machine(error):
                 raise
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             restore = f"restore the file or drop the image from {self.annotation_file.name}"
             remedy = "check its permissions" if isinstance(error, PermissionError) else restore
-            raise DataError(f"{file}: image {image_id} cannot be read ({reason}); {remedy}") from None
+            raise DataError(f"{file}: image {image_id} cannot be read ({system_line(error)}); {remedy}") from None
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin
 
+from dynrcnn_ray.config.errors import DynrcnnError
+
 # Pillow's limits against small files that unpack to gigabytes. Here an image is unpacked only if it has the annotated
 # size, which is the limit then.
 Image.MAX_IMAGE_PIXELS = None
@@ -78,7 +80,7 @@ def read_pixels(path: Path, width: int, height: int) -> NDArray[np.uint8]:
         seen = view(image, path)
         upright = seen.is_upright(width, height)
         if upright is None:
-            raise WrongSizeError(seen)
+            raise WrongSizeError("{}x{}".format(*seen.upright))
         is_turned = image.format == "TIFF"
         pixels = image.convert("RGB")
     if seen.orientation != 1 and upright != is_turned:
@@ -86,12 +88,10 @@ def read_pixels(path: Path, width: int, height: int) -> NDArray[np.uint8]:
     return np.array(pixels)
 
 
-class WrongSizeError(ValueError):
-    """An image that has another size than annotated."""
+class WrongSizeError(DynrcnnError, ValueError):
+    """An image that has another size than annotated. Its text is that size."""
 
-    def __init__(self, seen: View) -> None:
-        """Say which size it has."""
-        super().__init__("{}x{}".format(*seen.upright))
+    would_repeat = True
 
 
 def _orientation(image: Image.Image, path: Path) -> int:

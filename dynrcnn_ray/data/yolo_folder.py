@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.check.faults import shown
 from dynrcnn_ray.data.foreign_folder import (
@@ -187,7 +188,7 @@ def _descriptions(folder: Path) -> list[_Description]:
             node = yaml.compose(text, Loader=yaml.BaseLoader)
             content = yaml.load(text, Loader=yaml.BaseLoader)
         except (yaml.YAMLError, DataError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             if is_meant:
                 raise DataError(f"{file}: is not YAML that can be read ({reason}); correct it") from None
             continue

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.evaluation.coco_ap import Detections
 from dynrcnn_ray.evaluation.matching import DetectionArrays
 
 
-class ResultsFileError(ValueError):
+class ResultsFileError(DynrcnnError, ValueError):
     """A results file that the server would refuse. Its text is one line."""
+
+    would_repeat = True
 
 
 def results_bytes(detections: Sequence[Detections]) -> bytes:

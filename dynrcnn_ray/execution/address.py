@@ -3,13 +3,17 @@
 import os
 import socket
 
+from dynrcnn_ray.config.errors import DynrcnnError
+
 _SECONDS_TO_CONNECT = 3
 _SECONDS_TO_ANSWER = 3
 _REMEDY = "start it, correct RAY_ADDRESS, or unset it to use this machine alone"
 
 
-class ClusterError(ValueError):
+class ClusterError(DynrcnnError, ValueError):
     """There is no Ray cluster to run on. Its text is one line: what was tried, what to do."""
+
+    would_repeat = False
 
 
 def ray_address() -> str:

@@ -9,7 +9,8 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from dynrcnn_ray.execution.failures import TrialFailure, first_failure, innermost_line
+from dynrcnn_ray.config.errors import innermost_line
+from dynrcnn_ray.execution.failures import TrialFailure, first_failure
 
 _POLL_SECONDS = 0.05
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.store.files import StoreError, StoreFiles
 from dynrcnn_ray.training.out_of_memory import is_out_of_memory
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 _BEST = "best.pt"
 
 
-class _DamagedError(Exception):
+class _DamagedError(DynrcnnError):
     """A checkpoint that cannot be read back. Its text is the kind of error that reading gave."""
+
+    would_repeat = True
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import ray
 import yaml
 
+from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.execution.address import (
@@ -21,7 +22,6 @@ from dynrcnn_ray.execution.address import (
     require_cluster,
 )
 from dynrcnn_ray.execution.temporary import temporary_folder, use_a_folder_that_ray_can_use
-from dynrcnn_ray.store.files import one_line
 
 _HEAD = "node:__internal_head__"
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
-_LONGEST_REASON = 500
-_TRACEBACK = "Traceback (most recent call last)"
+from dynrcnn_ray.config.errors import DynrcnnError, innermost_line
+
 _LACKS_MEMORY = re.compile(r"(out of|low on) memory", re.IGNORECASE)
 """What Ray says where it has ended a process itself. Of any crash it says that an "OOM killer" may be the cause."""
 _MEMORY_IN_USE = re.compile(r"([\d.]+)GB used / ([\d.]+)GB limit")
@@ -25,7 +25,7 @@ _LOWER_ON_HOST = (
 )
 
 
-class TrialFailure(Exception):
+class TrialFailure(DynrcnnError):
     """What ended a training, as plain values: it travels between processes whatever the error itself holds.
 
     Attributes:
@@ -34,6 +34,8 @@ class TrialFailure(Exception):
         would_repeat: whether another attempt would only repeat it.
         failed_at: when, in seconds since the epoch: of several workers the first one began it.
     """
+
+    would_repeat = False
 
     def __init__(
         self, reason: str, traceback: str = "", *, would_repeat: bool = False, failed_at: float | None = None
@@ -56,20 +58,13 @@ def _restored(reason: str, traceback: str, would_repeat: bool, failed_at: float)
 
 def failure_in_worker(error: Exception) -> TrialFailure:
     """What a training's own process knows of an error that it has just caught."""
-    # Imported late: torchvision takes seconds, and a driver that does not train has no need of it.
-    from dynrcnn_ray.config.validation import ConfigError
-    from dynrcnn_ray.data.annotations import DataError
-    from dynrcnn_ray.models.user_module import ModuleError
-    from dynrcnn_ray.models.weights import WeightsError
-    from dynrcnn_ray.training.loop import CheckpointError, TrainingDivergedError
+    # Imported late: it takes seconds, and a driver that does not train has no need of it.
     from dynrcnn_ray.training.out_of_memory import is_of_gpu, is_out_of_memory
 
     reason = innermost_line(error)
     if is_out_of_memory(error):
         reason += f"; {_LOWER_ON_GPU if is_of_gpu(error) else _LOWER_ON_HOST}"
-    of_the_trial = ConfigError | DataError | WeightsError | ModuleError | CheckpointError | TrainingDivergedError
-    repeats = isinstance(error, of_the_trial)
-    return TrialFailure(reason, "".join(traceback.format_exception(error)), would_repeat=repeats)
+    return _with_traceback(reason, error)
 
 
 def failure_of(error: Exception | str) -> TrialFailure:
@@ -91,7 +86,12 @@ def failure_of(error: Exception | str) -> TrialFailure:
         return failure_of(inner)
     if isinstance(error, OutOfMemoryError):
         return _of_text(str(error))
-    return TrialFailure(innermost_line(error), "".join(traceback.format_exception(error)))
+    return _with_traceback(innermost_line(error), error)
+
+
+def _with_traceback(reason: str, error: Exception) -> TrialFailure:
+    would_repeat = isinstance(error, DynrcnnError) and error.would_repeat
+    return TrialFailure(reason, "".join(traceback.format_exception(error)), would_repeat=would_repeat)
 
 
 def last_end(text: str) -> str:
@@ -102,7 +102,7 @@ def last_end(text: str) -> str:
 
 def _of_text(text: str) -> TrialFailure:
     memory = for_lack_of_memory(text)
-    return TrialFailure(f"its process ended{memory}" if memory else _innermost_line(text), text)
+    return TrialFailure(f"its process ended{memory}" if memory else innermost_line(text), text)
 
 
 def first_failure(worker_failures: Mapping[int, Exception]) -> TrialFailure:
@@ -146,20 +146,3 @@ def _order(error: Exception) -> tuple[int, float]:
     if isinstance(error, TrialFailure):
         return (0 if error.would_repeat else 2), error.failed_at
     return (1 if isinstance(error, RayActorError | OutOfMemoryError) else 3), 0.0
-
-
-def innermost_line(error: BaseException) -> str:
-    """An error in one line: its type and its text; of a text that holds tracebacks, what the last of them ends with.
-
-    PyTorch's loaders hand on an error of another process as the text of its traceback.
-    """
-    return _innermost_line(f"{type(error).__name__}: {error}")
-
-
-def _innermost_line(text: str) -> str:
-    if _TRACEBACK in text:
-        lines = text.rstrip().splitlines()
-        last_frame = max(index for index, line in enumerate(lines) if line.startswith((" ", _TRACEBACK)))
-        # The type stands there with its module.
-        text = re.sub(r"^(\w+\.)+(?=\w+(:|$))", "", "\n".join(lines[last_frame + 1 :])) or text
-    return " ".join(text.split()).removesuffix(":")[:_LONGEST_REASON]

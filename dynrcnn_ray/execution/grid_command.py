@@ -17,6 +17,7 @@ from typing import Annotated
 
 import tyro
 
+from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.scales import SCALES, base_config
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, with_fields
@@ -109,7 +110,7 @@ def _read(file: str) -> Grid:
     try:
         text = Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read ({' '.join(str(error).split())})") from None
+        raise ConfigError(f"{file}: cannot be read ({one_line(error)})") from None
     try:
         return read_grid(text, Path(file).stem)
     except ConfigError as error:

@@ -11,12 +11,12 @@ import ray
 from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from dynrcnn_ray.config.errors import DynrcnnError, innermost_line
 from dynrcnn_ray.config.sections import DataConfig, ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.presence import annotations_digest
 from dynrcnn_ray.execution.cluster import may_add_nodes
-from dynrcnn_ray.execution.failures import innermost_line
 from dynrcnn_ray.models.user_module import ModuleError, identify_module
 from dynrcnn_ray.models.weights import WeightsError, identify_weights
 from dynrcnn_ray.store.files import PARTIAL, StoreError, StoreFiles
@@ -33,8 +33,10 @@ _SHARE_STORAGE = "use --storage s3://bucket/folder, or a mount that all nodes sh
 _SHARE_DATA = "put the same files there on every node, or on a mount that all nodes share"
 
 
-class NodesError(ValueError):
+class NodesError(DynrcnnError, ValueError):
     """Nodes that lack what a grid needs. Its text has one line a problem: what, which nodes, the remedy."""
+
+    would_repeat = True
 
 
 class _Needs(NamedTuple):

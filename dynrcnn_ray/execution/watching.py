@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from dynrcnn_ray.config.errors import innermost_line
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, field_paths, to_yaml
@@ -139,7 +140,11 @@ class MLflow(Callback):
             self._asks_again_at = None
         except Exception as error:  # Whatever a client of HTTP and files raises.
             if self._asks_again_at is None:
-                print(f"note: MLflow does not take what is logged: {_line(error)}", file=sys.stderr, flush=True)
+                print(
+                    f"note: MLflow does not take what is logged: {innermost_line(error, 200)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             self._asks_again_at = time.monotonic() + _SECONDS_BETWEEN_TRIES
 
     def _log(self, job: TrialJob, result: dict[str, Any]) -> None:
@@ -181,7 +186,7 @@ class MLflow(Callback):
         except Exception as error:  # Whatever a client of HTTP and files raises.
             # A server that answers may keep files where this machine cannot write; it takes the numbers all the same.
             self._client.search_experiments(max_results=1)
-            print(f"note: MLflow takes no config.yaml: {_line(error)}", file=sys.stderr, flush=True)
+            print(f"note: MLflow takes no config.yaml: {innermost_line(error, 200)}", file=sys.stderr, flush=True)
 
 
 def mlflow_client(uri: str) -> "MlflowClient":
@@ -201,7 +206,7 @@ def mlflow_client(uri: str) -> "MlflowClient":
         client.search_experiments(max_results=1)
     except Exception as error:  # Whatever a client of HTTP and files raises.
         database = "; a database needs pip install sqlalchemy alembic" if isinstance(error, ImportError) else ""
-        raise ConfigError(f"run.mlflow: {uri!r} does not answer ({_line(error)}){database}") from None
+        raise ConfigError(f"run.mlflow: {uri!r} does not answer ({innermost_line(error, 200)}){database}") from None
     return client
 
 
@@ -215,7 +220,7 @@ def log_report(uri: str, experiment: str, page: str) -> None:
         finally:
             client.set_terminated(run)
     except Exception as error:  # Whatever a client of HTTP and files raises.
-        print(f"note: MLflow does not take the report: {_line(error)}", file=sys.stderr, flush=True)
+        print(f"note: MLflow does not take the report: {innermost_line(error, 200)}", file=sys.stderr, flush=True)
 
 
 def mlflow_experiment(client: "MlflowClient", name: str) -> str:
@@ -245,7 +250,3 @@ def _fields(config: TrialConfig) -> Iterator[tuple[str, Any]]:
         for name in path.split("."):
             value = getattr(value, name)
         yield path, value
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -15,9 +15,9 @@ from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.state_dicts import UnreadableWeightsError, find_state_dict, read_content, without_wrapper
 from dynrcnn_ray.models.weights import (
     WeightsError,
+    downloaded,
     fingerprint_of_file,
     require_fingerprint,
-    short,
 )
 
 _TORCHVISION = {
@@ -221,13 +221,6 @@ def _shortened(names: Sequence[str]) -> str:
 
 def _of_torchvision(name: str) -> DetectorWeights:
     weights = get_model_weights(name)["COCO_V1"]
-    try:
-        state = weights.get_state_dict(progress=False)
-    except OSError as error:
-        file = weights.url.rpartition("/")[2]
-        raise WeightsError(
-            f"model.detector_weights: 'coco' cannot be downloaded ({short(error)}); place torchvision's file {file} in "
-            f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
-        ) from None
+    state = downloaded(weights, "model.detector_weights: 'coco'")
     # The first is the background.
-    return DetectorWeights(dict(state), weights.meta["categories"][1:], f"torchvision's {name}, trained on COCO")
+    return DetectorWeights(state, weights.meta["categories"][1:], f"torchvision's {name}, trained on COCO")

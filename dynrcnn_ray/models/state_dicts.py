@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dynrcnn_ray.config.errors import DynrcnnError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -18,8 +20,10 @@ _IN_BETWEEN = "_orig_mod."
 _MOST_NAMES = 3
 
 
-class UnreadableWeightsError(Exception):
+class UnreadableWeightsError(DynrcnnError):
     """A file that holds no weights. Its text says why and what helps, to follow the file's name."""
+
+    would_repeat = True
 
 
 class StateDict(NamedTuple):

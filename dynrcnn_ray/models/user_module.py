@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dynrcnn_ray.config.errors import DynrcnnError, innermost_line
 from dynrcnn_ray.config.sections import ModelConfig
 
 _TRY = "import sys; from dynrcnn_ray.models.user_module import try_here; sys.exit(try_here(*sys.argv[1:]))"
@@ -25,8 +26,10 @@ _modules: dict[str, ModuleType] = {}
 """What those of them are that have run to their end."""
 
 
-class ModuleError(ValueError):
+class ModuleError(DynrcnnError, ValueError):
     """A Python file that cannot be used. Its text is one line: the file, what it lacks."""
+
+    would_repeat = True
 
 
 def load_module(path: str, what: str) -> ModuleType:
@@ -145,8 +148,7 @@ def _run(file: Path, content: bytes, what: str) -> ModuleType:
         # Not by Python's own cache of compiled files, which knows a file by its time and size.
         exec(compile(content, str(file), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:  # Whatever the file does.
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise ModuleError(f"{what}: {str(file)!r} ends with {said}") from error
+        raise ModuleError(f"{what}: {str(file)!r} ends with {innermost_line(error)}") from error
     _modules[fingerprint] = module
     return module
 

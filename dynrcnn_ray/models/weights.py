@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynrcnn_ray.config.errors import DynrcnnError, one_line
 from dynrcnn_ray.config.sections import CheckpointName, ModelConfig
 from dynrcnn_ray.models.state_dicts import StateDict, UnreadableWeightsError, find_state_dict, read_content
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torchvision.models import WeightsEnum
 
 PACKAGED = Path(__file__).parent / "pretrained"
 """Folder of the weights `shapes`: an .npz file a backbone, and `made_by.json` on how they were made."""
@@ -25,8 +27,10 @@ PACKAGED = Path(__file__).parent / "pretrained"
 _TRIAL = re.compile(r"([0-9a-f]{12})(?::(best|[1-9][0-9]*))?")
 
 
-class WeightsError(ValueError):
+class WeightsError(DynrcnnError, ValueError):
     """Pretrained weights that cannot be had. Its text is one line: the field, the value, the remedy."""
+
+    would_repeat = True
 
 
 def require_fingerprint(field: str, value: str, found: str, began_with: str) -> None:
@@ -125,11 +129,6 @@ def write_backbone_weights(file: Path, arrays: dict[str, NDArray[Any]]) -> str:
     return fingerprint_of_file(file)
 
 
-def short(error: Exception) -> str:
-    """An error's text in one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200]
-
-
 def _file_of(config: ModelConfig) -> Path:
     if config.weights == "shapes":
         file = PACKAGED / f"{config.backbone}.npz"
@@ -156,15 +155,28 @@ def _fingerprint_since(file: Path, changed_at: int) -> str:
 
 def _imagenet_weights(backbone: str) -> "dict[str, Tensor]":
     # Imported late: it takes seconds, and a command without pretrained weights has no need of it.
-    import torch
     from torchvision import models
 
-    weights = models.get_model_weights(backbone)["IMAGENET1K_V1"]
+    return downloaded(models.get_model_weights(backbone)["IMAGENET1K_V1"], "model.weights: 'imagenet'")
+
+
+def downloaded(weights: "WeightsEnum", named: str) -> "dict[str, Tensor]":
+    """Torchvision's file of weights, downloaded once to each machine's cache of PyTorch.
+
+    Args:
+        weights: which.
+        named: the field and its value, for errors.
+
+    Raises:
+        WeightsError: it cannot be downloaded.
+    """
+    import torch
+
     try:
-        return weights.get_state_dict(progress=False)
+        return dict(weights.get_state_dict(progress=False))
     except OSError as error:
-        name = weights.url.rpartition("/")[2]
+        file = weights.url.rpartition("/")[2]
         raise WeightsError(
-            f"model.weights: 'imagenet' cannot be downloaded ({short(error)}); place torchvision's file {name} in "
+            f"{named} cannot be downloaded ({one_line(error, 200)}); place torchvision's file {file} in "
             f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
         ) from None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.scales import SCALES, Scale, base_config
 from dynrcnn_ray.config.sections import DataConfig, DynamicConfig, ModelConfig, RunConfig, TestConfig, TrainConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
@@ -108,7 +109,7 @@ def starting_config(first: BaseOptions, arguments: Sequence[str]) -> TrialConfig
     try:
         return from_yaml(Path(first.config).read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config: {first.config!r} cannot be read ({' '.join(str(error).split())})") from None
+        raise ConfigError(f"--config: {first.config!r} cannot be read ({one_line(error)})") from None
     except ConfigError as error:
         raise ConfigError(f"--config: {first.config}: {error}") from None
 

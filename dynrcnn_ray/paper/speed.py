@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, Sample, Target
 from dynrcnn_ray.training.collectives import Worker
@@ -18,8 +19,10 @@ from dynrcnn_ray.training.optimizer import set_learning_rate
 _WARM_UP_ROUNDS = 3
 
 
-class SpeedError(ValueError):
+class SpeedError(DynrcnnError, ValueError):
     """A model whose speed would mean nothing. Its text is one line."""
+
+    would_repeat = True
 
 
 @dataclass(frozen=True)

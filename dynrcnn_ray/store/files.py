@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from dynrcnn_ray.config.errors import DynrcnnError, one_line
 from dynrcnn_ray.config.uris import check_key, without_secrets
 from dynrcnn_ray.store.remedies import access_remedy
 
@@ -23,8 +24,10 @@ _READERS = 24
 pyarrow holds 25 connections to it."""
 
 
-class StoreError(ValueError):
+class StoreError(DynrcnnError, ValueError):
     """The store cannot be read or written. Its text is one line: the file, what is wrong, what to do."""
+
+    would_repeat = False  # The storage may be back at the next attempt.
 
 
 class FileStamp(NamedTuple):
@@ -206,8 +209,3 @@ class StoreFiles:
             raise StoreError(
                 f"{self.describe_path(relative)} cannot be read: {one_line(error)}; {access_remedy(error)}"
             ) from None
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, as a part of a line."""
-    return " ".join(str(error).split())

@@ -9,6 +9,7 @@ import zlib
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dynrcnn_ray.config.errors import DynrcnnError, one_line
 from dynrcnn_ray.store.schemas import READABLE_VERSIONS, SCHEMA_VERSION, VERSION_KEY
 
 CHECKSUM_KEY = "dynrcnn_ray.crc32"
@@ -18,12 +19,16 @@ _EMPTY = b"00000000"
 _MARK = CHECKSUM_KEY.encode() + b"\x18\x08"
 
 
-class DamagedFileError(ValueError):
+class DamagedFileError(DynrcnnError, ValueError):
     """Bytes that cannot be read as a table. Its text goes on from the file's name: what is wrong with it."""
 
+    would_repeat = True
 
-class ForeignFileError(ValueError):
+
+class ForeignFileError(DynrcnnError, ValueError):
     """A whole file, but of somebody else or of another version. Its text goes on from the file's name."""
+
+    would_repeat = True
 
 
 def to_parquet_bytes(table: pa.Table, relative: str) -> bytes:
@@ -81,7 +86,7 @@ def from_parquet_bytes(content: bytes, schema: pa.Schema, columns: list[str] | N
     except Exception as error:  # Broken bytes make the parser raise nearly anything.
         if mark and isinstance(error, MemoryError):  # Its bytes are whole.
             raise
-        raise DamagedFileError(f"cannot be read: {' '.join(str(error).split())}") from None
+        raise DamagedFileError(f"cannot be read: {one_line(error)}") from None
 
 
 def stated_name(table: pa.Table) -> str | None:

@@ -11,12 +11,16 @@ from pathlib import Path
 import torch
 from torch.cuda import nccl
 
+from dynrcnn_ray.config.errors import DynrcnnError
+
 _PACKAGES = ("torch", "torchvision", "ray", "numpy", "pycocotools", "dynrcnn-ray")
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 
-class DeviceError(ValueError):
+class DeviceError(DynrcnnError, ValueError):
     """A device that cannot be used. Its text is one line: why, and what to do."""
+
+    would_repeat = False  # The next attempt may come to another node.
 
 
 def package_versions(device: torch.device | None = None) -> dict[str, str]:

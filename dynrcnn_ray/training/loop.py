@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dynrcnn_ray.config.errors import DynrcnnError, innermost_line
 from dynrcnn_ray.config.shares import share_of_worker
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
@@ -33,12 +34,16 @@ from dynrcnn_ray.training.telemetry import DynamicsRow, Telemetry, loss_names
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class TrainingDivergedError(RuntimeError):
+class TrainingDivergedError(DynrcnnError, RuntimeError):
     """The loss is no longer a finite number. Its text says where and what the terms were."""
 
+    would_repeat = True
 
-class CheckpointError(ValueError):
+
+class CheckpointError(DynrcnnError, ValueError):
     """A checkpoint that does not belong to this run. Its text is one line."""
+
+    would_repeat = True
 
 
 @dataclass
@@ -126,9 +131,9 @@ def _refused_unless_it_fits() -> Iterator[None]:
     except Exception as error:  # Whatever somebody put into the file decides which.
         if is_out_of_memory(error):
             raise
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
         raise CheckpointError(
-            f"the checkpoint does not fit this training's model ({reason}); delete it, or bring back the right one"
+            f"the checkpoint does not fit this training's model ({innermost_line(error, 200)}); delete it, or bring "
+            "back the right one"
         ) from None
 
 

@@ -2,24 +2,28 @@
 
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller.state import ReschedulingState, RunningState
 
+from dynrcnn_ray.config.extras import MissingExtraError
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.data.annotations import DataError
+from dynrcnn_ray.data.annotations import DataError, InaccessibleError
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.loader import eval_loader
 from dynrcnn_ray.execution.callbacks import FailedStarts
 from dynrcnn_ray.execution.failures import TrialFailure, failure_in_worker, failure_of, first_failure
+from dynrcnn_ray.models.user_module import ModuleError, load_module
 from dynrcnn_ray.models.weights import WeightsError
 from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.training.environment import DeviceError
 from dynrcnn_ray.training.loop import CheckpointError, TrainingDivergedError
 
 
@@ -39,14 +43,46 @@ def test_an_error_of_a_loader_process_names_the_file_and_the_image(smoke: TrialC
     assert "in _load_image" in failure.traceback
 
 
-@pytest.mark.parametrize("kind", [DataError, WeightsError, ConfigError, CheckpointError, TrainingDivergedError])
-def test_what_would_only_repeat(kind: type[Exception]):
-    assert failure_in_worker(kind("x")).would_repeat
+@pytest.mark.parametrize(
+    "kind",
+    [DataError, WeightsError, ModuleError, MissingExtraError, ConfigError, CheckpointError, TrainingDivergedError],
+)
+@pytest.mark.parametrize("known", [failure_in_worker, failure_of])
+def test_what_would_only_repeat(kind: type[Exception], known: Callable[[Exception], TrialFailure]):
+    """In a training's own process, and of an error that came here from another one."""
+    assert known(pickle.loads(pickle.dumps(kind("x")))).would_repeat
+    assert failure_of(RayTaskError("drive_trial", "text", kind("x")).as_instanceof_cause()).would_repeat
 
 
-@pytest.mark.parametrize("error", [StoreError("x"), OSError(5, "Input/output error"), MemoryError(), RuntimeError("x")])
-def test_what_another_attempt_may_survive(error: Exception):
-    assert not failure_in_worker(error).would_repeat
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreError("x"),
+        DeviceError("x"),
+        InaccessibleError("x"),
+        OSError(5, "Input/output error"),
+        MemoryError(),
+        RuntimeError("x"),
+    ],
+)
+@pytest.mark.parametrize("known", [failure_in_worker, failure_of])
+def test_what_another_attempt_may_survive(error: Exception, known: Callable[[Exception], TrialFailure]):
+    assert not known(error).would_repeat
+
+
+def test_a_module_that_ends_with_an_error_is_not_tried_again(tmp_path: Path):
+    """All workers say so, and of those whose connection is lost by it the one is told that began it."""
+    module = tmp_path / "detector.py"
+    module.write_text("import a_package_that_nobody_has\n")
+    with pytest.raises(ModuleError) as raised:
+        load_module(str(module), "model.module")
+    failure = pickle.loads(pickle.dumps(failure_in_worker(raised.value)))
+    assert failure.would_repeat
+    lost = TrialFailure("RuntimeError: Connection closed by peer", failed_at=failure.failed_at - 1)
+    seen = first_failure({0: lost, 1: failure})
+    assert seen.would_repeat
+    assert "No module named 'a_package_that_nobody_has'" in seen.reason
+    assert failure_of(WorkerGroupError("text", {0: lost, 1: failure})).would_repeat
 
 
 OF_A_CRASH = (

@@ -14,6 +14,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
+from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.data.annotations import LFS_POINTER
 from dynrcnn_ray.data.check.check_split import CheckedSplit
 from dynrcnn_ray.data.check.faults import Finding, Records, shown
@@ -226,7 +227,7 @@ def _observation(path: Path, entry: _Image, *, decode: bool) -> _Observation | N
             seen = view(image, path)
             upright = seen.is_upright(entry.width, entry.height)
             if upright is None:
-                raise WrongSizeError(seen)
+                raise WrongSizeError("{}x{}".format(*seen.upright))
             if image.mode.startswith(_DEEP_MODES):
                 return _Observation("not of 8 bits a channel", f"mode {image.mode}")
             if not _becomes_rgb(image.mode):
@@ -263,7 +264,7 @@ def _why_unreadable(path: Path, error: Exception) -> _Observation:
             return _Observation("that are pointers of Git LFS", "")
         if begin.lstrip().lower().startswith((b"<html", b"<!doctype html")):
             return _Observation("that are web pages", "")
-    return _Observation("unreadable", f"({' '.join(str(error).split())[:80] or type(error).__name__})")
+    return _Observation("unreadable", f"({one_line(error, 80)})")
 
 
 def _ends_well(path: Path, kind: Any) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.extras import import_extra
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.foreign_folder import Labelled, names_in_split, read_text
@@ -154,7 +155,7 @@ def _wrong_line(file: Path, lines: Mapping[int, str], parse: Callable[..., Any],
         try:
             parse([line], resolution_wh=size, with_masks=False)
         except Exception as error:
-            return f"{file}: line {at} cannot be read ({_on_one_line(error)}); correct or remove it"
+            return f"{file}: line {at} cannot be read ({one_line(error, 300)}); correct or remove it"
     return f"{file}: cannot be read; correct it"
 
 
@@ -182,7 +183,7 @@ def _reader_of_voc(names: list[str]) -> Callable[[Labelled, tuple[int, int]], _O
         except OSError as error:
             raise DataError(f"{labelled.labels}: cannot be read ({error.strerror}); restore it") from None
         except Exception as error:  # Whatever may be instead of XML and numbers.
-            reason = _on_one_line(error)
+            reason = one_line(error, 300)
             raise DataError(f"{labelled.labels}: is no VOC annotation ({reason}); correct or remove it") from None
         names.extend(extended[len(names) :])
         return _Objects(detections, [_is_difficult(each) for each in root.findall("object")])
@@ -217,11 +218,7 @@ def _size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return view(image, path).upright
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
-        raise DataError(f"{path}: cannot be read ({_on_one_line(error)[:80]}); restore or remove it") from None
-
-
-def _on_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+        raise DataError(f"{path}: cannot be read ({one_line(error, 80)}); restore or remove it") from None
 
 
 def _write(out: Path, split: str, content: _Split, categories: list[dict[str, Any]]) -> None:

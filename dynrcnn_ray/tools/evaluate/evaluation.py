@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 
+from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.driver import fit
@@ -20,8 +21,10 @@ from dynrcnn_ray.execution.trials import run_one
 from dynrcnn_ray.store.results_store import ResultStore
 
 
-class EvaluationFailedError(RuntimeError):
+class EvaluationFailedError(DynrcnnError, RuntimeError):
     """An evaluation that did not end. Its text is one line."""
+
+    would_repeat = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.config.extras import import_extra
 from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
@@ -26,8 +27,10 @@ _OUTPUTS = ("boxes", "labels", "scores", "masks")
 _DEFAULT_ANCHORS = (32, 64, 128, 256, 512)
 
 
-class ExportError(ValueError):
+class ExportError(DynrcnnError, ValueError):
     """A detector that a format cannot hold. Its text is one line."""
+
+    would_repeat = True
 
 
 class Precision(NamedTuple):

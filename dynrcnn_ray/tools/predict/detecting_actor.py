@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from dynrcnn_ray.config.errors import innermost_line
 from dynrcnn_ray.config.validation import from_yaml
-from dynrcnn_ray.store.files import one_line
 from dynrcnn_ray.tools.predict.pictures import Pixels, file_system, printable
 from dynrcnn_ray.tools.predict.predictions import PICTURE
 from dynrcnn_ray.tools.predict.reading_ahead import Read, read_ahead
@@ -66,7 +66,7 @@ class DetectingActor:
         except Exception as problem:  # Whatever it is, the other pictures have nothing to do with it.
             _end_if_the_gpu_is_lost(problem)
             size = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
-            return own | {"error": f"cannot be detected on ({size}): {_described_error(problem)}"}
+            return own | {"error": f"cannot be detected on ({size}): {innermost_line(problem, 200)}"}
         return own | {
             "not_drawn": self._draw(row, pixels, found) if self._drawings else None,
             "height": pixels.shape[0],
@@ -92,7 +92,7 @@ class DetectingActor:
             self._drawings.mkdir(exist_ok=True)
             (self._drawings / _drawing_name(row)).write_bytes(picture)
         except Exception as problem:  # As in `_found`; JPEG has no picture of more than 65,500 pixels a side.
-            return _described_error(problem)
+            return innermost_line(problem, 200)
         return None
 
 
@@ -109,10 +109,6 @@ def _end_if_the_gpu_is_lost(error: Exception) -> None:
 
     if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
         os._exit(1)
-
-
-def _described_error(error: Exception) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"[:200]
 
 
 def _read_frame(row: dict[str, Any]) -> Read:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import ray
 import ray.exceptions
 
+from dynrcnn_ray.config.errors import DynrcnnError, one_line
 from dynrcnn_ray.config.sections import RunConfig
-from dynrcnn_ray.store.files import one_line
 from dynrcnn_ray.tools.predict.detecting_actor import DetectingActor
 
 _MOST_FAILED_STARTS = 3
@@ -19,8 +19,10 @@ _BLOCKS_BEFORE_THEIR_TURN = 4
 """For each worker: so many wait, done, for one before them."""
 
 
-class PredictionError(ValueError):
+class PredictionError(DynrcnnError, ValueError):
     """It cannot go on. Its text is one line."""
+
+    would_repeat = False
 
 
 class DetectingPool:

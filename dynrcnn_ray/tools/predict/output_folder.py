@@ -15,14 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynrcnn_ray.store.files import one_line
+from dynrcnn_ray.config.errors import DynrcnnError, one_line
 
 _PARTIAL = ".partial"
 _MOST_SHOWN = 3
 
 
-class OutputError(ValueError):
+class OutputError(DynrcnnError, ValueError):
     """An output that cannot be written. Its text is one line: the folder, what is wrong, what to do."""
+
+    would_repeat = True
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import pyarrow.fs as pafs
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dynrcnn_ray.config.errors import DynrcnnError, one_line, system_line
 from dynrcnn_ray.config.uris import check_key, shown_uri, without_secrets
 from dynrcnn_ray.data.annotations import LFS_POINTER, DataError
 
@@ -69,8 +70,10 @@ class Listing(NamedTuple):
         return f"{total} files that are hidden or no pictures by their names ({', '.join(shown + more)})"
 
 
-class UnreadablePictureError(ValueError):
+class UnreadablePictureError(DynrcnnError, ValueError):
     """A picture that cannot be read. Its text says why."""
+
+    would_repeat = True
 
 
 def find_pictures(where: str, *, without: Collection[Path] = ()) -> Listing:
@@ -136,7 +139,7 @@ def read_content(path: str, files: pafs.FileSystem | None = None) -> bytes:
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         if isinstance(error, UnreadablePictureError):
             raise
-        raise UnreadablePictureError(_one_line(error)) from None
+        raise UnreadablePictureError(system_line(error, 120)) from None
 
 
 def _refuse_large_file(num_bytes: int) -> None:
@@ -172,7 +175,7 @@ def decode_picture(content: bytes, *, before_unpacking: Callable[[int], None] = 
     except UnidentifiedImageError:
         raise UnreadablePictureError("no picture of a known kind") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
-        raise UnreadablePictureError(_one_line(error) or type(error).__name__) from None
+        raise UnreadablePictureError(system_line(error, 120)) from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -255,7 +258,7 @@ def _below_uri(uri: str, without: Collection[Path]) -> Listing:
     except DataError:
         raise
     except (OSError, ValueError, pa.ArrowException) as error:
-        said = without_secrets(" ".join(str(error).split()), uri)[:120]
+        said = without_secrets(one_line(error), uri)[:120]
         raise DataError(f"--images: {scheme}://... cannot be read: {said}") from None
     return _by_name(_shown(scheme, inner, files))._replace(source=uri)
 
@@ -269,7 +272,3 @@ def _shown(scheme: str, inner: str, files: Sequence[pafs.FileInfo]) -> list[str]
     """The URIs of files of which no folder below is hidden."""
     below = [(file.path, file.path.removeprefix(inner).split("/")[:-1]) for file in files if file.is_file]
     return [f"{scheme}://{path}" for path, folders in below if not any(each.startswith(".") for each in folders)]
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:120]

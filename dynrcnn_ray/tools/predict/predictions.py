@@ -22,7 +22,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dynrcnn_ray.store.files import one_line
+from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.store.schemas import optional, required, versioned
 from dynrcnn_ray.tools.predict.output_folder import OutputError, OutputFolder
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.extras import import_extra
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.tools.predict.pictures import printable
@@ -115,7 +116,7 @@ def frames_of(video: Video) -> Iterator[pa.Table]:
                 yield pa.Table.from_pylist(rows, schema=FRAME)
                 rows = []
     except Exception as error:  # A decoder raises nearly anything on broken bytes.
-        text = " ".join(str(error).split())[:120] or type(error).__name__
+        text = one_line(error, 120)
         own = {"image_id": video.first_id + read, "file_name": f"{video.name}#{read + 1}"}
         rows.append(own | {"width": None, "height": None, "pixels": None, "error": text})
     if rows:
