@@ -41,9 +41,9 @@ def refuse_a_cluster_beside_another() -> None:
     Raises:
         ClusterError: one runs, and `RAY_ADDRESS` does not say whether to use it.
     """
-    from ray._private.services import find_bootstrap_address
+    from dynrcnn_ray.execution.ray_private import running_cluster
 
-    running = None if os.environ.get("RAY_ADDRESS") else find_bootstrap_address(None)
+    running = None if os.environ.get("RAY_ADDRESS") else running_cluster()
     if running and not _complaint(running):
         raise ClusterError(
             f"a Ray cluster runs on this machine at {running}: set RAY_ADDRESS=auto to use it, or RAY_ADDRESS=local to "
@@ -57,10 +57,11 @@ def _resolved(address: str) -> str:
         return address.removeprefix("ray://")
     if address != "auto":
         return address
-    from ray._private.services import canonicalize_bootstrap_address
+    # Imported late: it imports Ray, which a dry run does not need.
+    from dynrcnn_ray.execution.ray_private import resolved_address
 
     try:
-        return canonicalize_bootstrap_address(address) or ""
+        return resolved_address(address)
     except ConnectionError:
         raise ClusterError(f"RAY_ADDRESS=auto: no Ray cluster runs on this machine; {_REMEDY}") from None
 

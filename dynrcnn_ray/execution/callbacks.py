@@ -5,17 +5,15 @@ import time
 from typing import Any
 
 from ray.exceptions import RayActorError
-from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
-from ray.train.v2._internal.execution.callback import ControllerCallback
-from ray.tune.integration.ray_train import TuneReportCallback
 
 from dynrcnn_ray.config.errors import innermost_line
 from dynrcnn_ray.execution.failures import TrialFailure, first_failure
+from dynrcnn_ray.execution.tune_private import ControllerCallback, TuneReports, failed_start, is_running
 
 _POLL_SECONDS = 0.05
 
 
-class Reports(TuneReportCallback):
+class Reports(TuneReports):
     """What workers report goes to Tune; the loss of a worker too, which nobody would else see while the trial waits."""
 
     _last_reason = ""
@@ -44,8 +42,8 @@ class Reports(TuneReportCallback):
         """
         # The queue is an actor: one that died with its node hands nothing on.
         with contextlib.suppress(RayActorError):
-            self._training_actor_item_queue.put({})
-            while not self._training_actor_item_queue.empty():
+            self.queue.put({})
+            while not self.queue.empty():
                 time.sleep(_POLL_SECONDS)
 
 
@@ -62,9 +60,7 @@ class FailedStarts(ControllerCallback):
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
         """Count, from the states between which Ray Train's controller goes."""
-        cause = getattr(getattr(current_state, "training_failed_error", None), "controller_failure", None)
-        state = type(current_state).__name__
-        if state == "ReschedulingState" and isinstance(cause, WorkerGroupStartupFailedError):
+        if cause := failed_start(current_state):
             self._in_a_row += 1
             if self._in_a_row > self._at_most:
                 raise TrialFailure(
@@ -72,5 +68,5 @@ class FailedStarts(ControllerCallback):
                     f"{innermost_line(cause.__cause__ or cause)}",
                     str(cause),
                 )
-        elif state == "RunningState":
+        elif is_running(current_state):
             self._in_a_row = 0

@@ -21,6 +21,7 @@ from dynrcnn_ray.execution.address import (
     refuse_a_cluster_beside_another,
     require_cluster,
 )
+from dynrcnn_ray.execution.ray_private import TOKEN_LOGGER, alive_nodes, listen_on_the_loopback_alone
 from dynrcnn_ray.execution.temporary import temporary_folder, use_a_folder_that_ray_can_use
 
 _HEAD = "node:__internal_head__"
@@ -89,11 +90,12 @@ def _join_or_start() -> None:
         use_a_folder_that_ray_can_use()
         # The processes of a local cluster inherit the variables. By a runtime environment each would start twice.
         os.environ.update(_LOCAL_ENVIRONMENT)
-        _keep_to_this_machine()
+        # As Ray does it on macOS; on Linux it would listen on all interfaces.
+        listen_on_the_loopback_alone()
         # Ray would write a token of its own into the home, which may be read-only, and where every later Ray finds it.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # That it has started, and that it has a token, is of no use to anybody.
-        logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+        logging.getLogger(TOKEN_LOGGER).setLevel(logging.ERROR)
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except ClusterError:
         raise
@@ -104,15 +106,6 @@ def _join_or_start() -> None:
             raise ClusterError(f"{what}: {one_line(error)}; {_TOKEN}") from error
         logs = f"{temporary_folder()}/ray/session_latest/logs"
         raise ClusterError(f"{what}: {one_line(error).rstrip('.')}; {logs} may tell more") from error
-
-
-def _keep_to_this_machine() -> None:
-    """Have a local cluster listen on the loopback alone, as Ray does on macOS; on Linux it would on all interfaces."""
-    from ray._private import ray_constants
-
-    # Ray has read the variable of this name when it was imported; its other processes read it when they start.
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 @contextlib.contextmanager
@@ -140,14 +133,14 @@ def trials_at_once(run: RunConfig) -> int:
         ConfigError: not even one fits, and none ever will.
     """
     of_worker = {"CPU": run.cpus_per_worker, **({"GPU": run.gpu} if run.gpu else {})}
-    running = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    running = [node["Resources"] for node in alive_nodes()]
     now = sum(_places(node, of_worker) for node in running)
     # The workers that run are among those that there may be, so only the head is added to these.
     head = sum(_places(node, of_worker) for node in running if _HEAD in node)
     later = head + _places_to_start(of_worker)
     field, needed = ("min_workers", run.min_workers) if run.min_workers else ("num_workers", run.num_workers)
     if max(now, later) < needed:
-        there = _amounts({kind: ray.cluster_resources().get(kind, 0) for kind in of_worker})
+        there = _amounts({kind: sum(node.get(kind, 0) for node in running) for kind in of_worker})
         raise ConfigError(
             f"run.{field}: {needed} workers of {_amounts(of_worker)} each do not fit, the cluster has {there} on "
             f"{len(running)} nodes, places for {now}{_growth(later)}; ask for less, let workers share cores "

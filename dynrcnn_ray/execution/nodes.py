@@ -17,6 +17,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.presence import annotations_digest
 from dynrcnn_ray.execution.cluster import may_add_nodes
+from dynrcnn_ray.execution.ray_private import alive_nodes
 from dynrcnn_ray.models.user_module import ModuleError, identify_module
 from dynrcnn_ray.models.weights import WeightsError, identify_weights
 from dynrcnn_ray.store.files import PARTIAL, StoreError, StoreFiles
@@ -65,7 +66,7 @@ def storage_seen_by_all(configs: Sequence[TrialConfig], storage: str) -> Iterato
             f"storage {place}: is a {kind} of this machine alone, which the nodes that the autoscaler may start would "
             f"not see; {_SHARE_STORAGE}"
         )
-    nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+    nodes = {node["NodeID"]: node for node in alive_nodes()}
     is_alone = len(nodes) < 2 and not may_add_nodes()
     files.delete_older(PARTIAL, _SECONDS_OF_A_WRITE)
     files.delete_older(_FOLDER, _SECONDS_OF_A_COMMAND)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import ray
 import ray.train
-from ray._private.state import state as cluster_state
+
+from dynrcnn_ray.execution.ray_private import draining_nodes
 
 WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 """Ray Train's switch. "0" on a local cluster: nobody takes this machine back."""
@@ -29,4 +30,4 @@ def _nodes_of_workers() -> set[str]:
 
 
 def _own_node() -> set[str]:
-    return {ray.get_runtime_context().get_node_id()}.intersection(cluster_state.get_draining_nodes())
+    return {ray.get_runtime_context().get_node_id()} & draining_nodes()

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
-from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.failures import for_lack_of_memory, last_end
 from dynrcnn_ray.execution.job import Job
+from dynrcnn_ray.execution.tune_private import Trial
 
 _STEPS_OF_A_RUN = 100
 """A run of fewer is a test's, and a line for each of its rows would be most of what it prints."""

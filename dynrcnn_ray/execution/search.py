@@ -9,7 +9,6 @@ from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
-from ray.tune.search import Searcher
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
@@ -21,6 +20,7 @@ from dynrcnn_ray.execution.nodes import storage_seen_by_all
 from dynrcnn_ray.execution.progress import ProgressLines
 from dynrcnn_ray.execution.temporary import scratch_folder
 from dynrcnn_ray.execution.trials import require_what_is_asked_for, trial_name
+from dynrcnn_ray.execution.tune_private import Searcher, tune_optuna
 from dynrcnn_ray.execution.watching import ended, watchers_of
 from dynrcnn_ray.experiment.experiment import field_value
 from dynrcnn_ray.experiment.search_space import Range, Space, config_at, labels_of, rounded
@@ -241,7 +241,6 @@ def optuna_search(search: PlannedSearch, known: Mapping[str, float | None], stor
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
     except ImportError:
         raise ConfigError("search: needs the package optuna: pip install 'dynrcnn-ray[search]'") from None
-    from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space: dict[str, Any] = {}
@@ -253,7 +252,7 @@ def optuna_search(search: PlannedSearch, known: Mapping[str, float | None], stor
         else:
             space[path] = FloatDistribution(values.low, values.high, log=values.log)
     points = list(_points(search.space, known, store))
-    return OptunaSearch(
+    return tune_optuna(
         space,
         metric="AP",
         mode="max",

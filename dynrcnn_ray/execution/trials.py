@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ray import tune
-from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.execution.address import ray_address
@@ -16,6 +15,7 @@ from dynrcnn_ray.execution.job import Job, PlannedTrial, TrialJob
 from dynrcnn_ray.execution.nodes import storage_seen_by_all
 from dynrcnn_ray.execution.progress import ProgressLines
 from dynrcnn_ray.execution.temporary import scratch_folder
+from dynrcnn_ray.execution.tune_private import Trial
 from dynrcnn_ray.execution.watching import ended, watchers_of
 
 _Job = TypeVar("_Job", bound=Job)

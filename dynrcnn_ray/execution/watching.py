@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
-from ray.tune.experiment import Trial
 
 from dynrcnn_ray.config.errors import innermost_line
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, field_paths, to_yaml
 from dynrcnn_ray.execution.job import TrialJob
+from dynrcnn_ray.execution.tune_private import Trial
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.schemas import DYNAMICS, METRICS
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
 from torchvision.ops import clip_boxes_to_image
 
@@ -26,6 +25,7 @@ from dynrcnn_ray.models.roi_heads import (
     roi_head_settings,
     sample_proposals,
 )
+from dynrcnn_ray.models.torchvision_private import BoxCoder
 
 
 @dataclass(frozen=True)

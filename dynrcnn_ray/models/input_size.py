@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -61,7 +60,7 @@ def resized_size(image: Tensor, short_side: int, long_side: int) -> list[Any]:
         short_side: what its short side becomes ...
         long_side: ... unless the long side would then exceed this.
     """
-    if not torchvision._is_tracing():
+    if not torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         height, width = image.shape[-2:]
         scale = min(short_side / min(height, width), long_side / max(height, width))
         return [max(1, int(height * scale)), max(1, int(width * scale))]

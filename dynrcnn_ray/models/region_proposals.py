@@ -12,6 +12,8 @@ from torch import Tensor
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import batched_nms, clip_boxes_to_image, nms
 
+from dynrcnn_ray.models.torchvision_private import best_anchors, numbers_of_proposals
+
 _FIRST_SHARE = 1.5
 """The NMS begins with so many boxes for each that is wanted."""
 _FEW = 1000
@@ -34,8 +36,7 @@ class BestFirstRPN(RegionProposalNetwork):
             rpn.proposal_matcher.low_threshold,
             rpn.fg_bg_sampler.batch_size_per_image,
             rpn.fg_bg_sampler.positive_fraction,
-            rpn._pre_nms_top_n,
-            rpn._post_nms_top_n,
+            *numbers_of_proposals(rpn),
             rpn.nms_thresh,
             rpn.score_thresh,
         )
@@ -61,7 +62,7 @@ class BestFirstRPN(RegionProposalNetwork):
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
             return super().filter_proposals(proposals, objectness, image_shapes, num_anchors_per_level)
         objectness = objectness.detach().reshape(len(proposals), -1)
-        candidates = self._get_top_n_idx(objectness, num_anchors_per_level)
+        candidates = best_anchors(self, objectness, num_anchors_per_level)
         ends = torch.tensor(num_anchors_per_level, device=objectness.device).cumsum(0)
         levels = torch.bucketize(candidates, ends, right=True)
         scores = objectness.gather(1, candidates).sigmoid()

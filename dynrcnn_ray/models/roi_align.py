@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import _setup_scales
+
+from dynrcnn_ray.models.torchvision_private import scales_and_levels
 
 
 class FastCpuRoIAlign(MultiScaleRoIAlign):
@@ -33,7 +34,7 @@ class FastCpuRoIAlign(MultiScaleRoIAlign):
         if features[0].device.type != "cpu" or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
             return super().forward(x, boxes, image_shapes)
         if self.scales is None or self.map_levels is None:
-            self.scales, self.map_levels = _setup_scales(
+            self.scales, self.map_levels = scales_and_levels(
                 features, image_shapes, self.canonical_scale, self.canonical_level
             )
         cells, weights = _cells_and_weights(self, features, boxes)

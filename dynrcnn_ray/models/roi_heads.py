@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
 
 from dynrcnn_ray.config.trial_config import TrialConfig
@@ -14,6 +13,7 @@ from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.detections import Candidates, select_with_soft_nms
 from dynrcnn_ray.models.float32 import at_least_float32
+from dynrcnn_ray.models.torchvision_private import BalancedPositiveNegativeSampler, BoxCoder
 
 Targets = list[dict[str, Tensor]]
 

@@ -1,7 +1,4 @@
-"""Arguments parsed by tyro, and refused in one line.
-
-Tyro tells what it refuses as an event, in a module that may change with any release: so its version is pinned.
-"""
+"""Arguments parsed by tyro, and refused in one line."""
 
 import dataclasses
 import difflib
@@ -10,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, TypeVar, Union, get_args
 
 import tyro
-from tyro import _errors
 
 from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.options import tyro_private
 from dynrcnn_ray.options.command import Command, Group, Program
 
 _Options = TypeVar("_Options")
@@ -80,29 +77,29 @@ def parse_first(options: type[_Options], arguments: Sequence[str]) -> tuple[_Opt
 
 
 def _cli(options: Any, arguments: Sequence[str], flags: Sequence[str], **settings: Any) -> Any:
-    def refuse(event: _errors.ParseErrorEvent) -> None:
+    def refuse(event: tyro_private.ParseErrorEvent) -> None:
         if line := _one_line(event, flags):
             raise ConfigError(line)
 
-    with _errors.on_parse_error(refuse):
+    with tyro_private.on_parse_error(refuse):
         try:
             return tyro.cli(options, args=list(arguments), **settings)
         except ImportError:  # Tyro leaves tcsh to another package.
             raise ConfigError("--tyro-print-completion: not for this shell; allowed: bash, zsh, fish") from None
 
 
-def _one_line(event: _errors.ParseErrorEvent, flags: Sequence[str]) -> str:
+def _one_line(event: tyro_private.ParseErrorEvent, flags: Sequence[str]) -> str:
     """What is wrong and what is allowed; nothing of an event that a later version may bring, which tyro then prints."""
-    if isinstance(event, _errors.UnrecognizedArgs):
+    if isinstance(event, tyro_private.UnrecognizedArgs):
         similar = difflib.get_close_matches(event.tokens[0].partition("=")[0], flags, n=1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
         return f"unknown option: {', '.join(event.tokens)}{hint}"
-    if isinstance(event, _errors.InvalidChoice):
+    if isinstance(event, tyro_private.InvalidChoice):
         return f"{event.argument.display_name()}: {event.value!r} is not allowed; allowed: {', '.join(event.choices)}"
-    if isinstance(event, _errors.BadValue):
+    if isinstance(event, tyro_private.BadValue):
         given = f" {event.offending_value!r} is not allowed" if event.offending_value else " the value is missing"
         return f"{event.argument.display_name()}:{given} (allowed: {_allowed(event.argument)})"
-    if isinstance(event, _errors.InstantiationFailure) and event.argument:
+    if isinstance(event, tyro_private.InstantiationFailure) and event.argument:
         value = re.fullmatch(r".*: ('.*')", event.message)
         message = f"{value[1]} is not allowed" if value else event.message
         return f"{event.argument.display_name()}: {message} (allowed: {_allowed(event.argument)})"

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.models.detection._utils import encode_boxes
 
 from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
+from dynrcnn_ray.models.torchvision_private import encode_boxes
 
 ProposalColumns = dict[str, Tensor]
 """One step's proposals: a tensor on the host for each field of `schemas.PROPOSALS` but `trial_id`."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.models.detection._utils import encode_boxes
 
 from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.dynamic.state import AllReduceSum, DynamicTrainingState
+from dynrcnn_ray.models.torchvision_private import encode_boxes
 from dynrcnn_ray.training.collectives import Worker
 
 IOU_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)

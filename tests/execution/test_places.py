@@ -21,7 +21,6 @@ from tests.training.test_trial import change
 def _one_node_with_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     node = {"Alive": True, "Resources": {"CPU": 16.0, "GPU": 2.0, "node:__internal_head__": 1.0}}
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [node])
-    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: node["Resources"])
 
 
 @pytest.mark.parametrize(("gpu", "trials"), [(1, 2), (0.5, 4), (0.25, 8), (0, 16)])

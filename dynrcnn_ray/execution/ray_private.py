@@ -1,0 +1,46 @@
+"""All that is used of Ray's core and is not its public API: a minor release may change it, so Ray is pinned to one.
+
+What is not public of Ray Tune and Ray Train stands in `tune_private`: they take seconds to import, and a detection
+needs neither.
+"""
+
+import os
+from typing import Any
+
+import ray
+from ray._private import ray_constants, services
+from ray._private.state import state
+
+TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
+"""Says that a cluster has started, and that it has a token."""
+
+
+def alive_nodes() -> list[dict[str, Any]]:
+    """The cluster's nodes: `NodeID`, `NodeManagerAddress`, `Resources` and more of each."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def draining_nodes() -> set[str]:
+    """Ids of the nodes that Ray has been told to drain."""
+    return set(state.get_draining_nodes())
+
+
+def running_cluster() -> str | None:
+    """Host and port of a cluster that `ray start` has started on this machine; None without one."""
+    return services.find_bootstrap_address(None)
+
+
+def resolved_address(address: str) -> str:
+    """Host and port of an address as Ray takes it; empty where it finds none.
+
+    Raises:
+        ConnectionError: it is `auto`, and no cluster runs on this machine.
+    """
+    return services.canonicalize_bootstrap_address(address) or ""
+
+
+def listen_on_the_loopback_alone() -> None:
+    """Have the cluster that this process starts next refuse other machines."""
+    # Ray has read the variable of this name when it was imported; its other processes read it when they start.
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False

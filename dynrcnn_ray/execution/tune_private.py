@@ -1,0 +1,45 @@
+"""All that is used of Ray Tune and Ray Train and is not their public API, developers' API included.
+
+A minor release may change it, so Ray is pinned to one. What is of Ray's core stands in `ray_private`.
+"""
+
+from typing import Any
+
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
+from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.controller.state import ReschedulingState, RunningState
+from ray.tune.experiment import Trial
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.search import Searcher
+
+__all__ = ["ControllerCallback", "Searcher", "Trial", "TuneReports", "failed_start", "is_running", "tune_optuna"]
+
+
+class TuneReports(TuneReportCallback):
+    """Hands on to Tune what Ray Train's workers report."""
+
+    @property
+    def queue(self) -> Any:
+        """Where reports stand until Tune's session takes them: an actor's queue of one place."""
+        return self._training_actor_item_queue
+
+
+def failed_start(state: Any) -> WorkerGroupStartupFailedError | None:
+    """Why the workers have ended while they started, of a state of Ray Train's controller; None if they have not."""
+    if not isinstance(state, ReschedulingState):
+        return None
+    cause = getattr(state.training_failed_error, "controller_failure", None)
+    return cause if isinstance(cause, WorkerGroupStartupFailedError) else None
+
+
+def is_running(state: Any) -> bool:
+    """Whether a state of Ray Train's controller is that of workers that train."""
+    return isinstance(state, RunningState)
+
+
+def tune_optuna(space: dict[str, Any], **settings: Any) -> Searcher:
+    """Optuna under Tune; Optuna must be installed."""
+    # Imported late: it imports Optuna, which only a search needs.
+    from ray.tune.search.optuna import OptunaSearch
+
+    return OptunaSearch(space, **settings)
