@@ -17,8 +17,9 @@ from pycocotools.cocoeval import COCOeval
 from benchmarks.paired import paired, timed
 from benchmarks.schema import Row, at_least, at_most, compared_row, stated_row
 from benchmarks.workbench import Workbench
-from dynrcnn_ray.evaluation.coco_ap import METRICS, Detections, evaluate_against
+from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_against
 from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
+from dynrcnn_ray.store.schemas import METRICS
 
 NUM_IMAGES = 5000
 _DETECTIONS = 100

@@ -4,11 +4,11 @@ import contextlib
 import hashlib
 import json
 import sys
-import uuid
 from pathlib import Path
 from typing import Any
 
 from dynrcnn_ray.data.owner import is_another_users
+from dynrcnn_ray.options.output import write_whole
 
 
 def recall(file: Path) -> Any:
@@ -28,14 +28,8 @@ def recall(file: Path) -> Any:
 def remember(file: Path, value: Any) -> None:
     """Keep a value; where the cache cannot be written, it is found out again each time."""
     content = json.dumps(value).encode()
-    partial = file.with_name(f".{file.name}-{uuid.uuid4().hex}")
     with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(file, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
 def say_damaged(path: Path, problem: str) -> None:

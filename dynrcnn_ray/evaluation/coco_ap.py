@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from dynrcnn_ray.evaluation.average_precision import average_precision, recall
 from dynrcnn_ray.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynrcnn_ray.evaluation.matching import IOU_THRESHOLDS, DetectionArrays, match
-
-METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100")
+from dynrcnn_ray.store.schemas import METRICS
 
 
 class Detections(NamedTuple):

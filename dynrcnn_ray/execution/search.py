@@ -19,7 +19,7 @@ from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.nodes import storage_seen_by_all
 from dynrcnn_ray.execution.progress import ProgressLines
 from dynrcnn_ray.execution.temporary import scratch_folder
-from dynrcnn_ray.execution.trials import require_what_is_asked_for, trial_name
+from dynrcnn_ray.execution.trials import quiet_run, require_what_is_asked_for, trial_name
 from dynrcnn_ray.execution.tune_private import Searcher, tune_optuna
 from dynrcnn_ray.execution.watching import ended, watchers_of
 from dynrcnn_ray.experiment.experiment import field_value
@@ -117,13 +117,7 @@ def run_search(
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
             ),
-            run_config=tune.RunConfig(
-                name="search",
-                storage_path=scratch,
-                failure_config=tune.FailureConfig(max_failures=run.max_failures),
-                callbacks=callbacks,
-                verbose=0,
-            ),
+            run_config=quiet_run("search", run, scratch, callbacks),
         )
         for result in tuner.fit():
             if result.error:

@@ -141,13 +141,18 @@ def _tuner(
             trial_name_creator=trial_name,
             trial_dirname_creator=trial_name,
         ),
-        run_config=tune.RunConfig(
-            name="grid",
-            storage_path=scratch,
-            failure_config=tune.FailureConfig(max_failures=run.max_failures),
-            callbacks=callbacks,
-            verbose=0,
-        ),
+        run_config=quiet_run("grid", run, scratch, callbacks),
+    )
+
+
+def quiet_run(name: str, run: RunConfig, scratch: str, callbacks: Sequence[tune.Callback]) -> tune.RunConfig:
+    """How Tune runs trials: of what it would write and print by itself nothing is kept."""
+    return tune.RunConfig(
+        name=name,
+        storage_path=scratch,
+        failure_config=tune.FailureConfig(max_failures=run.max_failures),
+        callbacks=list(callbacks),
+        verbose=0,
     )
 
 

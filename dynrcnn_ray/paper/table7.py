@@ -26,6 +26,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.experiment.experiment import check_not_set
 from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.progress import show_progress
 from dynrcnn_ray.options.shared import RunOptions, start_from_base, storage_location
 from dynrcnn_ray.paper.rows import backbone_name, deeper
 
@@ -117,11 +118,10 @@ def run_table7(options: SpeedOptions, call: Call) -> int:
             dataset,
             worker,
             rounds=options.rounds,
-            on_round=lambda done, name=name: print(
-                f"\r{name}: round {max(0, done)}/{options.rounds}", end="", flush=True
+            on_round=lambda done, name=name: show_progress(
+                f"{name}: round {max(0, done)}/{options.rounds}", is_last=done == options.rounds
             ),
         )
-        print()
         rows += table_rows(speeds, index, config, options.rounds, describe_hardware(worker.device))
     text = speed_markdown(rows)
     print(f"\n{text}")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from dynrcnn_ray.evaluation import matching
-from dynrcnn_ray.evaluation.coco_ap import METRICS, Detections, evaluate_detections
+from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_detections
+from dynrcnn_ray.store.schemas import METRICS
 from tests.evaluation.ap_oracle import by_pycocotools, random_detections, random_split, write
 
 

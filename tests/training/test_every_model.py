@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import validate
-from dynrcnn_ray.evaluation.coco_ap import METRICS
+from dynrcnn_ray.store.schemas import METRICS
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import TrainingState
 from tests.trial_events import run_to_end

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.evaluation.coco_ap import METRICS
 from dynrcnn_ray.models import roi_heads
+from dynrcnn_ray.store.schemas import METRICS
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import TrainingDivergedError, TrainingState
 from tests.processes import run_workers

@@ -5,7 +5,6 @@ Command:  dynrcnn check-data --data.root DIR [--data.train-split train] [--data.
 
 import dataclasses
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.parsing import parse_first
+from dynrcnn_ray.options.progress import show_progress
 from dynrcnn_ray.options.shared import ScaleOption
 
 if TYPE_CHECKING:
@@ -168,11 +168,7 @@ def starting_values(checked: "CheckedSplit", config: TrialConfig, call: Call) ->
 
 
 def _print_progress(split: str, done: int, total: int) -> None:
-    # A log keeps the end alone: a line that is written over is one more in a file.
-    if sys.stdout.isatty():
-        print(f"\r{split}: {done}/{total} images read", end="\n" if done == total else "", flush=True)
-    elif done == total:
-        print(f"{split}: {done}/{total} images read", flush=True)
+    show_progress(f"{split}: {done}/{total} images read", is_last=done == total)
 
 
 COMMAND = Command(

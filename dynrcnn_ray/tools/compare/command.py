@@ -15,7 +15,6 @@ Command:  dynrcnn compare TRIAL_A TRIAL_B [--storage-b DIR] [--samples 1000] [--
 
 import math
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from dynrcnn_ray.config.scales import Scale
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.progress import NowAndThen
 from dynrcnn_ray.options.shared import StoreOptions, storage_location
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import finished_trial, stored_detections
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from dynrcnn_ray.tools.compare.bootstrap import Difference
 
 METRICS = ("AP", "AP50", "AP75", "AP80", "AP90")
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 @dataclass(frozen=True)
@@ -152,12 +151,10 @@ def _matches_of_file(file: str, annotations: Path, truth: "GroundTruth") -> "Mat
 
 def _progress(samples: int) -> Callable[[int], None]:
     """Says now and then how far the bootstrap is; nothing if it is quick."""
-    last = time.monotonic()
+    lines = NowAndThen()
 
     def say(done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
+        if lines.is_due():
             print(f"bootstrap: {done} of {samples} samples", file=sys.stderr, flush=True)
 
     return say

@@ -13,6 +13,7 @@ import ray
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import to_yaml
 from dynrcnn_ray.execution.cluster import ray_cluster, trials_at_once
+from dynrcnn_ray.options.progress import NowAndThen
 from dynrcnn_ray.tools.predict.detecting_pool import DetectingPool, detecting_pool
 from dynrcnn_ray.tools.predict.pictures import printable
 from dynrcnn_ray.tools.predict.predictions import PICTURE, PredictionFiles
@@ -21,7 +22,6 @@ from dynrcnn_ray.tools.predict.videos import Video, frames_of
 _MOST_AT_ONCE = 128
 """Pictures an actor is given at once. Few are balanced better, many cost less."""
 _SHARES_OF_A_WORKER = 8
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Progress:
     def __init__(self, files: PredictionFiles, total: int, tell: Callable[[str], None]) -> None:
         self._files, self._total, self._tell = files, total, tell
         self._began: tuple[float, int] | None = None
-        self._told = time.perf_counter()
+        self._lines = NowAndThen()
 
     def add(self, table: pa.Table) -> None:
         """Write what is found in some pictures, and say how far it is where the last line is some seconds ago."""
@@ -136,7 +136,7 @@ class _Progress:
         if self._began is None:
             # The first pictures are done: how long they took says nothing of the speed.
             self._began = time.perf_counter(), self._files.done
-        if time.perf_counter() - self._told > _SECONDS_BETWEEN_LINES:
+        if self._lines.is_due():
             self.tell_now()
 
     def tell_now(self) -> None:
@@ -151,7 +151,6 @@ class _Progress:
                 parts.append(f"left {round((self._total - done) / rate)}s")
         if self._files.bad:
             parts.append(f"{len(self._files.bad)} bad files")
-        self._told = time.perf_counter()
         self._tell("  ".join(parts))
 
 
