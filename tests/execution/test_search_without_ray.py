@@ -119,10 +119,10 @@ def test_what_was_interrupted_comes_first_and_counts(tmp_path: Path):
         return TrialJob(config, "best", "a point", str(tmp_path))
 
     suggestions = search._Suggestions(planned, optuna, set(), [interrupted], store, job)
-    assert suggestions.suggest("first") == {"trial": job(interrupted)}
+    assert suggestions.suggest("first") == {"trial": interrupted.trial_id, "job": job(interrupted)}
     second = suggestions.suggest("second")
     assert isinstance(second, dict)
-    assert second["trial"].config.trial_id != interrupted.trial_id
+    assert second["trial"] != interrupted.trial_id
     store.write_trial(trial_row(interrupted.trial_id, scale="smoke", config=to_yaml(interrupted), AP=50.0))
     suggestions.on_trial_complete("first", {})
     assert isinstance(optuna, OptunaSearch)
