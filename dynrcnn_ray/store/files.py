@@ -27,6 +27,10 @@ class StoreError(ValueError):
     """The store cannot be read or written. Its text is one line: the file, what is wrong, what to do."""
 
 
+class UnusableFileError(StoreError):
+    """A file was read, and is damaged, foreign or another's: to read it again is of no use."""
+
+
 class FileStamp(NamedTuple):
     """What changes when a file is written again: its size in bytes, and when that was, in nanoseconds since 1970."""
 
