@@ -93,8 +93,8 @@ def why_not_trusted(folder: Path) -> str:
 def cannot_be_written(folder: Path, error: OSError) -> DataError:
     """What to say where a folder of the cache cannot be made."""
     return DataError(
-        f"{folder}: cannot be read or written ({error.strerror or error}); make room, or set XDG_CACHE_HOME to a "
-        "folder with space that can"
+        f"{folder}: cannot be read or written ({error.strerror or error}); make room, check the permissions "
+        "and the disk, or set XDG_CACHE_HOME to another folder"
     )
 
 

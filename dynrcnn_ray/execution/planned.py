@@ -11,7 +11,7 @@ import pandas as pd
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, field_paths, from_stored, to_yaml
 from dynrcnn_ray.experiment.experiment import OF_SEARCHES, SINGLE_TRIAL, Experiment, field_value
-from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.files import StoreError, UnusableFileError
 from dynrcnn_ray.store.plans import added_up
 from dynrcnn_ray.store.results_store import ResultStore
 
@@ -110,9 +110,13 @@ def require_name(store: ResultStore, name: str, anchor: str) -> None:
 
     Raises:
         ConfigError: a plan of this name is there.
-        StoreError: it cannot be read.
+        StoreError: the storage does not give it.
     """
-    earlier = store.plan(name)
+    try:
+        earlier = store.plan(name)
+    except UnusableFileError:
+        # Whose it was cannot be told; the command that wrote it puts it right.
+        return
     if earlier is None or earlier.empty or (known := earlier["anchor"].iloc[0]) == anchor:
         return
     if anchor in OF_SEARCHES or known in OF_SEARCHES:

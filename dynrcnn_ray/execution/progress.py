@@ -2,6 +2,7 @@
 
 import signal
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,15 @@ _STEPS_OF_A_RUN = 100
 class ProgressLines(Callback):
     """Prints one line per event, the same in a terminal and in a job's log."""
 
-    def __init__(self, num_trials: int) -> None:
-        """Count trials out of so many."""
+    def __init__(self, num_trials: int, jobs: Mapping[str, Job]) -> None:
+        """Count trials out of so many.
+
+        Args:
+            num_trials: all that will run.
+            jobs: what each does, by its trial's id, which is its parameter `trial`; it may grow.
+        """
         self._num_trials = num_trials
+        self._jobs = jobs
         self._names: dict[str, str] = {}
         self._configs: dict[str, TrialConfig] = {}
         self._step_seconds: dict[str, list[float]] = {}
@@ -31,7 +38,7 @@ class ProgressLines(Callback):
         """Name the trial and say that it starts; `on_trial_recover` has said so of one that starts again."""
         if trial.trial_id in self._configs:
             return
-        job: Job = trial.config["trial"]
+        job = self._jobs[trial.config["trial"]]
         self._configs[trial.trial_id] = job.config
         self._print(trial, job.starts)
 
@@ -73,7 +80,7 @@ class ProgressLines(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that the driver itself ended without a row."""
-        is_training = trial.config["trial"].trains
+        is_training = self._jobs[trial.config["trial"]].trains
         goes_on = " to go on from the last checkpoint" if is_training else ""
         self._print(trial, f"its driver failed; run the same command again{goes_on}")
 
@@ -98,7 +105,7 @@ class ProgressLines(Callback):
     def _name(self, trial: Trial) -> str:
         """Its number in the order in which trials are first heard of: a driver may die before its trial starts."""
         if trial.trial_id not in self._names:
-            job: Job = trial.config["trial"]
+            job = self._jobs[trial.config["trial"]]
             label = f"{job.setting}, seed {job.config.seed}"
             self._names[trial.trial_id] = f"[{len(self._names) + 1}/{self._num_trials}] {label:<20}"
         return self._names[trial.trial_id]

@@ -87,10 +87,10 @@ def run_search(
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
     left = search.trials - len(known)
     store = ResultStore.open(storage)
-    watchers = watchers_of(run, storage)
-    callbacks = [ProgressLines(left), *watchers]
-    optuna = optuna_search(search, known, store)
     jobs: dict[str, TrialJob] = {}
+    watchers = watchers_of(run, storage, jobs)
+    callbacks = [ProgressLines(left, jobs), *watchers]
+    optuna = optuna_search(search, known, store)
     cluster.enter_context(ray_cluster())
     with contextlib.ExitStack() as stack:
         stack.enter_context(ended(watchers))
@@ -125,7 +125,7 @@ def run_search(
 
 
 def _drive(parameters: dict[str, Any]) -> None:
-    drive_trial(parameters["trial"])
+    drive_trial(parameters["job"])
 
 
 def _asha(base: TrialConfig) -> AsyncHyperBandScheduler:
@@ -187,7 +187,7 @@ class _Suggestions(Searcher):
     def _start(self, trial_id: str, config: TrialConfig) -> dict[str, Any]:
         self._seen.add(config.trial_id)
         self._trials[trial_id] = self._describe(config)
-        return {"trial": self._trials[trial_id]}
+        return {"trial": config.trial_id, "job": self._trials[trial_id]}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep the AP of the newest checkpoint."""

@@ -1,6 +1,6 @@
 """A grid of trials under Ray Tune: as many of a kind at once as fit, each by a driver of its own."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,9 +38,10 @@ def run_trials(
         NodesError: a node lacks the storage, the data or the weights.
     """
     require_what_is_asked_for(trial.config.run for trial in trials)
-    progress = ProgressLines(len(trials))
+    jobs: dict[str, TrialJob] = {}
+    progress = ProgressLines(len(trials), jobs)
     # Tune's own files are of no use afterwards: the store is what counts.
-    watchers = watchers_of(trials[0].config.run, storage)
+    watchers = watchers_of(trials[0].config.run, storage, jobs)
     callbacks = [progress, *watchers]
     with ended(watchers), ray_cluster(), scratch_folder() as scratch:
         waves = _waves(trials)
@@ -50,15 +51,15 @@ def run_trials(
         with storage_seen_by_all([trial.config for trial in trials], storage) as marker:
             on_start()
             for wave in waves:
-                jobs = {
+                of_wave = {
                     trial.config.trial_id: TrialJob(
                         **vars(trial), storage=storage, marker=marker, git_commit=git_commit
                     )
                     for trial in wave
                 }
-                first, given = wave[0].config, list(jobs.values())
-                keeps_drivers = not first.model.module
-                tuner = _tuner(drive_trial, given, first.run, scratch, callbacks, keeps_drivers=keeps_drivers)
+                jobs |= of_wave
+                keeps_drivers = not wave[0].config.model.module
+                tuner = _tuner(drive_trial, of_wave, scratch, callbacks, keeps_drivers=keeps_drivers)
                 for result in tuner.fit():
                     if result.error:
                         # Tune knows no configuration of a trial that has reported nothing, but its folder has its name.
@@ -101,7 +102,8 @@ def run_one(drive: Callable[[_Job], None], job: _Job) -> dict[str, Any]:
     """
     require_what_is_asked_for([job.config.run])
     with ray_cluster(), scratch_folder() as scratch:
-        (result,) = _tuner(drive, [job], job.config.run, scratch, [ProgressLines(1)]).fit()
+        jobs = {job.config.trial_id: job}
+        (result,) = _tuner(drive, jobs, scratch, [ProgressLines(1, jobs)]).fit()
         lost = {"ending": f"its driver ended: {failure_of(result.error).reason}"} if result.error else {}
         return {**(result.metrics or {}), **lost}
 
@@ -121,15 +123,17 @@ def require_what_is_asked_for(runs: Iterable[RunConfig]) -> None:
 
 def _tuner(
     drive: Callable[[Any], None],
-    jobs: Sequence[Job],
-    run: RunConfig,
+    jobs: Mapping[str, Job],
     scratch: str,
     callbacks: list[tune.Callback],
     *,
     keeps_drivers: bool = True,
 ) -> tune.Tuner:
+    run = next(iter(jobs.values())).config.run
+
+    # Tune puts a placeholder in the place of what is neither a number nor a text.
     def trainable(parameters: dict[str, Any]) -> None:
-        drive(parameters["trial"])
+        drive(jobs[parameters["trial"]])
 
     return tune.Tuner(
         tune.with_resources(trainable, driver_resources(run)),
@@ -158,4 +162,4 @@ def quiet_run(name: str, run: RunConfig, scratch: str, callbacks: Sequence[tune.
 
 def trial_name(trial: Trial) -> str:
     """A trial's id as Tune's name of it."""
-    return trial.config["trial"].config.trial_id
+    return trial.config["trial"]

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,13 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOU
 _SECONDS_BETWEEN_TRIES = 60.0
 
 
-def watchers_of(run: RunConfig, storage: str) -> "list[TensorBoard | MLflow]":
+def watchers_of(run: RunConfig, storage: str, jobs: Mapping[str, TrialJob]) -> "list[TensorBoard | MLflow]":
     """What a run asks for.
 
     Args:
         run: of any trial of the grid.
         storage: the store's absolute path or URI.
+        jobs: what each trial does, by its id; it may grow.
 
     Raises:
         ConfigError: the storage is no folder of this machine, a package is not installed, or no MLflow answers.
@@ -48,9 +49,9 @@ def watchers_of(run: RunConfig, storage: str) -> "list[TensorBoard | MLflow]":
     if run.tensorboard:
         if "://" in storage:
             raise ConfigError("run.tensorboard: needs a storage that is a folder; leave it out, or use run.mlflow")
-        watchers.append(TensorBoard(ResultStore.open(storage), Path(storage) / TENSORBOARD_FOLDER))
+        watchers.append(TensorBoard(ResultStore.open(storage), Path(storage) / TENSORBOARD_FOLDER, jobs))
     if run.mlflow:
-        watchers.append(MLflow(ResultStore.open(storage), mlflow_client(run.mlflow)))
+        watchers.append(MLflow(ResultStore.open(storage), mlflow_client(run.mlflow), jobs))
     return watchers
 
 
@@ -67,10 +68,11 @@ def ended(watchers: "Sequence[TensorBoard | MLflow]") -> Iterator[None]:
 class TensorBoard(Callback):
     """Events of each trial in a folder of its own: the logged rows, and the metrics at its end."""
 
-    def __init__(self, store: ResultStore, folder: Path) -> None:
+    def __init__(self, store: ResultStore, folder: Path, jobs: Mapping[str, TrialJob]) -> None:
         """Write below a folder."""
         self._store = store
         self._folder = folder
+        self._jobs = jobs
         self._writers: dict[str, Any] = {}
 
     def on_trial_result(
@@ -79,7 +81,7 @@ class TensorBoard(Callback):
         """Write a row, or the metrics."""
         from tensorboardX import SummaryWriter
 
-        config = trial.config["trial"].config
+        config = self._jobs[trial.config["trial"]].config
         if config.trial_id not in self._writers:
             self._writers[config.trial_id] = SummaryWriter(str(self._folder / config.trial_id), flush_secs=10)
         writer = self._writers[config.trial_id]
@@ -98,10 +100,11 @@ class TensorBoard(Callback):
 class MLflow(Callback):
     """A run of each trial, in an experiment of the table's name: its configuration, its rows and its metrics."""
 
-    def __init__(self, store: ResultStore, client: "MlflowClient") -> None:
+    def __init__(self, store: ResultStore, client: "MlflowClient", jobs: Mapping[str, TrialJob]) -> None:
         """Log to a server or a folder."""
         self._store = store
         self._client = client
+        self._jobs = jobs
         self._runs: dict[str, str] = {}
         self._described: set[str] = set()
         self._open: set[str] = set()
@@ -112,7 +115,7 @@ class MLflow(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Log a row, or the metrics. A server that is away ends no training: it is told once, and later gets all."""
-        self._to_log.append((trial.config["trial"], result))
+        self._to_log.append((self._jobs[trial.config["trial"]], result))
         # The grid waits for each request that fails.
         if self._asks_again_at is None or time.monotonic() >= self._asks_again_at:
             self._log_all()

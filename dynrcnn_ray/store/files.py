@@ -30,6 +30,10 @@ class StoreError(DynrcnnError, ValueError):
     would_repeat = False  # The storage may be back at the next attempt.
 
 
+class UnusableFileError(StoreError):
+    """A file was read, and is damaged, foreign or another's: to read it again is of no use."""
+
+
 class FileStamp(NamedTuple):
     """What changes when a file is written again: its size in bytes, and when that was, in nanoseconds since 1970."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from dynrcnn_ray.store.files import FileStamp, StoreError, StoreFiles
+from dynrcnn_ray.store.files import FileStamp, StoreFiles, UnusableFileError
 from dynrcnn_ray.store.folds import FEW, FOLDED, read_fold
 from dynrcnn_ray.store.parquet import DamagedFileError, ForeignFileError, from_parquet_bytes, stated_name
 from dynrcnn_ray.store.remedies import FOREIGN_REMEDY, folder_and_name, remedy_of
@@ -71,16 +71,16 @@ def read_file(
         table = from_parquet_bytes(content, schema, columns)
     except (DamagedFileError, ForeignFileError) as error:
         remedy = FOREIGN_REMEDY if isinstance(error, ForeignFileError) else remedy_of(relative)
-        raise StoreError(f"{files.describe_path(relative)} {error}; {remedy}") from None
+        raise UnusableFileError(f"{files.describe_path(relative)} {error}; {remedy}") from None
     stated = stated_name(table)
     if stated not in (None, relative):
-        raise StoreError(f"{files.describe_path(relative)} was written as {stated!r}; {remedy_of(relative)}")
+        raise UnusableFileError(f"{files.describe_path(relative)} was written as {stated!r}; {remedy_of(relative)}")
     # What older releases wrote does not say where it belongs, but for its rows.
     folder, name = folder_and_name(relative)
     if folder in KEYS:
         strangers = set(table[KEYS[folder]].unique().to_pylist()) - {name}
         if strangers:
-            raise StoreError(
+            raise UnusableFileError(
                 f"{files.describe_path(relative)} holds the {KEYS[folder]} {sorted(strangers)[0]!r}, "
                 f"not its own; {remedy_of(relative)}"
             )

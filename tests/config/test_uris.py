@@ -6,7 +6,7 @@ import pytest
 
 from dynrcnn_ray.config.uris import shown_uri
 from dynrcnn_ray.data.annotations import DataError
-from dynrcnn_ray.options.command import Call, Program
+from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.predict.pictures import find_pictures
@@ -37,8 +37,8 @@ def test_a_storage_or_pictures_that_cannot_be_had(uri: str):
 def test_the_command_in_a_plan(tmp_path: Path):
     """Of every argument, also where the flag stands before an equals sign."""
     for uri in uris():
-        call = Call(Program("dynrcnn", "", ()), "compare", ("a", "--storage-b", uri, f"--images={uri}", "b"))
-        shown = call.shown(str(tmp_path), ResultStore.open(tmp_path))
+        call = Call("compare", ("a", "--storage-b", uri, f"--images={uri}", "b"))
+        shown = call.shown(str(tmp_path), str(tmp_path))
         assert_tells_no_secret(shown)
         assert "--images=s" in shown
         assert shown.count("://bucket/folder") == 2

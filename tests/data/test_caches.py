@@ -225,7 +225,7 @@ def test_a_full_home_is_told_in_a_line(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
-    assert line.endswith("; make room, or set XDG_CACHE_HOME to a folder with space that can")
+    assert line.endswith("; make room, check the permissions and the disk, or set XDG_CACHE_HOME to another folder")
     assert "cannot be read or written (" in line
     assert not list((tmp_path / "cache" / "dynrcnn_ray").iterdir())
 
@@ -251,5 +251,7 @@ def test_a_copy_without_checksums_is_checked_like_any_data_set(tmp_path: Path) -
     copied = dataclasses.replace(prepared, root=str(mine))
     assert prepare_data(copied) == copied
     (mine / "train" / "000001.jpg").unlink()
-    with pytest.raises(DataError, match="the generated data set is damaged; delete the folder, then it is made again"):
+    with pytest.raises(
+        DataError, match="the generated data set is damaged; move the folder away, then it is made again"
+    ):
         prepare_data(copied)

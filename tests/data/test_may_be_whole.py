@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dynrcnn_ray.config.sections import DataConfig, ShapesConfig
+from dynrcnn_ray.data import sealed_folder
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.check.check_split import Demands, check_annotations
 from dynrcnn_ray.data.check.images import check_images
@@ -56,13 +57,18 @@ def test_a_generated_file_that_cannot_be_read_just_now_is_no_damage(tmp_path: Pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     data = DataConfig(shapes=ShapesConfig(train_images=2, val_images=2, image_size=32))
     prepared = Path(prepare_data(data).root)
+    read = sealed_folder._checksum
     for file in (next((prepared / "train").iterdir()), canonical_files(prepared, "train").annotations):
-        saved = file.rename(file.with_suffix(".saved"))
-        file.symlink_to(_GIVES_AN_IO_ERROR)
+
+        def fails(path: Path, file: Path = file) -> str:
+            return read(Path(_GIVES_AN_IO_ERROR) if path == file else path)
+
+        monkeypatch.setattr(sealed_folder, "_checksum", fails)
         with pytest.raises(DataError, match="check the permissions and the disk") as caught:
             prepare_data(data)
         assert "damaged" not in str(caught.value)
-        saved.replace(file)
+        assert file.is_file()
+    monkeypatch.setattr(sealed_folder, "_checksum", read)
     prepare_data(data)
 
 

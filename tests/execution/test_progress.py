@@ -13,15 +13,18 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.progress import ProgressLines
 
+JOBS = {"a trial": TrialJob(TrialConfig(), "table3", "baseline", "storage")}
+
 
 @pytest.fixture
 def trials() -> list[Any]:
-    job = TrialJob(TrialConfig(), "table3", "baseline", "storage")
-    return [SimpleNamespace(trial_id=name, config={"trial": job}, error_file=None) for name in ("first", "second")]
+    return [
+        SimpleNamespace(trial_id=name, config={"trial": "a trial"}, error_file=None) for name in ("first", "second")
+    ]
 
 
 def test_a_driver_may_die_before_its_trial_starts(trials: list[Any], capsys: pytest.CaptureFixture[str]):
-    lines = ProgressLines(2)
+    lines = ProgressLines(2, JOBS)
     first, second = trials
     lines.on_trial_recover(0, trials, first)
     lines.on_trial_start(0, trials, second)
@@ -41,7 +44,7 @@ def test_of_a_process_that_ended_the_last_cause_is_told(
     of_memory = "Failure # 1 (occurred at 10:00)\n1 worker(s) were killed due to the node running low on memory.\n"
     for text in (of_memory, of_memory + "Failure # 2 (occurred at 11:00)\nkilled by the OOM killer or crashed\n"):
         trials[0].error_file.write_text(text)
-        ProgressLines(2).on_trial_recover(0, trials, trials[0])
+        ProgressLines(2, JOBS).on_trial_recover(0, trials, trials[0])
     first, second = capsys.readouterr().out.splitlines()
     assert "its process ended for lack of memory; lower --run.loader-workers" in first
     assert "its process ended; starts again in a new one" in second
@@ -54,8 +57,7 @@ def test_a_tiny_run_has_few_lines(
     trials: list[Any], capsys: pytest.CaptureFixture[str], total: int, every: int, shown: list[int]
 ):
     config = TrialConfig(train=TrainConfig(steps=total))
-    trials[0].config["trial"] = TrialJob(config, "table3", "baseline", "storage")
-    lines = ProgressLines(1)
+    lines = ProgressLines(1, {"a trial": TrialJob(config, "table3", "baseline", "storage")})
     lines.on_trial_start(0, trials, trials[0])
     for step in range(every, total + 1, every):
         row = {"step": step, "loss": 1.0, "T_now": 0.4, "beta_now": 1.0, "positives": 2.0, "images_per_second": 9.0}
@@ -67,6 +69,6 @@ def test_a_tiny_run_has_few_lines(
 def test_a_full_disk_under_the_log_ends_no_training(trials: list[Any], monkeypatch: pytest.MonkeyPatch):
     full = io.TextIOWrapper(io.FileIO("/dev/full", "w"))
     monkeypatch.setattr(sys, "stdout", full)
-    ProgressLines(2).on_trial_start(0, trials, trials[0])
+    ProgressLines(2, JOBS).on_trial_start(0, trials, trials[0])
     monkeypatch.undo()
     full.detach().close()

@@ -11,8 +11,9 @@ from ray.tune.search.optuna import OptunaSearch
 from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import from_yaml, to_yaml
+from dynrcnn_ray.config.validation import to_yaml
 from dynrcnn_ray.execution import search
+from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.experiment.search_space import Range, config_at
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training import environment
@@ -113,13 +114,15 @@ def test_what_was_interrupted_comes_first_and_counts(tmp_path: Path):
     store = ResultStore.open(tmp_path)
     optuna = search.optuna_search(planned, {}, store)
     interrupted = config_at(base, {"dynamic.iou_top_k": 200})
-    suggestions = search._Suggestions(
-        planned, optuna, set(), [interrupted], store, lambda config: {"config": to_yaml(config)}
-    )
-    assert suggestions.suggest("first") == {"trial": {"config": to_yaml(interrupted)}}
+
+    def job(config: TrialConfig) -> TrialJob:
+        return TrialJob(config, "best", "a point", str(tmp_path))
+
+    suggestions = search._Suggestions(planned, optuna, set(), [interrupted], store, job)
+    assert suggestions.suggest("first") == {"trial": interrupted.trial_id, "job": job(interrupted)}
     second = suggestions.suggest("second")
     assert isinstance(second, dict)
-    assert from_yaml(second["trial"]["config"]).trial_id != interrupted.trial_id
+    assert second["trial"] != interrupted.trial_id
     store.write_trial(trial_row(interrupted.trial_id, scale="smoke", config=to_yaml(interrupted), AP=50.0))
     suggestions.on_trial_complete("first", {})
     assert isinstance(optuna, OptunaSearch)

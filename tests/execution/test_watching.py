@@ -43,11 +43,14 @@ def scalars(folder: Path) -> list[tuple[str, float, int]]:
     return found
 
 
+def jobs(storage: Path, config: TrialConfig = CONFIG) -> dict[str, TrialJob]:
+    return {CONFIG.trial_id: TrialJob(config, "my_ki", "DLA", str(storage), git_commit="abc")}
+
+
 def course(storage: Path) -> tuple[Any, list[dict[str, Any]]]:
     """A trial whose row is in the store, and what it reports: a row of the dynamics, a note and its end."""
     ResultStore.open(storage).write_trial(trial_row(CONFIG.trial_id, AP=51.5, config=to_yaml(CONFIG)))
-    job = TrialJob(CONFIG, "my_ki", "DLA", str(storage), git_commit="abc")
-    trial: Any = SimpleNamespace(config={"trial": job})
+    trial: Any = SimpleNamespace(config={"trial": CONFIG.trial_id})
     row = {"loss": 2.5, "step": 20, "T_now": 0.43, "beta_now": float("nan"), "trial_id": "x", "time_total_s": 3.0}
     return trial, [row, {"note": "a note"}, {"ending": "finished"}]
 
@@ -55,7 +58,7 @@ def course(storage: Path) -> tuple[Any, list[dict[str, Any]]]:
 def report_course(run: RunConfig, storage: Path) -> None:
     """As Tune does to each watcher."""
     trial, results = course(storage)
-    for watcher in watchers_of(run, str(storage)):
+    for watcher in watchers_of(run, str(storage), jobs(storage)):
         for result in results:
             watcher.on_trial_result(0, [], trial, result)
         watcher.on_experiment_end([])
@@ -102,9 +105,9 @@ def test_a_trial_that_was_ended_goes_on_in_its_run(tmp_path: Path):
     trial, (row, _, ending) = course(tmp_path / "store")
 
     def watch(*results: dict[str, Any], config: TrialConfig = CONFIG) -> MLflow:
-        (watcher,) = watchers_of(RunConfig(mlflow=uri), str(tmp_path / "store"))
+        store = tmp_path / "store"
+        (watcher,) = watchers_of(RunConfig(mlflow=uri), str(store), jobs(store, config))
         assert isinstance(watcher, MLflow)
-        trial.config["trial"] = dataclasses.replace(trial.config["trial"], config=config)
         for result in results:
             watcher.on_trial_result(0, [], trial, result)
         return watcher
@@ -171,7 +174,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_a_server_that_goes_away_ends_nothing_and_later_has_all(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    (watcher,) = watchers_of(RunConfig(mlflow=server.uri), str(tmp_path / "store"))
+    store = tmp_path / "store"
+    (watcher,) = watchers_of(RunConfig(mlflow=server.uri), str(store), jobs(store))
     trial, (row, note, ending) = course(tmp_path / "store")
     watcher.on_trial_result(0, [], trial, row)
     server.stop()
@@ -194,9 +198,9 @@ def test_a_server_that_goes_away_ends_nothing_and_later_has_all(
 
 def test_what_cannot_be_had_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ConfigError, match=r"run.tensorboard: needs a storage that is a folder"):
-        watchers_of(RunConfig(tensorboard=True), "s3://bucket/folder")
+        watchers_of(RunConfig(tensorboard=True), "s3://bucket/folder", {})
     with pytest.raises(ConfigError, match=r"run.mlflow: 'http://127.0.0.1:9' does not answer"):
-        watchers_of(RunConfig(mlflow="http://127.0.0.1:9"), str(tmp_path))
+        watchers_of(RunConfig(mlflow="http://127.0.0.1:9"), str(tmp_path), {})
 
 
 class OnlyNumbers:
