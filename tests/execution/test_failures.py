@@ -22,7 +22,7 @@ from dynrcnn_ray.execution.callbacks import FailedStarts
 from dynrcnn_ray.execution.failures import TrialFailure, failure_in_worker, failure_of, first_failure
 from dynrcnn_ray.models.user_module import ModuleError, load_module
 from dynrcnn_ray.models.weights import WeightsError
-from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.files import StoreError, UnusableFileError
 from dynrcnn_ray.training.environment import DeviceError
 from dynrcnn_ray.training.loop import CheckpointError, TrainingDivergedError
 
@@ -45,7 +45,16 @@ def test_an_error_of_a_loader_process_names_the_file_and_the_image(smoke: TrialC
 
 @pytest.mark.parametrize(
     "kind",
-    [DataError, WeightsError, ModuleError, MissingExtraError, ConfigError, CheckpointError, TrainingDivergedError],
+    [
+        DataError,
+        WeightsError,
+        ModuleError,
+        MissingExtraError,
+        ConfigError,
+        CheckpointError,
+        TrainingDivergedError,
+        UnusableFileError,
+    ],
 )
 @pytest.mark.parametrize("known", [failure_in_worker, failure_of])
 def test_what_would_only_repeat(kind: type[Exception], known: Callable[[Exception], TrialFailure]):
