@@ -1,6 +1,6 @@
-"""Pretrained weights of a backbone: which they are, and reading them; and which detector's weights a trial starts from.
+"""Pretrained weights of a backbone, and which detector's weights a trial starts from: which they are.
 
-Imports PyTorch only to read: a plan needs no more than the identity.
+Reads no tensors: a plan needs no more than the identity.
 """
 
 import dataclasses
@@ -8,16 +8,8 @@ import functools
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dynrcnn_ray.config.sections import CheckpointName, ModelConfig
-from dynrcnn_ray.models.state_dicts import StateDict, UnreadableWeightsError, find_state_dict, read_content
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PACKAGED = Path(__file__).parent / "pretrained"
 """Folder of the weights `shapes`: an .npz file a backbone, and `made_by.json` on how they were made."""
@@ -48,30 +40,6 @@ def require_fingerprint(field: str, value: str, found: str, began_with: str) -> 
         )
 
 
-def read_backbone_weights(config: ModelConfig) -> StateDict:
-    """The backbone's pretrained weights, without the classifier; none if the configuration asks for none.
-
-    A detector that training starts from brings its backbone along: see `detector_weights`.
-
-    `imagenet` is torchvision's file, downloaded once to each machine's cache of PyTorch.
-
-    Raises:
-        WeightsError: the weights do not exist, cannot be downloaded or read, or are not those of the fingerprint.
-    """
-    if config.weights == "none" or config.detector_weights:
-        return StateDict({}, "")
-    if config.weights == "imagenet":
-        state, entry = _imagenet_weights(config.backbone), ""
-    else:
-        file = _file_of(config)
-        require_fingerprint("weights", config.weights, fingerprint_of_file(file), config.weights_fingerprint)
-        try:
-            state, entry = find_state_dict(read_content(file))
-        except UnreadableWeightsError as error:
-            raise WeightsError(f"model.weights: {str(file)!r} {error}") from None
-    return StateDict({name: value for name, value in state.items() if not name.startswith("fc.")}, entry)
-
-
 def identify_weights(config: ModelConfig) -> ModelConfig:
     """The same configuration with the fingerprints of the weights' content, and files' absolute paths.
 
@@ -82,7 +50,7 @@ def identify_weights(config: ModelConfig) -> ModelConfig:
         return _with_identified_detector(config)
     if config.weights in ("none", "imagenet"):
         return config
-    file = _file_of(config)
+    file = file_of_weights(config)
     name = config.weights if config.weights == "shapes" else str(file)
     return dataclasses.replace(config, weights=name, weights_fingerprint=fingerprint_of_file(file))
 
@@ -115,22 +83,17 @@ def _with_identified_detector(config: ModelConfig) -> ModelConfig:
     )
 
 
-def write_backbone_weights(file: Path, arrays: dict[str, NDArray[Any]]) -> str:
-    """Write weights as a compressed .npz that is read without unpickling.
-
-    Returns:
-        The fingerprint of the file.
-    """
-    np.savez_compressed(file, allow_pickle=False, **arrays)
-    return fingerprint_of_file(file)
-
-
 def short(error: Exception) -> str:
     """An error's text in one line of at most 200 characters."""
     return " ".join(str(error).split())[:200]
 
 
-def _file_of(config: ModelConfig) -> Path:
+def file_of_weights(config: ModelConfig) -> Path:
+    """The file of a backbone's weights.
+
+    Raises:
+        WeightsError: it is not there.
+    """
     if config.weights == "shapes":
         file = PACKAGED / f"{config.backbone}.npz"
         remedy = "the package is not whole, install it again"
@@ -152,19 +115,3 @@ def _fingerprint_since(file: Path, changed_at: int) -> str:
     """Remembered until the file changes: every row of every table asks for it."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
-
-
-def _imagenet_weights(backbone: str) -> "dict[str, Tensor]":
-    # Imported late: it takes seconds, and a command without pretrained weights has no need of it.
-    import torch
-    from torchvision import models
-
-    weights = models.get_model_weights(backbone)["IMAGENET1K_V1"]
-    try:
-        return weights.get_state_dict(progress=False)
-    except OSError as error:
-        name = weights.url.rpartition("/")[2]
-        raise WeightsError(
-            f"model.weights: 'imagenet' cannot be downloaded ({short(error)}); place torchvision's file {name} in "
-            f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
-        ) from None

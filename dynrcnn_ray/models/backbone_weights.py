@@ -1,0 +1,68 @@
+"""Pretrained weights of a backbone: reading and writing them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.models.state_dicts import StateDict, UnreadableWeightsError, find_state_dict, read_content
+from dynrcnn_ray.models.weights import (
+    WeightsError,
+    file_of_weights,
+    fingerprint_of_file,
+    require_fingerprint,
+    short,
+)
+
+
+def read_backbone_weights(config: ModelConfig) -> StateDict:
+    """The backbone's pretrained weights, without the classifier; none if the configuration asks for none.
+
+    A detector that training starts from brings its backbone along: see `detector_weights`.
+
+    `imagenet` is torchvision's file, downloaded once to each machine's cache of PyTorch.
+
+    Raises:
+        WeightsError: the weights do not exist, cannot be downloaded or read, or are not those of the fingerprint.
+    """
+    if config.weights == "none" or config.detector_weights:
+        return StateDict({}, "")
+    if config.weights == "imagenet":
+        state, entry = _imagenet_weights(config.backbone), ""
+    else:
+        file = file_of_weights(config)
+        require_fingerprint("weights", config.weights, fingerprint_of_file(file), config.weights_fingerprint)
+        try:
+            state, entry = find_state_dict(read_content(file))
+        except UnreadableWeightsError as error:
+            raise WeightsError(f"model.weights: {str(file)!r} {error}") from None
+    return StateDict({name: value for name, value in state.items() if not name.startswith("fc.")}, entry)
+
+
+def write_backbone_weights(file: Path, arrays: dict[str, NDArray[Any]]) -> str:
+    """Write weights as a compressed .npz that is read without unpickling.
+
+    Returns:
+        The fingerprint of the file.
+    """
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return fingerprint_of_file(file)
+
+
+def _imagenet_weights(backbone: str) -> dict[str, Tensor]:
+    # Imported late: it takes seconds, and a grid's own process reads other weights without it.
+    from torchvision import models
+
+    weights = models.get_model_weights(backbone)["IMAGENET1K_V1"]
+    try:
+        return weights.get_state_dict(progress=False)
+    except OSError as error:
+        name = weights.url.rpartition("/")[2]
+        raise WeightsError(
+            f"model.weights: 'imagenet' cannot be downloaded ({short(error)}); place torchvision's file {name} in "
+            f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
+        ) from None
