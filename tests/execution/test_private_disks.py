@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.models.weights import write_backbone_weights
+from dynrcnn_ray.models.backbone_weights import write_backbone_weights
 from dynrcnn_ray.store.results_store import ResultStore
 from tests.cluster.ray_head import Head, ray_head, ray_node
 from tests.execution.commands import Command, deaths, read_until
