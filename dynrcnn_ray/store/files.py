@@ -33,6 +33,8 @@ class StoreError(DynrcnnError, ValueError):
 class UnusableFileError(StoreError):
     """A file was read, and is damaged, foreign or another's: to read it again is of no use."""
 
+    would_repeat = True
+
 
 class FileStamp(NamedTuple):
     """What changes when a file is written again: its size in bytes, and when that was, in nanoseconds since 1970."""
