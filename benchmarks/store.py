@@ -24,8 +24,8 @@ from dynrcnn_ray.report.html.page import draw_html_report, read_trials
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.report.tables import build_table, trial_columns
 from dynrcnn_ray.store import folds
+from dynrcnn_ray.store.metrics import METRICS
 from dynrcnn_ray.store.results_store import ResultStore
-from dynrcnn_ray.store.schemas import METRICS
 
 MANY = 10_000
 _TENTH = 10

@@ -1,27 +1,7 @@
 """The command `findings`: the paper's claims, each with what a store has measured and a verdict."""
 
-from dynrcnn_ray.execution.stored_trial import existing_store
-from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.command import Command
 from dynrcnn_ray.options.shared import StoredOptions
-
-
-def findings(options: StoredOptions, call: Call) -> int:
-    """Judge the claims, and draw the store's page again."""
-    from dynrcnn_ray.paper.judge import holds_rows_of_the_paper, print_findings
-    from dynrcnn_ray.paper.speed_table import speed_section
-    from dynrcnn_ray.report.html.page import draw_html_report, read_trials
-
-    store = existing_store(options)
-    place = store.files.describe_path("")
-    if not holds_rows_of_the_paper(store):
-        print(f"{place} holds none of the paper's tables yet; run one first, such as table3")
-        return 0
-    store = store.fold()
-    trials = read_trials(store)
-    print_findings(store, call.shown(options.storage, place.rstrip("/")), trials)
-    print(f"\n{draw_html_report(store, trials, more=speed_section(store))}")
-    return 0
-
 
 COMMAND = Command(
     name="findings",
@@ -29,5 +9,5 @@ COMMAND = Command(
     title="the paper's claims, each with what a store measured and a verdict",
     description="Set the paper's claims against what a store has measured: each gets an interval and a verdict.",
     options=StoredOptions,
-    run=findings,
+    body="dynrcnn_ray.commands.findings_body:findings",
 )

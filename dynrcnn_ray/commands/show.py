@@ -5,9 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from dynrcnn_ray.config.trial_config import as_given
-from dynrcnn_ray.config.validation import ConfigError, to_yaml
-from dynrcnn_ray.execution.stored_trial import stored_config
+from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.shared import StoredOptions
 
@@ -20,12 +18,9 @@ class ShowOptions(StoredOptions):
     """Id of a trial: a row of `trials` in the storage."""
 
 
-def show(options: ShowOptions, _call: Call) -> int:
-    """Print the configuration as YAML."""
+def _check(options: ShowOptions, _call: Call) -> None:
     if not options.trial:
         raise ConfigError("trial: missing; give the id of a trial, from the column trial_id of `trials`")
-    print(to_yaml(as_given(stored_config(options, options.trial))), end="")
-    return 0
 
 
 COMMAND = Command(
@@ -34,5 +29,6 @@ COMMAND = Command(
     title="a stored trial's configuration, as a file for `train --config`",
     description="Print a stored trial's configuration as YAML. `train --config FILE` starts from it.",
     options=ShowOptions,
-    run=show,
+    body="dynrcnn_ray.commands.show_body:show",
+    check=_check,
 )

@@ -20,16 +20,11 @@ import tyro
 from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.scales import SCALES, base_config
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, with_fields
-from dynrcnn_ray.experiment.sweep import Grid, grid_of_flags, read_grid
-from dynrcnn_ray.models.user_module import load_module
+from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU
+from dynrcnn_ray.experiment.sweep import Grid, read_grid
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.parsing import parse_first
 from dynrcnn_ray.options.shared import BaseOptions, RunOptions, checked_seeds, start_from, starting_config
-from dynrcnn_ray.store.labels import OWN_COLUMNS
-
-_OF_A_TABLE = ("name", "title", "baseline", "zip", "metrics")
-"""What the EXPERIMENT of a module says itself."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ def _of_the_file(arguments: Sequence[str]) -> tuple[GridOptions, Sequence[str]]:
     if not rest or rest[0].startswith("-"):
         return start_from(GridOptions, base, first.config), rest
     file, *rest = rest
-    grid = _read(file)
+    grid = read_file(file)
     if grid.scale in SCALES and not _starts_elsewhere(arguments):
         base = base_config(grid.scale)
     options = start_from(GridOptions, grid.based_on(base), first.config)
@@ -74,39 +69,12 @@ def _starts_elsewhere(arguments: Sequence[str]) -> bool:
     return any(each.partition("=")[0] in ("--scale", "--config") for each in arguments)
 
 
-def run_grid(options: GridOptions, call: Call) -> int:
-    """Run the grid's missing trials, then print its table and where it is."""
-    if sum(map(bool, (options.file, options.module, options.axis))) != 1:
-        raise ConfigError("grid: give a YAML file, or --module, or --axis with its values")
-    if options.file and parse_first(BaseOptions, call.arguments)[1][:1] != [options.file]:
-        raise ConfigError(f"{options.file}: must come first: what it says stands below the other arguments")
-    if options.module:
-        experiment, options = _of_module(options)
-    else:
-        experiment = _grid(options).experiment()
-    from dynrcnn_ray.execution.run import run_experiments
+def read_file(file: str) -> Grid:
+    """The grid that a YAML file describes.
 
-    return run_experiments([experiment], options, checked_seeds(options.seeds), call)
-
-
-def _grid(options: GridOptions) -> Grid:
-    if options.axis:
-        return grid_of_flags(
-            options.axis,
-            options.baseline,
-            name=options.name,
-            title=options.title,
-            zip=options.zip,
-            metrics=options.metrics,
-        )
-    if options.baseline or options.zip:
-        raise ConfigError(f"--baseline, --zip: {options.file} says them; leave them out")
-    grid = _read(options.file)
-    changed = {name: value for name in ("name", "title") if (value := getattr(options, name))}
-    return dataclasses.replace(grid, metrics=options.metrics, **changed)
-
-
-def _read(file: str) -> Grid:
+    Raises:
+        ConfigError: the file cannot be read, or is wrong.
+    """
     try:
         text = Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -117,23 +85,14 @@ def _read(file: str) -> Grid:
         raise ConfigError(f"{file}: {error}") from None
 
 
-def _of_module(options: GridOptions) -> tuple[Experiment, GridOptions]:
-    module = load_module(options.module, "--module")
-    experiment = getattr(module, "EXPERIMENT", None)
-    if not isinstance(experiment, Experiment):
-        raise ConfigError(
-            f"--module: {options.module!r} holds no EXPERIMENT, a dynrcnn_ray.experiment.experiment.Experiment"
-        )
-    if said := [name for name in _OF_A_TABLE if getattr(options, name) != getattr(GridOptions, name)]:
-        raise ConfigError(f"--{said[0]}: {options.module} says it; leave it out")
-    experiment.check_base(options.unchecked_config(), base_config(options.scale))
-    if hasattr(module, "build_model"):
-        with_module = with_fields(options.config(), "model", module=str(Path(options.module).absolute()))
-        options = dataclasses.replace(options, model=with_module.model)
-    labels = {name for row in experiment.rows(options.config()) for name in row.labels}
-    if taken := sorted(labels & {*OWN_COLUMNS, *experiment.metrics}):
-        raise ConfigError(f"--module: {options.module}: a table has a column {taken[0]!r} of its own; rename the label")
-    return experiment, options
+def _check(options: GridOptions, call: Call) -> None:
+    if sum(map(bool, (options.file, options.module, options.axis))) != 1:
+        raise ConfigError("grid: give a YAML file, or --module, or --axis with its values")
+    if options.file and parse_first(BaseOptions, call.arguments)[1][:1] != [options.file]:
+        raise ConfigError(f"{options.file}: must come first: what it says stands below the other arguments")
+    if options.file and (options.baseline or options.zip):
+        raise ConfigError(f"--baseline, --zip: {options.file} says them; leave them out")
+    checked_seeds(options.seeds)
 
 
 COMMAND = Command(
@@ -142,6 +101,7 @@ COMMAND = Command(
     title="an experiment of your own: axes over any fields, a YAML file or a module",
     description=__doc__ or "",
     options=GridOptions,
-    run=run_grid,
+    body="dynrcnn_ray.execution.grid_body:run_grid",
+    check=_check,
     defaults=_of_the_file,
 )

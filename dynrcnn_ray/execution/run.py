@@ -11,17 +11,23 @@ import pandas as pd
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import DataConfig, ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.data.annotations import DataError
+from dynrcnn_ray.data.prepare import fingerprint, images_to_generate, prepare_data
 from dynrcnn_ray.execution.address import ray_address, require_cluster
+from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
 from dynrcnn_ray.execution.dry_run import print_plan, print_what_does_not_fit
+from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.execution.planned import Planned, plan_name
 from dynrcnn_ray.execution.seeds import print_seeds
 from dynrcnn_ray.experiment.costs import place_seconds
 from dynrcnn_ray.experiment.experiment import Experiment
 from dynrcnn_ray.models.user_module import require_module
+from dynrcnn_ray.models.weights import starts_from_file
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import RunOptions, storage_location
 from dynrcnn_ray.report.drawing import Drawing, figures_of
+from dynrcnn_ray.report.html.page import REPORT_FILE, draw_html_report, read_trials
 from dynrcnn_ray.report.report import DrawnReport, draw_report
 from dynrcnn_ray.store.explosions import explosions
 from dynrcnn_ray.store.files import StoreError
@@ -77,8 +83,8 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
 
 def _log_report(store: ResultStore, uri: str, names: Sequence[str]) -> None:
     """Draw the store's page, and log it to MLflow beside the trials."""
+    # Imported late, as Ray comes with it.
     from dynrcnn_ray.execution.watching import log_report
-    from dynrcnn_ray.report.html.page import REPORT_FILE, draw_html_report, read_trials
 
     draw_html_report(store, read_trials(store))
     content = store.files.read_bytes(REPORT_FILE)
@@ -118,9 +124,6 @@ def _with_data_of_masks(experiment: Experiment, base: TrialConfig, data: DataCon
 
 def with_data(base: TrialConfig, masks: bool) -> TrialConfig:
     """The same with its data generated, checked (objects without a usable mask too) and known by their fingerprint."""
-    # Imported late: torch and Ray take seconds, and a wrong command should be refused at once.
-    from dynrcnn_ray.data.prepare import images_to_generate, prepare_data
-
     if images := images_to_generate(base.data):
         print(f"Generating {images} images; this happens once.", flush=True)
     return dataclasses.replace(base, data=prepare_data(base.data, include_masks=masks))
@@ -159,7 +162,7 @@ def _train_missing(
             print(f"{command}: nothing to train, all {done} trials are in {place}.")
         return False
     require_models({config.model for _, _, config in missing}, store)
-    from dynrcnn_ray.execution.job import PlannedTrial
+    # Imported late: Ray takes seconds, and a plan or a table that is there has no need of it.
     from dynrcnn_ray.execution.trials import run_trials
 
     if longest_first:
@@ -185,16 +188,16 @@ def require_models(models: Iterable[ModelConfig], store: ResultStore) -> None:
         ModuleError: the model's own module cannot build it.
         StoreError: the trial that a model starts from is not in the storage.
     """
-    from dynrcnn_ray.models.weights import read_backbone_weights, starts_from_file
-
     for model in models:
-        # Imported where there is something to refuse: torchvision takes seconds, and only trials' processes need it.
+        # Imported where there is something to refuse: PyTorch takes seconds, and only trials' processes need it.
         if starts_from_file(model):
             from dynrcnn_ray.models.backbones import note_on_weights
 
             if note := note_on_weights(model):
                 print(note, file=sys.stderr)
-        else:
+        elif model.weights != "none":
+            from dynrcnn_ray.models.backbone_weights import read_backbone_weights
+
             read_backbone_weights(model)
         if model.detector_weights:
             from dynrcnn_ray.execution.starting_weights import require_starting_weights
@@ -216,8 +219,6 @@ def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str,
 
 
 def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
-    from dynrcnn_ray.execution.checkpoints import CheckpointFolder
-
     finished = store.finished_trials()
     missing = {trial_id: config for trial_id, (_, _, config) in trials.items() if trial_id not in finished}
     steps = {
@@ -250,8 +251,6 @@ def data_of_plan(experiments: Sequence[Experiment], base: TrialConfig) -> tuple[
 
     Nothing is generated, and data that cannot be used leave a plan whose trial ids are not final.
     """
-    from dynrcnn_ray.data.coco import DataError
-
     try:
         return *_with_their_data(experiments, base, _with_fingerprint), ""
     except DataError as error:
@@ -266,8 +265,6 @@ def say_problem(problem: str) -> int:
 
 
 def _with_fingerprint(base: TrialConfig, masks: bool) -> TrialConfig:
-    from dynrcnn_ray.data.prepare import fingerprint
-
     found = fingerprint(base.data, include_masks=masks)
     return dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=found))
 

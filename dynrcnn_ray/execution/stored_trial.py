@@ -1,23 +1,17 @@
 """Trials that a store holds."""
 
-from typing import TYPE_CHECKING
-
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.options.shared import StoredOptions, storage_location
+from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.results_store import ResultStore
 
-if TYPE_CHECKING:
-    from dynrcnn_ray.store.results_store import ResultStore
 
-
-def existing_store(options: StoredOptions) -> "ResultStore":
+def existing_store(options: StoredOptions) -> ResultStore:
     """The store that the options name, which has to be there.
 
     Raises:
         StoreError: it is not, or cannot be reached.
     """
-    from dynrcnn_ray.store.files import StoreError
-    from dynrcnn_ray.store.results_store import ResultStore
-
     store = ResultStore.open(storage_location(options.storage, options.scale))
     if not store.files.is_there():
         place = store.files.describe_path("").rstrip("/")
@@ -31,10 +25,6 @@ def stored_config(options: StoredOptions, trial: str) -> TrialConfig:
     Raises:
         StoreError: the store does not hold it, or it is of another release.
     """
-    # Imported late: pandas takes a second, and a wrong command should be refused at once.
-    from dynrcnn_ray.store.files import StoreError
-    from dynrcnn_ray.store.results_store import ResultStore
-
     store = ResultStore.open(storage_location(options.storage, options.scale))
     rows = store.trials_so_far([trial], ["trial_id", "status", "config"])
     if rows.empty:

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from dynrcnn_ray.config.trial_config import TrialConfig, as_given
+from dynrcnn_ray.config.trial_config import as_given
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.execution.stored_trial import stored_config
-from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL, Experiment, Row
-from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.command import Call, Command, function_named
 from dynrcnn_ray.options.parsing import parse_first
 from dynrcnn_ray.options.shared import BaseOptions, RunOptions, StoredOptions, start_from, starting_config
 
@@ -39,6 +37,7 @@ def _from_the_start(arguments: Sequence[str]) -> tuple[TrainOptions, Sequence[st
         raise ConfigError("--config, --from: give the one or the other")
     if first.start:
         store = StoredOptions(first.storage, first.scale)
+        stored_config = function_named("dynrcnn_ray.execution.stored_trial:stored_config")
         config = as_given(stored_config(store, first.start))
     else:
         config = starting_config(first, arguments)
@@ -46,31 +45,10 @@ def _from_the_start(arguments: Sequence[str]) -> tuple[TrainOptions, Sequence[st
     return replace(options, storage=first.storage, start=first.start, seed=config.seed), rest
 
 
-def train_one(options: TrainOptions, call: Call) -> int:
-    """Run one trial, then print its metrics and where they are."""
-    config = options.config()
+def _check(options: TrainOptions, _call: Call) -> None:
+    options.config()
     if options.seed < 0:
         raise ConfigError(f"--seed: {options.seed} must be 0 or greater")
-    from dynrcnn_ray.execution.run import run_experiments
-
-    return run_experiments([single_trial(config)], options, (options.seed,), call)
-
-
-_MASK_COLUMNS = tuple(f"segm_{name}" for name in ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"))
-
-
-def single_trial(config: TrialConfig) -> Experiment:
-    """One trial as a table of one row."""
-    from dynrcnn_ray.store.schemas import METRICS
-
-    return Experiment(
-        name=SINGLE_TRIAL,
-        anchor="One trial",
-        title=f"{config.model.name} with the given configuration",
-        metrics=(*METRICS, *_MASK_COLUMNS) if config.model.has_masks else METRICS,
-        sets=(),
-        rows=lambda base: [Row(labels={"Setting": "trial"}, config=base, reported={})],
-    )
 
 
 COMMAND = Command(
@@ -80,6 +58,7 @@ COMMAND = Command(
     description="Train and evaluate one trial. Its configuration starts from a scale, from a file (--config) or from a "
     "trial of the storage (--from); any field can be set.",
     options=TrainOptions,
-    run=train_one,
+    body="dynrcnn_ray.execution.train_body:train_one",
+    check=_check,
     defaults=_from_the_start,
 )

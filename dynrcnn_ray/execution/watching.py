@@ -18,8 +18,9 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, field_paths, to_yaml
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.tune_private import Trial
+from dynrcnn_ray.store.metrics import METRICS
 from dynrcnn_ray.store.results_store import ResultStore
-from dynrcnn_ray.store.schemas import DYNAMICS, METRICS
+from dynrcnn_ray.store.schemas import DYNAMICS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,6 +13,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, field_paths, parse_yaml, validate, with_texts, with_values
 from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, Row, field_value
 from dynrcnn_ray.store.labels import CHECK, NO_CELL, OWN_COLUMNS
+from dynrcnn_ray.store.metrics import MASK_METRICS, METRICS
 
 _PAPER = "paper"
 """The field of a row that is none of the configuration: a paper's numbers."""
@@ -226,9 +227,7 @@ def _check(grid: Grid) -> None:
 
 
 def _check_metrics(field: str, metrics: Collection[str]) -> None:
-    from dynrcnn_ray.store.schemas import METRICS, TRIALS
-
-    allowed = [*METRICS, *(name for name in TRIALS.names if name.startswith("segm_"))]
+    allowed = [*METRICS, *MASK_METRICS]
     if unknown := [name for name in metrics if name not in allowed]:
         raise ConfigError(f"{field}: {unknown[0]!r} is not allowed; allowed: {', '.join(allowed)}")
     if not metrics:

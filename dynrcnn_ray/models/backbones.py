@@ -13,9 +13,10 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.models.backbone_weights import read_backbone_weights
 from dynrcnn_ray.models.deformable import deform
 from dynrcnn_ray.models.state_dicts import named, without_wrapper
-from dynrcnn_ray.models.weights import WeightsError, read_backbone_weights
+from dynrcnn_ray.models.weights import WeightsError
 
 _BLOCKS_OF_TINY = {"tiny": 1, "small": 2}
 _STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")

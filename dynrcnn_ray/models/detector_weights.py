@@ -11,14 +11,10 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.models.backbone_weights import downloaded
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.models.state_dicts import UnreadableWeightsError, find_state_dict, read_content, without_wrapper
-from dynrcnn_ray.models.weights import (
-    WeightsError,
-    downloaded,
-    fingerprint_of_file,
-    require_fingerprint,
-)
+from dynrcnn_ray.models.weights import WeightsError, fingerprint_of_file, require_fingerprint
 
 _TORCHVISION = {
     "faster_rcnn": "fasterrcnn_resnet50_fpn",

@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from dynrcnn_ray.config.errors import DynrcnnError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _POINTER_OF_GIT_LFS = b"version https://git-lfs"
 _ZIP, _PICKLE = b"PK", b"\x80"
@@ -34,7 +34,7 @@ class StateDict(NamedTuple):
         entry: where in the file it was; empty where it is all of it.
     """
 
-    state: "dict[str, Tensor]"
+    state: dict[str, Tensor]
     entry: str
 
 
@@ -44,8 +44,6 @@ def read_content(file: Path) -> Any:
     Raises:
         UnreadableWeightsError: it is no such file, is damaged or cannot be read.
     """
-    import torch
-
     begin = b""
     try:
         with file.open("rb") as opened:
@@ -94,7 +92,7 @@ def find_state_dict(content: Any) -> StateDict:
     return StateDict(_tensors(content[entry]), entry)
 
 
-def without_wrapper(state: "Mapping[str, Tensor]", own_names: Collection[str]) -> "tuple[dict[str, Tensor], str]":
+def without_wrapper(state: Mapping[str, Tensor], own_names: Collection[str]) -> tuple[dict[str, Tensor], str]:
     """A state_dict with the names of a model, where a wrapper has put something before all of them.
 
     Nothing is taken away from names that the model has, and nothing that not all names share.
@@ -126,9 +124,6 @@ def named(names: Collection[str]) -> str:
 
 
 def _load(file: Path, *, is_zip: bool) -> Any:
-    import torch
-    from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
-
     # What else a checkpoint holds, such as the arguments of the command that made it, is never made: an empty object
     # stands for it. PyTorch still refuses what is dangerous by its module.
     others = get_unsafe_globals_in_checkpoint(file) if is_zip else []
@@ -147,7 +142,5 @@ class _LeftOut:
     def __setstate__(self, _state: Any) -> None: ...
 
 
-def _tensors(content: Mapping[Any, Any]) -> "dict[str, Tensor]":
-    from torch import Tensor
-
+def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}

@@ -1,6 +1,6 @@
-"""Pretrained weights of a backbone: which they are, and reading them; and which detector's weights a trial starts from.
+"""Pretrained weights of a backbone, and which detector's weights a trial starts from: which they are.
 
-Imports PyTorch only to read: a plan needs no more than the identity.
+Reads no tensors: a plan needs no more than the identity.
 """
 
 import dataclasses
@@ -8,18 +8,9 @@ import functools
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dynrcnn_ray.config.errors import DynrcnnError, one_line
+from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.config.sections import CheckpointName, ModelConfig
-from dynrcnn_ray.models.state_dicts import StateDict, UnreadableWeightsError, find_state_dict, read_content
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torchvision.models import WeightsEnum
 
 PACKAGED = Path(__file__).parent / "pretrained"
 """Folder of the weights `shapes`: an .npz file a backbone, and `made_by.json` on how they were made."""
@@ -52,30 +43,6 @@ def require_fingerprint(field: str, value: str, found: str, began_with: str) -> 
         )
 
 
-def read_backbone_weights(config: ModelConfig) -> StateDict:
-    """The backbone's pretrained weights, without the classifier; none if the configuration asks for none.
-
-    A detector that training starts from brings its backbone along: see `detector_weights`.
-
-    `imagenet` is torchvision's file, downloaded once to each machine's cache of PyTorch.
-
-    Raises:
-        WeightsError: the weights do not exist, cannot be downloaded or read, or are not those of the fingerprint.
-    """
-    if config.weights == "none" or config.detector_weights:
-        return StateDict({}, "")
-    if config.weights == "imagenet":
-        state, entry = _imagenet_weights(config.backbone), ""
-    else:
-        file = _file_of(config)
-        require_fingerprint("weights", config.weights, fingerprint_of_file(file), config.weights_fingerprint)
-        try:
-            state, entry = find_state_dict(read_content(file))
-        except UnreadableWeightsError as error:
-            raise WeightsError(f"model.weights: {str(file)!r} {error}") from None
-    return StateDict({name: value for name, value in state.items() if not name.startswith("fc.")}, entry)
-
-
 def identify_weights(config: ModelConfig) -> ModelConfig:
     """The same configuration with the fingerprints of the weights' content, and files' absolute paths.
 
@@ -86,7 +53,7 @@ def identify_weights(config: ModelConfig) -> ModelConfig:
         return _with_identified_detector(config)
     if config.weights in ("none", "imagenet"):
         return config
-    file = _file_of(config)
+    file = file_of_weights(config)
     name = config.weights if config.weights == "shapes" else str(file)
     return dataclasses.replace(config, weights=name, weights_fingerprint=fingerprint_of_file(file))
 
@@ -119,17 +86,12 @@ def _with_identified_detector(config: ModelConfig) -> ModelConfig:
     )
 
 
-def write_backbone_weights(file: Path, arrays: dict[str, NDArray[Any]]) -> str:
-    """Write weights as a compressed .npz that is read without unpickling.
+def file_of_weights(config: ModelConfig) -> Path:
+    """The file of a backbone's weights.
 
-    Returns:
-        The fingerprint of the file.
+    Raises:
+        WeightsError: it is not there.
     """
-    np.savez_compressed(file, allow_pickle=False, **arrays)
-    return fingerprint_of_file(file)
-
-
-def _file_of(config: ModelConfig) -> Path:
     if config.weights == "shapes":
         file = PACKAGED / f"{config.backbone}.npz"
         remedy = "the package is not whole, install it again"
@@ -151,32 +113,3 @@ def _fingerprint_since(file: Path, changed_at: int) -> str:
     """Remembered until the file changes: every row of every table asks for it."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
-
-
-def _imagenet_weights(backbone: str) -> "dict[str, Tensor]":
-    # Imported late: it takes seconds, and a command without pretrained weights has no need of it.
-    from torchvision import models
-
-    return downloaded(models.get_model_weights(backbone)["IMAGENET1K_V1"], "model.weights: 'imagenet'")
-
-
-def downloaded(weights: "WeightsEnum", named: str) -> "dict[str, Tensor]":
-    """Torchvision's file of weights, downloaded once to each machine's cache of PyTorch.
-
-    Args:
-        weights: which.
-        named: the field and its value, for errors.
-
-    Raises:
-        WeightsError: it cannot be downloaded.
-    """
-    import torch
-
-    try:
-        return dict(weights.get_state_dict(progress=False))
-    except OSError as error:
-        file = weights.url.rpartition("/")[2]
-        raise WeightsError(
-            f"{named} cannot be downloaded ({one_line(error, 200)}); place torchvision's file {file} in "
-            f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
-        ) from None

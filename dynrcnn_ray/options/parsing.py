@@ -39,7 +39,7 @@ def parse(program: Program, arguments: Sequence[str]) -> tuple[Command[Any], Any
     options = _cli(
         command.options,
         rest,
-        sorted(_flags(command.options)),
+        sorted(flags(command.options)),
         prog=f"{program.name} {name}",
         description=command.description,
         default=default,
@@ -110,11 +110,15 @@ def _allowed(argument: Any) -> str:
     return f"{argument.display_name()} {argument.lowered.metavar}"
 
 
-def _flags(options: type[Any], prefix: str = "--") -> Iterator[str]:
-    """Every flag of an options class."""
+def flags(options: type[Any], prefix: str = "--") -> Iterator[str]:
+    """Every flag of an options class, as it is typed."""
     for item in dataclasses.fields(options):
-        name = f"{prefix}{item.name.replace('_', '-')}"
+        of_tyro = getattr(item.type, "__metadata__", ())
+        if tyro.conf.Positional in of_tyro:
+            continue
+        own = next((each.name for each in of_tyro if getattr(each, "name", None)), item.name)
+        name = f"{prefix}{own.replace('_', '-')}"
         if isinstance(item.type, type) and dataclasses.is_dataclass(item.type):
-            yield from _flags(item.type, f"{name}.")
+            yield from flags(item.type, f"{name}.")
         else:
             yield name

@@ -1,87 +1,15 @@
 """The command `all`: every table and figure of the paper as one grid, each trial once, the longest first."""
 
-from collections.abc import Sequence
-
-from dynrcnn_ray.config.scales import SCALES, Scale, base_config
-from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.experiment.costs import PLACES, place_seconds, wall_seconds
-from dynrcnn_ray.experiment.experiment import Experiment
+from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.options.command import Call, Command
-from dynrcnn_ray.options.shared import ExperimentOptions, checked_seeds, start_from_base, storage_location
+from dynrcnn_ray.options.shared import ExperimentOptions, checked_seeds, start_from_base
 from dynrcnn_ray.paper.paper import EXPERIMENTS
 
 
-def run_all(options: ExperimentOptions, call: Call) -> int:
-    """Run the missing trials of every table and figure, then draw them."""
+def _check(options: ExperimentOptions, _call: Call) -> None:
     for experiment in EXPERIMENTS:
         experiment.check_base(options.unchecked_config(), base_config(options.scale))
-    if options.dry_run:
-        return _print_plan(EXPERIMENTS, options)
-    from dynrcnn_ray.execution.run import run_experiments
-
-    return run_experiments(EXPERIMENTS, options, checked_seeds(options.seeds), call)
-
-
-def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions) -> int:
-    """Print the plan of `all`: every experiment's rows and new trials, then the time of each scale."""
-    from dynrcnn_ray.execution.dry_run import print_what_does_not_fit
-    from dynrcnn_ray.execution.run import data_of_plan, say_problem
-    from dynrcnn_ray.execution.seeds import print_seeds_of_all
-    from dynrcnn_ray.report.table_text import simple_markdown
-    from dynrcnn_ray.store.results_store import ResultStore
-
-    seeds = checked_seeds(options.seeds)
-    store = ResultStore.open(storage_location(options.storage, options.scale))
-    finished, place = store.finished_trials(), store.files.describe_path("").rstrip("/")
-    base, experiments, problem = data_of_plan(experiments, options.config())
-    print(f"Scale {base.scale}, seeds {', '.join(map(str, seeds))}. A trial that several tables need runs once.\n")
-    rows = []
-    of_all = {each.name: _configs(each, base, seeds) for each in experiments}
-    distinct = {trial_id: config for trials in of_all.values() for trial_id, config in trials.items()}
-    known = {trial_id: config for trial_id, config in distinct.items() if trial_id in finished}
-    there = len(known)
-    for experiment in experiments:
-        trials = of_all[experiment.name]
-        new = {trial_id: config for trial_id, config in trials.items() if trial_id not in known}
-        cost = _time(
-            wall_seconds([*known.values(), *new.values()], base.scale) - wall_seconds(known.values(), base.scale)
-        )
-        known |= new
-        stored = sum(trial_id in finished for trial_id in trials)
-        numbers = [len(experiment.rows(base)), len(trials), stored, len(new)]
-        rows.append([experiment.name, *map(str, numbers), cost])
-    print(simple_markdown(["experiment", "rows", "trials", "stored", "new trials", "time"], rows))
-    print(
-        f"\nDistinct trials: {len(distinct)}, {there} of them in {place}. Time is an estimate for {PLACES[base.scale]} "
-        f"{'GPUs' if base.run.gpu else 'CPU cores'}; table7 is timed apart (see its --help).\n"
-    )
-    print(
-        simple_markdown(
-            ["scale", "trials", "time", "on", "GPU time"], [_cost(experiments, name, seeds) for name in SCALES]
-        )
-    )
-    print_seeds_of_all(store, experiments)
-    print("\nScale coco: from a throughput that dynrcnn_ray/experiment/costs.py assumes; none was measured on a GPU.")
-    print_what_does_not_fit(config.run for config in distinct.values())
-    return say_problem(problem)
-
-
-def _configs(experiment: Experiment, base: TrialConfig, seeds: Sequence[int]) -> dict[str, TrialConfig]:
-    return {trial_id: config for trial_id, (_, config) in experiment.trials(base, seeds).items()}
-
-
-def _cost(experiments: Sequence[Experiment], scale: Scale, seeds: Sequence[int]) -> list[str]:
-    base = base_config(scale)
-    trials = {trial_id: config for each in experiments for trial_id, config in _configs(each, base, seeds).items()}
-    wall = _time(wall_seconds(trials.values(), scale))
-    places = f"{PLACES[scale]} {'GPUs' if base.run.gpu else 'CPU cores'}"
-    return [scale, str(len(trials)), wall, places, _time(place_seconds(trials.values())) if base.run.gpu else "-"]
-
-
-def _time(seconds: float) -> str:
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 36000 else f"{seconds / 3600:.0f} h"
+    checked_seeds(options.seeds)
 
 
 COMMAND = Command(
@@ -91,6 +19,7 @@ COMMAND = Command(
     description="Train what every table and figure of the paper needs, as one grid: each trial once. With --dry-run, "
     "the plan and how long it takes.",
     options=ExperimentOptions,
-    run=run_all,
+    body="dynrcnn_ray.paper.all_body:run_all",
+    check=_check,
     defaults=start_from_base(ExperimentOptions),
 )

@@ -23,7 +23,7 @@ import dataclasses
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, Row, with_fields
 from dynrcnn_ray.paper.protocols import dynamic
-from dynrcnn_ray.report.drift import ALL_REDUCE, DRIFT, WORKERS
+from dynrcnn_ray.report.drift_columns import ALL_REDUCE, DRIFT, WORKERS
 from dynrcnn_ray.store.labels import CHECK
 
 CONVENTIONS = ("paper", "released")

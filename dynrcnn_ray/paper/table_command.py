@@ -14,11 +14,9 @@ def table_command(experiment: Experiment, description: str) -> Command[Experimen
         description: what its `--help` says first.
     """
 
-    def run(options: ExperimentOptions, call: Call) -> int:
+    def check(options: ExperimentOptions, _call: Call) -> None:
         experiment.check_base(options.unchecked_config(), base_config(options.scale))
-        from dynrcnn_ray.execution.run import run_experiments
-
-        return run_experiments([experiment], options, checked_seeds(options.seeds), call)
+        checked_seeds(options.seeds)
 
     return Command(
         name=experiment.name,
@@ -26,6 +24,7 @@ def table_command(experiment: Experiment, description: str) -> Command[Experimen
         title=f"{experiment.anchor}: {experiment.title}",
         description=description,
         options=ExperimentOptions,
-        run=run,
+        body="dynrcnn_ray.paper.table_body:run_table",
+        check=check,
         defaults=start_from_base(ExperimentOptions),
     )

@@ -6,19 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dynrcnn_ray.report.drift_columns import ALL_REDUCE, DRIFT, WORKERS
 from dynrcnn_ray.statistics.estimates import paired_difference
 
-DRIFT = {
-    "apart_T_now": "IoU",
-    "apart_beta_now": "normalised offset",
-    "from_one_T_now": "IoU",
-    "from_one_beta_now": "normalised offset",
-}
-"""Columns of a table that asks for them, with their units. `apart_*`: the largest minus the smallest value over the
-workers, mean over the updates. `from_one_*`: the mean absolute difference, over updates and workers, from the row's
-baseline, a trial of one worker with the same seed."""
-WORKERS, ALL_REDUCE = "Workers", "All-reduce"
-"""The label columns that tell rows apart by their number of workers and by the all-reduce."""
 OF_WORKERS = {"T_now": "worker_T_now", "beta_now": "worker_beta_now"}
 """The fields of `schemas.DYNAMICS` that hold a list of the workers' values, by statistic."""
 DYNAMICS_COLUMNS = ["trial_id", "step", *OF_WORKERS.values()]

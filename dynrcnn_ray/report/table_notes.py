@@ -7,7 +7,7 @@ import pandas as pd
 
 from dynrcnn_ray.report.drift import drift_notes
 from dynrcnn_ray.report.tables import baseline_rows, drift_columns, metric_columns
-from dynrcnn_ray.store.schemas import METRICS
+from dynrcnn_ray.store.metrics import METRICS
 
 ZERO_MARK = "≈0"
 """Stands behind a difference that its interval cannot tell from zero."""

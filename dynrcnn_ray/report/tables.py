@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from dynrcnn_ray.report.drift import DRIFT
+from dynrcnn_ray.report.drift_columns import DRIFT
 from dynrcnn_ray.statistics.estimates import mean, paired_difference, sample_deviation
 from dynrcnn_ray.statistics.power import detectable_effect, seeds_needed
 from dynrcnn_ray.store.labels import NO_CELL, row_names

@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from scipy.stats import t
+
 CONFIDENCE = 0.95
 """How often the intervals hold the true difference, if differences are spread normally over seeds."""
 _SAME = 1e-9
@@ -57,9 +59,6 @@ class Estimate:
         """The ends of its interval; NaN if its error is not known."""
         if math.isnan(self.error) or self.error == 0:
             return self.mean + self.error, self.mean + self.error
-        # Imported late: scipy takes over a second, and most commands need no interval.
-        from scipy.stats import t
-
         half = self.error * float(t.ppf((1 + CONFIDENCE) / 2, self.freedom))
         return self.mean - half, self.mean + half
 
@@ -69,8 +68,6 @@ class Estimate:
             return math.nan
         if self.error == 0:
             return 0.0 if self.mean > bound else 1.0
-        from scipy.stats import t
-
         return float(t.sf((self.mean - bound) / self.error, self.freedom))
 
     def p_below(self, bound: float) -> float:

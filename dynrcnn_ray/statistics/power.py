@@ -7,6 +7,9 @@ the side of zero where the true difference is.
 import functools
 import math
 
+from scipy.optimize import brentq
+from scipy.stats import nct, t
+
 POWER = 0.8
 """The chance that is asked for: four runs of five."""
 MOST_SEEDS = 10_000
@@ -22,17 +25,12 @@ def power(effect: float, seeds: int) -> float:
         effect: the true difference over the standard deviation of the seeds' differences; 0 or greater.
         seeds: at least two.
     """
-    # Imported late: scipy takes over a second, and most commands need no power.
-    from scipy.stats import nct, t
-
     return float(nct.sf(t.ppf(1 - _TAIL, seeds - 1), seeds - 1, effect * math.sqrt(seeds)))
 
 
 @functools.cache
 def detectable_effect(seeds: int) -> float:
     """The smallest true difference that so many seeds tell from zero with `POWER`, in standard deviations."""
-    from scipy.optimize import brentq
-
     return float(brentq(lambda effect: power(effect, seeds) - POWER, 0.0, _LARGEST_EFFECT))  # pyright: ignore[reportArgumentType]
 
 

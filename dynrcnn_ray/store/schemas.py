@@ -2,17 +2,13 @@
 
 import pyarrow as pa
 
+from dynrcnn_ray.store.metrics import MASK_METRICS, METRICS
+
 SCHEMA_VERSION = b"6"
 """Goes up whenever a field is added, or changes its name, type or meaning."""
 READABLE_VERSIONS = (b"1", b"2", b"3", b"4", b"5", SCHEMA_VERSION)
 """Versions that differ from this one by optional fields alone; a file that lacks those is read with nulls."""
 VERSION_KEY = b"dynrcnn_ray.schema_version"
-
-METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100")
-"""COCO AP over IoU 0.50:0.95, at single IoUs, and for small, medium and large objects; AR over the same IoUs with at
-most 1, 10 and 100 detections of an image and category. In percent. Rows of before version 6 have no AR."""
-MASK_METRICS = tuple(f"segm_{metric}" for metric in METRICS)
-"""The same of the masks, where a model predicts them."""
 
 
 def versioned(fields: list[pa.Field]) -> pa.Schema:

@@ -1,12 +1,11 @@
-"""What commands need of a trained trial that somebody names."""
+"""The options of commands that use a trained trial."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.options.shared import StoredOptions, storage_location
+from dynrcnn_ray.options.command import function_named
+from dynrcnn_ray.options.shared import StoredOptions
 
 
 @dataclass(frozen=True)
@@ -18,39 +17,12 @@ class TrainedTrial(StoredOptions):
 
 
 def trained_config(options: TrainedTrial) -> TrialConfig:
-    """The configuration that the trial was trained with.
+    """The configuration that the trial was trained with, from which other options start.
 
     Raises:
         ConfigError: no trial is named.
         StoreError: the store does not hold it, or it has not finished.
     """
-    from dynrcnn_ray.store.results_store import ResultStore
-    from dynrcnn_ray.store.trained import finished_trial
-
     if not options.trial:
         raise ConfigError("--trial: '' must be the id of a trained trial, from the column trial_id of `trials`")
-    store = ResultStore.open(storage_location(options.storage, options.scale))
-    return store.config_of(finished_trial(store, options.trial))
-
-
-def usable_checkpoint(
-    options: TrainedTrial, config: TrialConfig, which: CheckpointName
-) -> tuple[dict[str, Any], dict[int, str]]:
-    """A trial's checkpoint, and the names of its categories by their ids.
-
-    Raises:
-        StoreError: the store has no such checkpoint, or another one in its place, or no names.
-    """
-    from dynrcnn_ray.execution.checkpoints import CheckpointFolder
-    from dynrcnn_ray.store.files import StoreError
-    from dynrcnn_ray.store.results_store import ResultStore
-    from dynrcnn_ray.store.trained import category_names
-
-    store = ResultStore.open(storage_location(options.storage, options.scale))
-    folder = CheckpointFolder(store.files, config.training_id)
-    checkpoint, _ = folder.require(which, last_step=config.total_steps)
-    names = category_names(store, config.data.fingerprint)
-    if not names:
-        place = store.files.describe_path(f"images/{config.data.fingerprint}.parquet")
-        raise StoreError(f"{place}: is missing, and with it the names of the classes; run the trial's command again")
-    return checkpoint, names
+    return function_named("dynrcnn_ray.tools.checkpoint_of_trial:stored_config")(options)

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from benchmarks.command import COMMAND, NAMES, ON_THE_GPU, PARQUET_FILE, write_rows
+from benchmarks.benchmark import PARQUET_FILE, write_rows
+from benchmarks.command import COMMAND, NAMES, ON_THE_GPU
 from benchmarks.markdown import benchmarks_markdown, number, row_line
 from benchmarks.paired import Paired
 from benchmarks.schema import BENCHMARKS, Must, at_least, at_most, compared_row, stated_row

@@ -118,6 +118,8 @@ def test_a_coco_plan_needs_no_data(capsys, tmp_path):
             "unknown command 'tabel3'; did you mean table3?; allowed: table1, table2, ",
         ),
         (["table3", "--train.stepz", "3"], "unknown option: --train.stepz, 3; did you mean --train.steps?"),
+        (["table3", "--confgi", "x"], "unknown option: --confgi, x; did you mean --config?"),
+        (["train", "--form", "x"], "unknown option: --form, x; did you mean --from?"),
         (["table3", "--train.steps", "many"], "--train.steps: 'many' is not allowed (allowed: --train.steps INT)"),
         (["table3", "--train.steps", "0"], "train.steps: 0 must be greater than or equal to 1"),
         (["table3", "--train.learning-rate", "nan"], "train.learning_rate: nan must be"),

@@ -19,7 +19,7 @@ from dynrcnn_ray.data.layout import find_split
 from dynrcnn_ray.data.prepare import data_here, fingerprint, prepare_data
 from dynrcnn_ray.data.presence import annotations_digest
 from dynrcnn_ray.data.sampler import TrainSampler
-from dynrcnn_ray.execution.search_command import _with_part_kept_out
+from dynrcnn_ray.execution.searched import with_part_kept_out
 from tests.data.broken_sets import annotation_file, valid_content, write_valid
 
 
@@ -75,7 +75,7 @@ def test_a_search_holds_out_images_of_every_layout(root: Path, tool: str) -> Non
     for split in ("train", "val"):
         move(root, split, *(place.format(split) for place in LAYOUTS[tool]))
     base = dataclasses.replace(TrialConfig(), data=prepare_data(DataConfig(root=str(root))))
-    searched = _with_part_kept_out(base, 0.4, masks=False).data
+    searched = with_part_kept_out(base, 0.4, masks=False).data
     sizes = [len(CocoDataset(searched.root, split)) for split in (searched.train_split, searched.val_split)]
     assert sizes == [2, 1]
 

@@ -13,7 +13,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import to_yaml
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.prepare import prepare_data
-from dynrcnn_ray.paper import speed
+from dynrcnn_ray.paper import table7_body
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
 from experiments.main import main
@@ -107,7 +107,7 @@ def test_table7_leaves_out_objects_without_masks(
         seen.append(dataset)
         raise SeenError
 
-    monkeypatch.setattr(speed, "measure_speed", measure)
+    monkeypatch.setattr(table7_body, "measure_speed", measure)
     arguments = ["--scale", "smoke", "--data.root", str(root), "--data.drop-invalid", "--storage", str(tmp_path)]
     with pytest.raises(SeenError):
         main(["table7", *arguments])

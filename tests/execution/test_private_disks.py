@@ -8,11 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.models.weights import write_backbone_weights
+from dynrcnn_ray.models.weights import PACKAGED
 from dynrcnn_ray.store.results_store import ResultStore
 from tests.cluster.ray_head import Head, ray_head, ray_node
 from tests.execution.commands import Command, deaths, read_until
@@ -62,8 +61,7 @@ def test_what_a_node_does_not_see_is_refused_before_anything_starts(
     head: Head, folder: Path, private: Path, smoke: TrialConfig
 ):
     root = shutil.copytree(smoke.data.root, private / "data")
-    weights = private / "weights.npz"
-    write_backbone_weights(weights, {"conv1.weight": np.zeros(3)})
+    weights = Path(shutil.copy(PACKAGED / f"{smoke.model.backbone}.npz", private / "weights.npz"))
     storage = private / "store"
     files = ("--data.root", str(root), "--model.weights", str(weights))
 

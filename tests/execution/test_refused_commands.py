@@ -124,7 +124,7 @@ def test_a_speed_is_not_measured_where_it_cannot_be_stored(
     def measure(*_: Any, **__: Any) -> None:
         raise AssertionError("it measures")
 
-    monkeypatch.setattr("dynrcnn_ray.paper.speed.measure_speed", measure)
+    monkeypatch.setattr("dynrcnn_ray.paper.table7_body.measure_speed", measure)
     file = tmp_path / "file"
     file.touch()
     assert main(["table7", "--scale", "smoke", "--storage", str(file / "store")]) == 2

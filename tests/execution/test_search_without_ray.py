@@ -12,7 +12,7 @@ from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import to_yaml
-from dynrcnn_ray.execution import search
+from dynrcnn_ray.execution import search, search_body
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.experiment.search_space import Range, config_at
 from dynrcnn_ray.store.results_store import ResultStore
@@ -80,7 +80,7 @@ def test_who_ends_it_is_told_that_it_goes_on(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_commit_that_is_not_known_is_told(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dynrcnn_ray.execution.commit.git_commit", lambda: "unknown")
+    monkeypatch.setattr(search_body, "git_commit", lambda: "unknown")
     with pytest.raises(AssertionError, match="Ray starts"):
         main([*SEARCH, "--storage", str(tmp_path)])
     assert "note: the code's commit is not known here" in capsys.readouterr().out
@@ -146,9 +146,9 @@ def test_a_search_in_a_smaller_space_leaves_out_what_lies_outside(
             row = trial_row(config.trial_id, scale="smoke", config=to_yaml(config), status=status, AP=float(top_k))
             (store.write_trial if status == "finished" else store.write_running)(row)
 
-    monkeypatch.setattr(search, "run_search", run_search)
+    monkeypatch.setattr(search_body, "run_search", run_search)
     # The table at the end.
-    monkeypatch.setattr("dynrcnn_ray.execution.run.run_experiments", lambda *_: 0)
+    monkeypatch.setattr(search_body, "run_experiments", lambda *_: 0)
     winners = []
     for high in ("256", "128"):
         flags = ["--range", "dynamic.iou-top-k", "32", high, "--scale", "smoke", "--storage", str(tmp_path)]

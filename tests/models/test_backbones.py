@@ -8,8 +8,8 @@ from torch import nn
 from torchvision import models
 
 from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.models.backbone_weights import read_backbone_weights
 from dynrcnn_ray.models.backbones import build_backbone
-from dynrcnn_ray.models.weights import read_backbone_weights
 
 MSRA = Path(__file__).resolve().parents[3] / "shared" / "weights" / "resnet50_msra_fp16.pth"
 DEFORMABLE = pytest.mark.parametrize("deformable", [False, True], ids=["plain", "deformable"])

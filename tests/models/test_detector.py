@@ -242,3 +242,16 @@ def test_backbone_weights_come_from_a_file_of_torchvisions_format(tmp_path):
 def test_the_dynamic_state_is_in_no_state_dict():
     model, _ = model_and_state(TrialConfig(dynamic=DynamicConfig(), model=base_config("smoke").model))
     assert model.state_dict().keys() == build_torchvision_model(base_config("smoke"), NUM_CLASSES).state_dict().keys()
+
+
+def test_the_sizes_of_pyramid_and_proposals_are_the_configurations():
+    base = base_config("smoke")
+    settings = dataclasses.replace(
+        base.model, fpn_channels=48, rpn_pre_nms_train=70, rpn_pre_nms_test=60, rpn_post_nms=50, rpn_samples=40
+    )
+    model = build_torchvision_model(dataclasses.replace(base, model=settings), NUM_CLASSES)
+    rpn: Any = model.rpn
+    assert model.backbone.out_channels == 48
+    assert rpn._pre_nms_top_n == {"training": 70, "testing": 60}
+    assert rpn._post_nms_top_n == {"training": 50, "testing": 50}
+    assert rpn.fg_bg_sampler.batch_size_per_image == 40

@@ -127,6 +127,9 @@ def test_files_that_hold_weights(tmp_path: Path):
         opened.write(b" ")
     with pytest.raises(WeightsError, match=r"fingerprint .* but the trial began with"):
         read_detector_weights(dataclasses.replace(config, detector_weights=str(tmp_path / "plain.pth")))
+    other = dataclasses.replace(config, detector_weights_fingerprint="0" * 16)
+    with pytest.raises(WeightsError, match=r"but the trial began with 0{16}; bring the same file to every node"):
+        read_detector_weights(other)
     torch.save([1], tmp_path / "list.pth")
     (tmp_path / "text.pth").write_text("no weights")
     for name, message in (("list.pth", "holds no state_dict"), ("text.pth", "is no file of weights")):

@@ -13,8 +13,9 @@ import torch
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.experiment.experiment import with_fields
+from dynrcnn_ray.models.backbone_weights import read_backbone_weights
 from dynrcnn_ray.models.backbones import build_backbone
-from dynrcnn_ray.models.weights import PACKAGED, WeightsError, identify_weights, read_backbone_weights
+from dynrcnn_ray.models.weights import PACKAGED, WeightsError, identify_weights
 from dynrcnn_ray.paper.paper import BESIDE, EXPERIMENTS
 
 BACKBONES = ("tiny", "small")
@@ -144,9 +145,10 @@ def test_what_is_no_file_of_weights_is_refused_in_a_line(make: Callable[[Path], 
 @pytest.mark.slow
 def test_the_identity_needs_no_torch_and_reading_no_torchvision():
     code = (
-        "import sys; from dynrcnn_ray.models.weights import identify_weights, read_backbone_weights\n"
+        "import sys; from dynrcnn_ray.models.weights import identify_weights\n"
         "from dynrcnn_ray.config.scales import base_config\n"
         "config = identify_weights(base_config('mini').model); assert 'torch' not in sys.modules\n"
+        "from dynrcnn_ray.models.backbone_weights import read_backbone_weights\n"
         "assert read_backbone_weights(config).state; assert 'torchvision' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

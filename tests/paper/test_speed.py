@@ -8,7 +8,8 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.paper.speed import SpeedError, measure_speed
 from dynrcnn_ray.paper.speed_table import speed_markdown, speed_parquet
-from dynrcnn_ray.paper.table7 import NAMES, models, table_rows
+from dynrcnn_ray.paper.table7 import NAMES
+from dynrcnn_ray.paper.table7_body import models, table_rows
 from dynrcnn_ray.training.collectives import Worker
 
 

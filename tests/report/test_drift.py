@@ -7,7 +7,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from dynrcnn_ray.report.drift import DRIFT, with_drift
+from dynrcnn_ray.report.drift import with_drift
+from dynrcnn_ray.report.drift_columns import DRIFT
 from dynrcnn_ray.report.table_cells import make_cells
 from dynrcnn_ray.report.table_notes import table_notes
 from dynrcnn_ray.report.tables import build_table, table_to_parquet_bytes

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dynrcnn_ray.__main__ import main
-from dynrcnn_ray.commands import report
+from dynrcnn_ray.commands import report_body
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main as papers_main
 from tests.execution.commands import read_until, start_command
@@ -49,7 +49,7 @@ def test_it_draws_what_arrives_and_a_signal_ends_it_in_one_line(tmp_path: Path):
 def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], object]]]:
     """What happens to the store while the watch sleeps, one for each sleep."""
     left: list[Callable[[], object]] = []
-    monkeypatch.setattr(report.time, "sleep", lambda _seconds: left.pop(0)())
+    monkeypatch.setattr(report_body.time, "sleep", lambda _seconds: left.pop(0)())
     yield left
     assert not left
 

@@ -69,7 +69,7 @@ def test_watching_ends_where_nothing_runs_any_more(store: ResultStore, capsys: p
     """Though a trial of the plan has never begun. While another one runs, it goes on."""
     assert main(["report", "--watch", "--every", "1", "--storage", store.files.root]) == 0
     assert "1 stalled since" in capsys.readouterr().out
-    from dynrcnn_ray.commands.report import _look
+    from dynrcnn_ray.commands.report_body import _look
 
     store.write_running(trial_row("row2seed0", status="running", AP=None))
     is_open, told = _look(store, 1)

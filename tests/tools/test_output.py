@@ -15,6 +15,7 @@ from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.evaluate import command as evaluate
 from dynrcnn_ray.tools.export import command as export
 from dynrcnn_ray.tools.pretrain import command as pretrain
+from dynrcnn_ray.tools.pretrain import pretrain as pretraining
 from tests.cli.calls import call
 
 
@@ -87,7 +88,7 @@ def test_every_command_asks_before_it_works(
     store.write_trial(row)
     arguments = ["--trial", smoke.trial_id, "--storage", str(tmp_path / "store")]
     if command == "pretrain":
-        monkeypatch.setattr(pretrain, "_processes", lambda: pytest.fail("it began"))
+        monkeypatch.setattr(pretraining, "_processes", lambda: pytest.fail("it began"))
         arguments = ["--scale", "smoke"]
     module = {"evaluate": evaluate, "export": export, "pretrain": pretrain}[command]
     with pytest.raises(ConfigError, match=r"^--output: "):

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dynrcnn_ray.report.drift import ALL_REDUCE, WORKERS, worker_values
+from dynrcnn_ray.report.drift import worker_values
+from dynrcnn_ray.report.drift_columns import ALL_REDUCE, WORKERS
 from dynrcnn_ray.report.figure_style import (
     COLOURS,
     draw_heading,

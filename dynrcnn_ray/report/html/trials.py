@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dynrcnn_ray.report.html.charts import Chart, line_chart
-from dynrcnn_ray.store.schemas import METRICS
+from dynrcnn_ray.store.metrics import METRICS
 
 MOST_WITH_DETAILS = 200
 """With more trials than this, each is a line of a table and nothing more."""

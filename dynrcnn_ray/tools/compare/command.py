@@ -13,30 +13,15 @@ Command:  dynrcnn compare TRIAL_A TRIAL_B [--storage-b DIR] [--samples 1000] [--
           dynrcnn compare TRIAL_A --results FILE
 """
 
-import math
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from dynrcnn_ray.config.scales import Scale
-from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
-from dynrcnn_ray.options.progress import NowAndThen
-from dynrcnn_ray.options.shared import StoreOptions, storage_location
-from dynrcnn_ray.store.results_store import ResultStore
-from dynrcnn_ray.store.trained import finished_trial, stored_detections
-
-if TYPE_CHECKING:
-    from dynrcnn_ray.evaluation.ground_truth import GroundTruth
-    from dynrcnn_ray.evaluation.matching import Matches
-    from dynrcnn_ray.tools.compare.bootstrap import Difference
-
-METRICS = ("AP", "AP50", "AP75", "AP80", "AP90")
+from dynrcnn_ray.options.shared import StoreOptions
 
 
 @dataclass(frozen=True)
@@ -61,56 +46,7 @@ class CompareOptions(StoreOptions):
     """The data set's folder, where the trials trained on another machine; default: the first trial's."""
 
 
-def compare_trials(options: CompareOptions, _call: Call) -> int:
-    """Print both trials' metrics, their differences and the intervals of those.
-
-    Raises:
-        ConfigError: a missing or wrong argument, or two trials with different validation data.
-        StoreError: a trial that the store does not hold, that failed or that has no detections.
-        DataError: the validation annotations are no longer there or have changed.
-    """
-    _check(options)
-    store = ResultStore.open(storage_location(options.storage, options.scale))
-    store_b = ResultStore.open(storage_location(options.storage_b, options.scale)) if options.storage_b else store
-    row_a = finished_trial(store, options.trial_a)
-    row_b = None if options.results else finished_trial(store_b, options.trial_b)
-    config = store.config_of(row_a)
-    if row_b:
-        _require_same_images(row_a, config, row_b, store_b.config_of(row_b))
-
-    from dynrcnn_ray.data.layout import annotation_path
-    from dynrcnn_ray.data.prepare import data_here, prepare_data
-    from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
-    from dynrcnn_ray.tools.compare.bootstrap import bootstrap_differences
-
-    data = prepare_data(data_here(config.data, options.data_root), include_masks=config.model.has_masks)
-    annotations = annotation_path(data.root, data.val_split)
-    truth = read_ground_truth(annotations)
-    differences = bootstrap_differences(
-        _stored_matches(store, row_a, truth),
-        _stored_matches(store_b, row_b, truth) if row_b else _matches_of_file(options.results, annotations, truth),
-        METRICS,
-        samples=options.samples,
-        seed=options.seed,
-        on_progress=_progress(options.samples),
-    )
-    print(f"A: {_described(row_a)}\nB: {_described(row_b) if row_b else options.results}")
-    print(f"\n{'':<6}{'A':>7}{'B':>7}{'B - A':>8}   95 % interval")
-    for difference in differences:
-        print(_line(difference))
-    print(
-        f"\nBoxes on the {len(truth.image_ids)} images of {data.val_split}. Interval: paired bootstrap over images, "
-        f"2.5th to 97.5th percentile of {options.samples} samples, seed {options.seed}.\n"
-        "It holds the two trained models fixed: it says nothing about other training seeds."
-    )
-    return 0
-
-
-def _described(row: dict[str, Any]) -> str:
-    return f"{row['trial_id']}  {row['experiment']}, {row['setting']}, seed {row['seed']}"
-
-
-def _check(options: CompareOptions) -> None:
+def _check(options: CompareOptions, _call: Call) -> None:
     for name in ("trial_a", "trial_b"):
         if not (getattr(options, name) or (name == "trial_b" and options.results)):
             raise ConfigError(f"{name}: missing; give two ids of finished trials, from the column trial_id of `trials`")
@@ -122,58 +58,12 @@ def _check(options: CompareOptions) -> None:
         raise ConfigError(f"--seed: {options.seed} must be 0 or greater")
 
 
-def _require_same_images(row_a: dict[str, Any], config: TrialConfig, row_b: dict[str, Any], other: TrialConfig) -> None:
-    for field in ("fingerprint", "val_split"):
-        values = getattr(config.data, field), getattr(other.data, field)
-        if values[0] != values[1]:
-            raise ConfigError(
-                f"data.{field}: {values[0]!r} of trial {row_a['trial_id']} and {values[1]!r} of {row_b['trial_id']} "
-                "differ; only trials with the same data can be compared"
-            )
-
-
-def _stored_matches(store: ResultStore, row: dict[str, Any], truth: "GroundTruth") -> "Matches":
-    from dynrcnn_ray.evaluation.matching import match
-    from dynrcnn_ray.tools.inspect.inspect_trial import as_arrays
-
-    return match(truth, as_arrays(stored_detections(store, row)))
-
-
-def _matches_of_file(file: str, annotations: Path, truth: "GroundTruth") -> "Matches":
-    from dynrcnn_ray.evaluation.matching import match
-    from dynrcnn_ray.evaluation.results_file import read_results
-
-    detections, notes = read_results(Path(file), annotations)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    return match(truth, detections)
-
-
-def _progress(samples: int) -> Callable[[int], None]:
-    """Says now and then how far the bootstrap is; nothing if it is quick."""
-    lines = NowAndThen()
-
-    def say(done: int) -> None:
-        if lines.is_due():
-            print(f"bootstrap: {done} of {samples} samples", file=sys.stderr, flush=True)
-
-    return say
-
-
-def _line(difference: "Difference") -> str:
-    if math.isnan(difference.difference):
-        return f"{difference.metric:<6}{'-':>7}{'-':>7}{'-':>8}   no objects to measure"
-    note = "" if difference.differs_from_zero else "   cannot be told from zero"
-    interval = f"[{difference.low:+.1f}, {difference.high:+.1f}]"
-    numbers = f"{difference.first:>7.1f}{difference.second:>7.1f}{difference.difference:>+8.1f}"
-    return f"{difference.metric:<6}{numbers}   {interval:<15}{note}".rstrip()
-
-
 COMMAND = Command(
     name="compare",
     group="Look at results",
     title="the difference of two trials, or to another program's detections, with its interval over the images",
     description=__doc__ or "",
     options=CompareOptions,
-    run=compare_trials,
+    body="dynrcnn_ray.tools.compare.compare:compare_trials",
+    check=_check,
 )

@@ -15,10 +15,17 @@ from ray import tune
 from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.evaluation.results_file import results_bytes
+from dynrcnn_ray.execution.checkpoints import CheckpointFolder, agreed_content, decode
 from dynrcnn_ray.execution.driver import fit
 from dynrcnn_ray.execution.failures import failure_of
 from dynrcnn_ray.execution.trials import run_one
+from dynrcnn_ray.execution.worker import this_worker
+from dynrcnn_ray.store.files import StoreFiles
 from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.training.inference import detect_all, metrics_of
+from dynrcnn_ray.training.loop import load_trained
 
 
 class EvaluationFailedError(DynrcnnError, RuntimeError):
@@ -84,8 +91,6 @@ def run_evaluation(evaluation: Evaluation) -> dict[str, float | None]:
 
 def drive_evaluation(evaluation: Evaluation) -> None:
     """Have the workers detect; then write the results file and report the metrics."""
-    from dynrcnn_ray.evaluation.results_file import results_bytes
-
     try:
         outcome = fit(evaluation.config, _evaluate_worker, {"evaluation": evaluation})
         store = ResultStore.open(evaluation.storage)
@@ -97,14 +102,6 @@ def drive_evaluation(evaluation: Evaluation) -> None:
 
 
 def _evaluate_worker(payload: dict[str, Any]) -> dict[str, Any]:
-    # Imported late: torch takes seconds, and a driver that does not detect has no need of it.
-    from dynrcnn_ray.data.coco import CocoDataset
-    from dynrcnn_ray.execution.checkpoints import CheckpointFolder, agreed_content, decode
-    from dynrcnn_ray.execution.worker import this_worker
-    from dynrcnn_ray.store.files import StoreFiles
-    from dynrcnn_ray.training.inference import detect_all, metrics_of
-    from dynrcnn_ray.training.loop import load_trained
-
     evaluation: Evaluation = payload["evaluation"]
     config = evaluation.config
     worker, report = this_worker(config)

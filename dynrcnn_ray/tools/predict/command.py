@@ -7,19 +7,15 @@ Files that cannot be read are listed and skipped. The folder of the output is th
 Command:  dynrcnn predict --trial TRIAL_ID --images 'DIR, PATTERN, VIDEO or s3://...' [--score 0.5] [--output DIR]
 """
 
-import dataclasses
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dynrcnn_ray.config.sections import CheckpointName, RunConfig
-from dynrcnn_ray.config.validation import ConfigError, validate
+from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.parsing import parse_first
-from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config, usable_checkpoint
-
-_MOST_BAD_SHOWN = 5
+from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config
 
 
 @dataclass(frozen=True)
@@ -47,51 +43,11 @@ def _of_the_trial(arguments: Sequence[str]) -> tuple[PredictOptions, Sequence[st
     return PredictOptions(first.storage, first.scale, first.trial, run=trained_config(first).run), rest
 
 
-def predict(options: PredictOptions, _call: Call) -> int:
-    """Detect on pictures or a video; print how many detections there are and where.
-
-    Returns:
-        The exit code: 0 done, 2 no picture could be read.
-    """
+def _check(options: PredictOptions, _call: Call) -> None:
     if not options.images:
         raise ConfigError("--images: missing; give a folder, a pattern in quotes, a video or a URI")
     if not 0 <= options.score <= 1:
         raise ConfigError(f"--score: {options.score} must be from 0 to 1")
-    config = validate(dataclasses.replace(trained_config(options), run=options.run))
-
-    from dynrcnn_ray.config.extras import import_extra
-    from dynrcnn_ray.tools.predict.pictures import find_pictures
-    from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
-    from dynrcnn_ray.tools.predict.predictions import PredictionFiles, output_folder
-    from dynrcnn_ray.tools.predict.videos import open_videos, require_videos
-
-    output = output_folder(options.output)
-    output.check()
-    listing = find_pictures(options.images, without=(output.folder, output.partial))
-    if options.pictures:
-        import_extra("supervision", "predict")
-    videos, bad_videos = open_videos(listing.videos, after_pictures=bool(listing.paths))
-    if not listing.paths:
-        require_videos(videos, bad_videos)
-    checkpoint, names = usable_checkpoint(options, config, options.checkpoint)
-    if left_out := listing.describe_left_out():
-        _tell(f"left out: {left_out}")
-    with PredictionFiles(output.folder, names) as files:
-        for line in (*listing.unreadable, *bad_videos):
-            files.add_bad(line)
-        drawings = str(files.drawings) if options.pictures else ""
-        prediction = Prediction(config, config.training_id, names, checkpoint, options.score, drawings, listing.source)
-        predict_pictures(prediction, listing.paths, files, _tell, videos)
-    for line in files.bad[:_MOST_BAD_SHOWN]:
-        _tell(f"skipped: {line}")
-    if len(files.bad) > _MOST_BAD_SHOWN:
-        _tell(f"{len(files.bad) - _MOST_BAD_SHOWN} more in {files.folder / 'bad_files.txt'}")
-    print(f"{files.detections} detections in {files.pictures} pictures: {files.folder}")
-    return 0 if files.pictures else 2
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 COMMAND = Command(
@@ -101,6 +57,7 @@ COMMAND = Command(
     description="Detect on pictures or a video with a trained trial: draws them, and writes the detections in COCO's "
     "format of results and as a Parquet table. Files that cannot be read are listed and skipped.",
     options=PredictOptions,
-    run=predict,
+    body="dynrcnn_ray.tools.predict.predict:predict",
+    check=_check,
     defaults=_of_the_trial,
 )

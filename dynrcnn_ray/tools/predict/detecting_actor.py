@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
+import torch
+from pycocotools import mask as mask_utils
 
 from dynrcnn_ray.config.errors import innermost_line
 from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.tools.predict.drawing import Painter
 from dynrcnn_ray.tools.predict.pictures import Pixels, file_system, printable
 from dynrcnn_ray.tools.predict.predictions import PICTURE
+from dynrcnn_ray.tools.predict.predictor import Predictor
 from dynrcnn_ray.tools.predict.reading_ahead import Read, read_ahead
 from dynrcnn_ray.training.out_of_memory import is_out_of_memory
 
@@ -25,11 +29,6 @@ class DetectingActor:
 
     def __init__(self, described: dict[str, Any]) -> None:
         """Load the model on this process's device."""
-        import torch
-
-        from dynrcnn_ray.tools.predict.drawing import Painter
-        from dynrcnn_ray.tools.predict.predictor import Predictor
-
         warnings.filterwarnings("ignore")
         config = from_yaml(described["config"])
         torch.set_num_threads(config.run.threads_per_worker)
@@ -79,8 +78,6 @@ class DetectingActor:
 
     def _draw(self, row: dict[str, Any], pixels: Pixels, found: Any) -> str | None:
         """Write the picture with what is found; why not, if it cannot be drawn."""
-        from pycocotools import mask as mask_utils
-
         assert self._painter is not None
         assert self._drawings is not None
         masks = None
@@ -105,8 +102,6 @@ def _drawing_name(row: dict[str, Any]) -> str:
 
 def _end_if_the_gpu_is_lost(error: Exception) -> None:
     """After some errors a process can use its GPU no more: another one goes on in its place."""
-    import torch
-
     if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
         os._exit(1)
 

@@ -1,0 +1,22 @@
+"""What the command `findings` does: judges the paper's claims, and draws the page again."""
+
+from dynrcnn_ray.execution.stored_trial import existing_store
+from dynrcnn_ray.options.command import Call
+from dynrcnn_ray.options.shared import StoredOptions
+from dynrcnn_ray.paper.judge import holds_rows_of_the_paper, print_findings
+from dynrcnn_ray.paper.speed_table import speed_section
+from dynrcnn_ray.report.html.page import draw_html_report, read_trials
+
+
+def findings(options: StoredOptions, call: Call) -> int:
+    """Judge the claims, and draw the store's page again."""
+    store = existing_store(options)
+    place = store.files.describe_path("")
+    if not holds_rows_of_the_paper(store):
+        print(f"{place} holds none of the paper's tables yet; run one first, such as table3")
+        return 0
+    store = store.fold()
+    trials = read_trials(store)
+    print_findings(store, call.shown(options.storage, place.rstrip("/")), trials)
+    print(f"\n{draw_html_report(store, trials, more=speed_section(store))}")
+    return 0

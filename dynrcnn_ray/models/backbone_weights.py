@@ -1,0 +1,83 @@
+"""Pretrained weights of a backbone: reading and writing them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dynrcnn_ray.config.errors import one_line
+from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.models.state_dicts import StateDict, UnreadableWeightsError, find_state_dict, read_content
+from dynrcnn_ray.models.weights import (
+    WeightsError,
+    file_of_weights,
+    fingerprint_of_file,
+    require_fingerprint,
+)
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+
+def read_backbone_weights(config: ModelConfig) -> StateDict:
+    """The backbone's pretrained weights, without the classifier; none if the configuration asks for none.
+
+    A detector that training starts from brings its backbone along: see `detector_weights`.
+
+    `imagenet` is torchvision's file, downloaded once to each machine's cache of PyTorch.
+
+    Raises:
+        WeightsError: the weights do not exist, cannot be downloaded or read, or are not those of the fingerprint.
+    """
+    if config.weights == "none" or config.detector_weights:
+        return StateDict({}, "")
+    if config.weights == "imagenet":
+        state, entry = _imagenet_weights(config.backbone), ""
+    else:
+        file = file_of_weights(config)
+        require_fingerprint("weights", config.weights, fingerprint_of_file(file), config.weights_fingerprint)
+        try:
+            state, entry = find_state_dict(read_content(file))
+        except UnreadableWeightsError as error:
+            raise WeightsError(f"model.weights: {str(file)!r} {error}") from None
+    return StateDict({name: value for name, value in state.items() if not name.startswith("fc.")}, entry)
+
+
+def write_backbone_weights(file: Path, arrays: dict[str, NDArray[Any]]) -> str:
+    """Write weights as a compressed .npz that is read without unpickling.
+
+    Returns:
+        The fingerprint of the file.
+    """
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return fingerprint_of_file(file)
+
+
+def _imagenet_weights(backbone: str) -> dict[str, Tensor]:
+    # Imported late: it takes seconds, and a grid's own process reads other weights without it.
+    from torchvision import models
+
+    return downloaded(models.get_model_weights(backbone)["IMAGENET1K_V1"], "model.weights: 'imagenet'")
+
+
+def downloaded(weights: "WeightsEnum", named: str) -> dict[str, Tensor]:
+    """Torchvision's file of weights, downloaded once to each machine's cache of PyTorch.
+
+    Args:
+        weights: which.
+        named: the field and its value, for errors.
+
+    Raises:
+        WeightsError: it cannot be downloaded.
+    """
+    try:
+        return dict(weights.get_state_dict(progress=False))
+    except OSError as error:
+        file = weights.url.rpartition("/")[2]
+        raise WeightsError(
+            f"{named} cannot be downloaded ({one_line(error, 200)}); place torchvision's file {file} in "
+            f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
+        ) from None

@@ -1,0 +1,68 @@
+"""What the command `evaluate` does: detects on a split, prints the metrics and writes the results file."""
+
+import dataclasses
+import sys
+
+from dynrcnn_ray.config.sections import CheckpointName
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import validate
+from dynrcnn_ray.evaluation.results_file import check_results
+from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+from dynrcnn_ray.options.command import Call
+from dynrcnn_ray.options.output import output_folder, write_whole, writing
+from dynrcnn_ray.options.shared import storage_location
+from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.tools.evaluate.checked_split import checked_split
+from dynrcnn_ray.tools.evaluate.command import EvaluateOptions
+from dynrcnn_ray.tools.evaluate.evaluation import Evaluation, EvaluationFailedError, run_evaluation
+from dynrcnn_ray.tools.trained_trial import trained_config
+from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.loop import CheckpointError, load_trained
+
+
+def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
+    """Detect on a split with a trial's last checkpoint; print the metrics and where the results file is."""
+    store = ResultStore.open(storage_location(options.storage, options.scale))
+    config = trained_config(options)
+    trained_id = config.training_id
+    # Tested in another way it is another trial, with an id and results of its own.
+    is_same = options.test == config.test
+    name = options.trial if is_same else dataclasses.replace(config, test=options.test).trial_id
+    config = validate(dataclasses.replace(config, test=options.test, run=options.run))
+    split = options.split or config.data.val_split
+    output = output_folder(options.output)
+    root, dataset = checked_split(options, config, split, store)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=root))
+    _check_checkpoint(config, trained_id, store, len(dataset.class_names), options.checkpoint)
+    storage = storage_location(options.storage, options.scale)
+    evaluation = Evaluation(config, name, trained_id, split, storage, options.checkpoint)
+    try:
+        metrics = run_evaluation(evaluation)
+    except EvaluationFailedError as error:
+        print(f"The evaluation has failed: {error}", file=sys.stderr)
+        return 1
+    file = output / evaluation.file_name
+    content = store.files.read_bytes(evaluation.results_file)
+    assert content is not None, "the evaluation has just written it"
+    with writing(file, besides=f"the results are in {store.files.describe_path(evaluation.results_file)}"):
+        write_whole(file, content)
+    count = check_results(file, image_ids=dataset.image_ids, category_ids=dataset.category_ids)
+    for name, value in metrics.items():
+        print(f"{name:<10} {'-' if value is None else f'{value:.1f}'}")
+    if not dataset.has_annotations:
+        print(f"{dataset.annotation_file.name} has no annotations: the server tells the average precision.")
+    print(f"{count} detections in {len(dataset)} images: {file}")
+    return 0
+
+
+def _check_checkpoint(
+    config: TrialConfig, training_id: str, store: ResultStore, num_classes: int, which: CheckpointName
+) -> None:
+    """Refuse a checkpoint that does not fit before anything starts."""
+    folder = CheckpointFolder(store.files, training_id)
+    checkpoint, _ = folder.require(which, last_step=config.total_steps)
+    try:
+        load_trained(config, num_classes, Worker(), checkpoint, training_id)
+    except CheckpointError as error:
+        raise StoreError(f"{folder.described}: {error}") from None
