@@ -75,8 +75,8 @@ def reports_of_drivers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     reports: list[dict[str, Any]] = []
 
-    def run_one(drive: Callable[[dict], None], run: Any, described: dict) -> dict:
-        drive(described)
+    def run_one(drive: Callable[[Any], None], job: Any) -> dict:
+        drive(job)
         return reports[-1]
 
     monkeypatch.setattr(evaluation, "run_one", run_one)

@@ -41,7 +41,7 @@ Trained = tuple[Path, TrialConfig]
 
 def checkpoint_of(trained: Trained) -> dict[str, Any]:
     folder, config = trained
-    return CheckpointFolder(StoreFiles.open(folder), config.training_id).require("last")[0]
+    return CheckpointFolder(StoreFiles.open(folder), config.training_id).require("last", last_step=config.total_steps)[0]
 
 
 def actor(trained: Trained, drawings: str = "", min_score: float = 0.0) -> DetectingActor:
