@@ -178,6 +178,7 @@ def agreed_content(folder: CheckpointFolder, which: CheckpointName, *, last_step
     Raises:
         StoreError: as `CheckpointFolder.require`, on the first worker.
     """
+    # Imported late, as PyTorch comes with it: a driver and a grid's own process never come here.
     from dynrcnn_ray.training.collectives import broadcast_bytes_from_first
 
     content = folder.require(which, last_step=last_step)[1] if worker.is_first else None
@@ -192,7 +193,7 @@ def decode(content: bytes) -> dict[str, Any]:
     What belongs on a GPU is copied there by whoever takes it over. Records for the store never were there, and a second
     copy of the weights would only take a part of the GPU's memory.
     """
-    import torch
+    import torch  # Imported late, as in `save`.
 
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.execution.grid_command import GridOptions, read_file
+from dynrcnn_ray.execution.grid_command import GridOptions, grid_of
 from dynrcnn_ray.execution.run import run_experiments
 from dynrcnn_ray.experiment.experiment import Experiment, with_fields
-from dynrcnn_ray.experiment.sweep import Grid, grid_of_flags
 from dynrcnn_ray.models.user_module import load_module
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.store.labels import OWN_COLUMNS
@@ -22,23 +21,8 @@ def run_grid(options: GridOptions, call: Call) -> int:
     if options.module:
         experiment, options = _of_module(options)
     else:
-        experiment = _grid(options).experiment()
+        experiment = grid_of(options).experiment()
     return run_experiments([experiment], options, options.seeds, call)
-
-
-def _grid(options: GridOptions) -> Grid:
-    if options.axis:
-        return grid_of_flags(
-            options.axis,
-            options.baseline,
-            name=options.name,
-            title=options.title,
-            zip=options.zip,
-            metrics=options.metrics,
-        )
-    grid = read_file(options.file)
-    changed = {name: value for name in ("name", "title") if (value := getattr(options, name))}
-    return dataclasses.replace(grid, metrics=options.metrics, **changed)
 
 
 def _of_module(options: GridOptions) -> tuple[Experiment, GridOptions]:

@@ -21,7 +21,7 @@ from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.scales import SCALES, base_config
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU
-from dynrcnn_ray.experiment.sweep import Grid, read_grid
+from dynrcnn_ray.experiment.sweep import Grid, grid_of_flags, read_grid
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.parsing import parse_first
 from dynrcnn_ray.options.shared import BaseOptions, RunOptions, checked_seeds, start_from, starting_config
@@ -58,7 +58,7 @@ def _of_the_file(arguments: Sequence[str]) -> tuple[GridOptions, Sequence[str]]:
     if not rest or rest[0].startswith("-"):
         return start_from(GridOptions, base, first.config), rest
     file, *rest = rest
-    grid = read_file(file)
+    grid = _read(file)
     if grid.scale in SCALES and not _starts_elsewhere(arguments):
         base = base_config(grid.scale)
     options = start_from(GridOptions, grid.based_on(base), first.config)
@@ -69,12 +69,27 @@ def _starts_elsewhere(arguments: Sequence[str]) -> bool:
     return any(each.partition("=")[0] in ("--scale", "--config") for each in arguments)
 
 
-def read_file(file: str) -> Grid:
-    """The grid that a YAML file describes.
+def grid_of(options: GridOptions) -> Grid:
+    """The grid that flags or a file describe.
 
     Raises:
-        ConfigError: the file cannot be read, or is wrong.
+        ConfigError: the flags or the file are wrong.
     """
+    if options.axis:
+        return grid_of_flags(
+            options.axis,
+            options.baseline,
+            name=options.name,
+            title=options.title,
+            zip=options.zip,
+            metrics=options.metrics,
+        )
+    grid = _read(options.file)
+    changed = {name: value for name in ("name", "title") if (value := getattr(options, name))}
+    return dataclasses.replace(grid, metrics=options.metrics, **changed)
+
+
+def _read(file: str) -> Grid:
     try:
         text = Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -92,6 +107,8 @@ def _check(options: GridOptions, call: Call) -> None:
         raise ConfigError(f"{options.file}: must come first: what it says stands below the other arguments")
     if options.file and (options.baseline or options.zip):
         raise ConfigError(f"--baseline, --zip: {options.file} says them; leave them out")
+    if not options.module:
+        grid_of(options)
     checked_seeds(options.seeds)
 
 

@@ -9,6 +9,7 @@ from dynrcnn_ray.paper.paper import EXPERIMENTS
 def _check(options: ExperimentOptions, _call: Call) -> None:
     for experiment in EXPERIMENTS:
         experiment.check_base(options.unchecked_config(), base_config(options.scale))
+    options.config()
     checked_seeds(options.seeds)
 
 

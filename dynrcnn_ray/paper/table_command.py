@@ -16,6 +16,7 @@ def table_command(experiment: Experiment, description: str) -> Command[Experimen
 
     def check(options: ExperimentOptions, _call: Call) -> None:
         experiment.check_base(options.unchecked_config(), base_config(options.scale))
+        options.config()
         checked_seeds(options.seeds)
 
     return Command(

@@ -50,7 +50,7 @@ def imported_within_functions(tree: ast.Module) -> set[str]:
 
 
 def test_imports_stand_at_the_top():
-    """But for a few that are named here; in execution/ each says why."""
+    """But for a few that are named here, and in execution/."""
     found = {file: imported_within_functions(tree) for file, tree in sources()}
     found = {file: names for file, names in found.items() if names and not file.startswith("dynrcnn_ray/execution/")}
     assert found == WITHIN_FUNCTIONS

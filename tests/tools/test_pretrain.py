@@ -14,8 +14,8 @@ from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.experiment.experiment import with_fields
 from dynrcnn_ray.models.backbone_weights import read_backbone_weights
 from dynrcnn_ray.models.weights import identify_weights
-from dynrcnn_ray.tools.pretrain.command import PretrainOptions
-from dynrcnn_ray.tools.pretrain.pretrain import BACKBONES, _pretrain, pretraining
+from dynrcnn_ray.tools.pretrain.command import BACKBONES, PretrainOptions
+from dynrcnn_ray.tools.pretrain.pretrain import _pretrain, pretraining
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import TrainingState, build_training_state
 from experiments.main import main

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dynrcnn_ray.config.sections import CheckpointName, RunConfig, TestConfig
-from dynrcnn_ray.options.command import Command
+from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.output import output_folder
 from dynrcnn_ray.options.parsing import parse_first
 from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config
 
@@ -49,6 +50,10 @@ def _of_the_trial(arguments: Sequence[str]) -> tuple[EvaluateOptions, Sequence[s
     return EvaluateOptions(first.storage, first.scale, first.trial, test=config.test, run=config.run), rest
 
 
+def _check(options: EvaluateOptions, _call: Call) -> None:
+    output_folder(options.output)
+
+
 COMMAND = Command(
     name="evaluate",
     group="Use a detector",
@@ -56,5 +61,6 @@ COMMAND = Command(
     description=__doc__ or "",
     options=EvaluateOptions,
     body="dynrcnn_ray.tools.evaluate.evaluate:evaluate_trial",
+    check=_check,
     defaults=_of_the_trial,
 )

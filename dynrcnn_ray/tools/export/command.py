@@ -7,13 +7,18 @@ store holds, and the largest difference is told. Both hold the detector at one s
 Command:  dynrcnn export --trial TRIAL_ID --format torchvision|onnx [--checkpoint best|STEP] [--output DIR|FILE]
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dynrcnn_ray.config.sections import CheckpointName
-from dynrcnn_ray.options.command import Command
-from dynrcnn_ray.tools.trained_trial import TrainedTrial
+from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.output import output_folder
+from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config
+
+_SUFFIXES = {"torchvision": ".pth", "onnx": ".onnx"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,30 @@ class ExportOptions(TrainedTrial):
     """Folder of what is written, or a file: NAME.onnx for onnx, NAME.pth for torchvision."""
 
 
+def output_file(options: ExportOptions) -> Path:
+    """The file of `--output`, or in its folder.
+
+    Raises:
+        ConfigError: it cannot be written, or is another format's.
+    """
+    suffix = _SUFFIXES[options.format]
+    asked = options.output
+    if asked.suffix not in _SUFFIXES.values() or os.path.isdir(os.path.expanduser(asked)):
+        folder, name = asked, f"{options.trial}{suffix}"
+    elif asked.suffix == suffix:
+        folder, name = asked.parent, asked.name
+    else:
+        other = next(kind for kind, ending in _SUFFIXES.items() if ending == asked.suffix)
+        raise ConfigError(f"--output: {str(asked)!r} is for --format {other}, and --format is {options.format}")
+    beside = [f"load_{Path(name).stem}.py"] if options.format == "torchvision" else []
+    return output_folder(folder, [name, *beside]) / name
+
+
+def _check(options: ExportOptions, _call: Call) -> None:
+    trained_config(options)
+    output_file(options)
+
+
 COMMAND = Command(
     name="export",
     group="Use a detector",
@@ -36,4 +65,5 @@ COMMAND = Command(
     "ONNX graph for images of any size, checked on pictures of the validation split.",
     options=ExportOptions,
     body="dynrcnn_ray.tools.export.export_trial:export",
+    check=_check,
 )

@@ -1,9 +1,7 @@
 """What the command `export` does: writes a trial's detector, and says how it is used."""
 
 import io
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,24 +9,22 @@ from PIL import Image
 
 from dynrcnn_ray.config.sections import TestConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call
-from dynrcnn_ray.options.output import output_folder, writing
+from dynrcnn_ray.options.output import writing
 from dynrcnn_ray.options.shared import storage_location
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.checkpoint_of_trial import usable_checkpoint
-from dynrcnn_ray.tools.export.command import ExportOptions
+from dynrcnn_ray.tools.export.command import ExportOptions, output_file
 from dynrcnn_ray.tools.export.export import export_onnx, export_torchvision, plain_detector, precision_of_onnx
 from dynrcnn_ray.tools.trained_trial import trained_config
 
 _OTHER_SIZE = 0.7
-_SUFFIXES = {"torchvision": ".pth", "onnx": ".onnx"}
 
 
 def export(options: ExportOptions, _call: Call) -> int:
     """Write a trial's detector, and say how it is used."""
     config = trained_config(options)
-    file = _file(options)
+    file = output_file(options)
     checkpoint, names = usable_checkpoint(options, config, options.checkpoint)
     ids = sorted(names)
     class_names = [names[category] for category in ids]
@@ -49,25 +45,6 @@ def export(options: ExportOptions, _call: Call) -> int:
         + (f"; in {reached.other_counts} the number of detections differs." if reached.other_counts else ".")
     )
     return 0
-
-
-def _file(options: ExportOptions) -> Path:
-    """The file of `--output`, or in its folder.
-
-    Raises:
-        ConfigError: it cannot be written, or is another format's.
-    """
-    suffix = _SUFFIXES[options.format]
-    asked = options.output
-    if asked.suffix not in _SUFFIXES.values() or os.path.isdir(os.path.expanduser(asked)):
-        folder, name = asked, f"{options.trial}{suffix}"
-    elif asked.suffix == suffix:
-        folder, name = asked.parent, asked.name
-    else:
-        other = next(kind for kind, ending in _SUFFIXES.items() if ending == asked.suffix)
-        raise ConfigError(f"--output: {str(asked)!r} is for --format {other}, and --format is {options.format}")
-    beside = [f"load_{Path(name).stem}.py"] if options.format == "torchvision" else []
-    return output_folder(folder, [name, *beside]) / name
 
 
 def _pictures(options: ExportOptions, config: TrialConfig) -> Iterator[Any]:

@@ -34,6 +34,11 @@ from typing import Literal
 
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.output import output_folder
+
+BACKBONES = ("tiny", "small")
+FILES = (*(f"{backbone}.npz" for backbone in BACKBONES), "made_by.json")
+"""What is written."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class PretrainOptions:
 def _check(options: PretrainOptions, _call: Call) -> None:
     if options.steps < 0:
         raise ConfigError(f"--steps: {options.steps} must be 0 or greater")
+    output_folder(options.output, FILES)
 
 
 COMMAND = Command(

@@ -24,14 +24,13 @@ from dynrcnn_ray.experiment.experiment import with_fields
 from dynrcnn_ray.models.backbone_weights import write_backbone_weights
 from dynrcnn_ray.options.command import PROGRAM_NAME, Call
 from dynrcnn_ray.options.output import output_folder, write_whole, writing
-from dynrcnn_ray.tools.pretrain.command import PretrainOptions
+from dynrcnn_ray.tools.pretrain.command import BACKBONES, FILES, PretrainOptions
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.environment import package_versions
 from dynrcnn_ray.training.events import Logged
 from dynrcnn_ray.training.inference import detect, metrics_of
 from dynrcnn_ray.training.loop import build_training_state, train
 
-BACKBONES = ("tiny", "small")
 TIMES_AS_LONG = 4
 """Steps of pretraining for one step of a trial, by default."""
 METRICS = ("AP", "AP50", "AP90")
@@ -50,8 +49,7 @@ def pretraining(options: PretrainOptions, backbone: str) -> TrialConfig:
 def run_pretrain(options: PretrainOptions, call: Call) -> int:
     """Train both, write their weights and how they were made."""
     configs = {backbone: pretraining(options, backbone) for backbone in BACKBONES}
-    names = [*(f"{backbone}.npz" for backbone in BACKBONES), "made_by.json"]
-    output = output_folder(options.output, names)
+    output = output_folder(options.output, FILES)
     if options.dry_run:
         for backbone, config in configs.items():
             print(f"{backbone}: {config.total_steps} steps of {config.train.global_batch} images, from scratch")
