@@ -19,7 +19,7 @@ from benchmarks.schema import Row, at_most, compared_row, stated_row
 from benchmarks.workbench import Workbench
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.validation import to_yaml
-from dynrcnn_ray.report.drawing import figures_of
+from dynrcnn_ray.report.figures import figures_of
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.report.tables import build_table, trial_columns

@@ -1,1 +1,1 @@
-"""One module for each table and figure of the paper, and the command line that runs them."""
+"""The program from a checkout, grids beyond the paper, and what was run: `reference_*`."""

@@ -26,7 +26,8 @@ from dynrcnn_ray.models.user_module import require_module
 from dynrcnn_ray.models.weights import starts_from_file
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import RunOptions, storage_location
-from dynrcnn_ray.report.drawing import Drawing, figures_of
+from dynrcnn_ray.report.drawing import Drawing
+from dynrcnn_ray.report.figures import figures_of
 from dynrcnn_ray.report.html.page import REPORT_FILE, draw_html_report, read_trials
 from dynrcnn_ray.report.report import DrawnReport, draw_report
 from dynrcnn_ray.store.explosions import explosions

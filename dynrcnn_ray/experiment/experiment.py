@@ -52,7 +52,7 @@ class Experiment:
         sets: fields such as `dynamic.dla` that the rows set, so that the user cannot.
         rows: makes the rows from a base configuration.
         paper_split: where the paper measured: COCO minival (val2017) or test-dev.
-        figures: name of the module whose `FIGURES` draw it, see `report.drawing`; empty: the trends of its rows. It is
+        figures: name of the module whose `FIGURES` draw it, see `report.figures`; empty: the trends of its rows. It is
             imported when something is drawn.
         adds_up: rows of an earlier plan of this name stay in the table; see `plans.added_up`.
     """

@@ -1,7 +1,8 @@
 """How what a store holds is drawn, where it is the paper's."""
 
 from dynrcnn_ray.paper.paper import BESIDE, EXPERIMENTS
-from dynrcnn_ray.report.drawing import Drawing, figures_of
+from dynrcnn_ray.report.drawing import Drawing
+from dynrcnn_ray.report.figures import figures_of
 
 
 def figures_of_stored(experiment: str) -> tuple[Drawing, ...]:

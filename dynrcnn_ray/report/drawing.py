@@ -1,6 +1,5 @@
-"""The figures that an experiment brings: how each is drawn from a store."""
+"""How a figure is drawn from a store."""
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -44,15 +43,3 @@ def of_proposals(name: str, draw: Callable[[pd.DataFrame, pd.DataFrame], Figure 
         return draw(plan, recorded) if len(recorded) else None
 
     return Drawing(name, from_store)
-
-
-def figures_of(module: str, experiment: str) -> tuple[Drawing, ...]:
-    """The figures that a module names in its `FIGURES`; without a module the trends of the experiment's rows.
-
-    Args:
-        module: `Experiment.figures`.
-        experiment: its name.
-    """
-    if module:
-        return importlib.import_module(module).FIGURES
-    return (importlib.import_module("dynrcnn_ray.report.trends").trends_of(experiment),)

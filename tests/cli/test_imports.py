@@ -28,7 +28,7 @@ BY_NAME = {
     "dynrcnn_ray/config/extras.py",
     "dynrcnn_ray/options/command.py",
     # An experiment names the module of its figures.
-    "dynrcnn_ray/report/drawing.py",
+    "dynrcnn_ray/report/figures.py",
     # Other libraries, which nobody need have.
     "benchmarks/peers.py",
 }

@@ -7,7 +7,7 @@ import pytest
 from dynrcnn_ray.config.scales import SCALES, base_config
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.paper import figure1, figure2, figure3, figure4, figure5, table3, table4, table5
-from dynrcnn_ray.report.drawing import figures_of
+from dynrcnn_ray.report.figures import figures_of
 from dynrcnn_ray.report.report import is_figure
 from dynrcnn_ray.store.results_store import ResultStore
 
