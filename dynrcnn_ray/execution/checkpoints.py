@@ -124,7 +124,7 @@ class CheckpointFolder:
         others = [step for step in self.steps() if step != missing]
         if missing != last_step:
             return f"there are those of steps {', '.join(map(str, others))}" if others else "there is no other one"
-        again = "delete the trial's file in trials/ and run its command again"
+        again = "move the trial's file in trials/ away and run its command again"
         if not others:
             return again
         return (
@@ -135,7 +135,7 @@ class CheckpointFolder:
     def _check_is_own(self, name: str, state: Any, step: int | None) -> None:
         """Refuse a checkpoint that somebody put in another one's place."""
         found = state.get("training_id") if isinstance(state, dict) else None
-        place, remedy = f"{self.described}/{name}", "delete it, or bring back the right one"
+        place, remedy = f"{self.described}/{name}", "move it away, or bring back the right one"
         if found != self.training_id:
             raise StoreError(f"{place}: the checkpoint is of training {found!r}, not of {self.training_id!r}; {remedy}")
         dynamic = state.get("dynamic")

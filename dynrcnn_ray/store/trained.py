@@ -39,7 +39,7 @@ def stored_detections(store: ResultStore, trial: dict[str, Any]) -> pd.DataFrame
     if rows.empty and trial["AP"] > 0:
         raise StoreError(
             f"{store.files.describe_path(f'detections/{trial_id}.parquet')}: is missing; trials of older releases "
-            f"stored no detections: delete trials/{trial_id}.parquet and run the trial's command again"
+            f"stored no detections: move away trials/{trial_id}.parquet and run the trial's command again"
         )
     return rows
 

@@ -117,8 +117,8 @@ class TrainingState:
         found = state.get("training_id") if isinstance(state, dict) else None
         if found != self.training_id:
             raise CheckpointError(
-                f"the checkpoint is of training {found!r}, not of {self.training_id!r}; delete it, or bring back the "
-                "right one"
+                f"the checkpoint is of training {found!r}, not of {self.training_id!r}; move it away, or bring "
+                "back the right one"
             )
         with _refused_unless_it_fits():
             self.model.load_state_dict(state["model"])
@@ -132,7 +132,7 @@ def _refused_unless_it_fits() -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         raise CheckpointError(
-            f"the checkpoint does not fit this training's model ({innermost_line(error, 200)}); delete it, or bring "
+            f"the checkpoint does not fit this training's model ({innermost_line(error, 200)}); move it away, or bring "
             "back the right one"
         ) from None
 

@@ -37,6 +37,9 @@ class Head:
     temporary: str
 
 
+_STARTS_ON_A_BUSY_MACHINE = 3
+
+
 @contextlib.contextmanager
 def ray_head(
     home: Path, *options: str, port: int | None = None, has_jobs: bool = True, **environment: str
@@ -71,8 +74,12 @@ def ray_head(
     ]
     command += [f"--{name}={free_port()}" for name in (*_AGENT_PORTS, "ray-client-server-port")]
     log = Path(folder) / "start.log"
-    with log.open("w") as out:
-        head = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+    head = _start(command, env, log)
+    for _ in range(_STARTS_ON_A_BUSY_MACHINE):
+        if _runs(head, log):
+            break
+        _kill_all_with(folder)
+        head = _start(command, env, log)
     try:
         _wait_until_it_runs(head, log)
         if has_jobs:
@@ -82,9 +89,7 @@ def ray_head(
         head.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             head.wait(5)
-        for pid in processes_with(folder):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill_all_with(folder)
         head.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -108,10 +113,7 @@ def ray_node(
     command += ["--object-store-memory=100000000", "--include-log-monitor=False"]
     command += [f"--{name}={free_port()}" for name in _AGENT_PORTS]
     log = folder / f"node_{uuid.uuid4().hex}.log"
-    with log.open("w") as out:
-        node = subprocess.Popen(
-            command, env=head.environment | environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
+    node = _start(command, head.environment | environment, log)
     try:
         _wait_until_it_runs(node, log)
         yield node
@@ -138,6 +140,26 @@ def processes_with(text: str) -> list[int]:
             if int(process.name) != os.getpid() and text.encode() in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
     return found
+
+
+def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen:
+    with log.open("w") as out:
+        return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def _runs(started: subprocess.Popen, log: Path) -> bool:
+    """Whether it runs in the end. Ray itself gives a head 30 seconds, which a busy machine may not have for it."""
+    while started.poll() is None:
+        if "Ray runtime started" in log.read_text():
+            return True
+        time.sleep(0.5)
+    return "timed out during startup" not in log.read_text()
+
+
+def _kill_all_with(text: str) -> None:
+    for pid in processes_with(text):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _wait_until_it_runs(started: subprocess.Popen, log: Path) -> None:

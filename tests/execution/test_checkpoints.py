@@ -77,7 +77,7 @@ def test_each_is_there_on_request(folder: CheckpointFolder):
         folder.require(5, last_step=15)
 
 
-AGAIN = r"delete the trial's file in trials/ and run its command again"
+AGAIN = r"move the trial's file in trials/ away and run its command again"
 
 
 @pytest.mark.parametrize("is_damaged", [False, True])
@@ -107,12 +107,12 @@ def test_one_in_anothers_place_is_told_by_both_names(folder: CheckpointFolder):
     for name, step in (("step_00000010.pt", 10), ("best.pt", 10)):
         torch.save(state_of(step, "another"), file_of(folder, 10).with_name(name))
         with pytest.raises(
-            StoreError, match=rf"abc/{name}: the checkpoint is of training 'another', not of 'abc'; del"
+            StoreError, match=rf"abc/{name}: the checkpoint is of training 'another', not of 'abc'; move it away"
         ):
             folder.require("best" if name == "best.pt" else "last", last_step=10)
     file_of(folder, 10).write_bytes(file_of(folder, 5).read_bytes())
     with pytest.raises(
-        StoreError, match=r"step_00000010\.pt: the checkpoint is of step 5, not of 10; delete it, or bring"
+        StoreError, match=r"step_00000010\.pt: the checkpoint is of step 5, not of 10; move it away, or bring"
     ):
         folder.require("last", last_step=10)
     for foreign in ([1, 2], {"training_id": "abc"}, {"training_id": "abc", "dynamic": 5}):

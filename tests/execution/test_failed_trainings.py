@@ -60,7 +60,7 @@ def test_none_stops_the_others(cache_home: Path, smoke: TrialConfig, tmp_path: P
     refusal = f"CheckpointError: {refused.described}: the checkpoint does not fit this training's model"
     assert out.count(f"failed: {refusal}") == 1
     assert trials.loc[1, "error"].startswith(refusal)
-    assert "delete it, or bring back the right one" in trials.loc[1, "error"]
+    assert "move it away, or bring back the right one" in trials.loc[1, "error"]
 
     # Another attempt might find more of it.
     assert out.count("interrupted: MemoryError; lower --run.loader-workers") == 2

@@ -166,16 +166,16 @@ def no_mapping(folder: CheckpointFolder, smoke: TrialConfig) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncated, "the checkpoint of step 10 (the trial's last) is damaged (BadZipFile); delete the trial's file in"),
+        (truncated, "the checkpoint of step 10 (the trial's last) is damaged (BadZipFile); move the trial's file in"),
         (
             missing,
-            "the checkpoint of step 10 (the trial's last) is missing; there is one of step 5: delete the trial's",
+            "the checkpoint of step 10 (the trial's last) is missing; there is one of step 5: move the trial's",
         ),
         (of_another_training, "the checkpoint is of training '"),
         (of_another_model, "the checkpoint does not fit this training's model (RuntimeError: Error(s) in loading"),
         (of_other_classes, "the checkpoint does not fit this training's model (RuntimeError: Error(s) in loading"),
         (of_weights_alone, "the checkpoint is of training None, not of '"),
-        (without_a_model, "the checkpoint does not fit this training's model (KeyError: 'model'); delete it"),
+        (without_a_model, "the checkpoint does not fit this training's model (KeyError: 'model'); move it away"),
         (no_mapping, "the checkpoint is of training None, not of '"),
     ],
 )
