@@ -5,9 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from dynrcnn_ray.config.trial_config import as_given
 from dynrcnn_ray.config.validation import ConfigError, to_yaml
-from dynrcnn_ray.execution.stored_trial import stored_config
+from dynrcnn_ray.execution.stored_trial import stored_trial
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.shared import StoredOptions
 
@@ -24,7 +23,7 @@ def show(options: ShowOptions, _call: Call) -> int:
     """Print the configuration as YAML."""
     if not options.trial:
         raise ConfigError("trial: missing; give the id of a trial, from the column trial_id of `trials`")
-    print(to_yaml(as_given(stored_config(options, options.trial))), end="")
+    print(to_yaml(stored_trial(options, options.trial).config), end="")
     return 0
 
 

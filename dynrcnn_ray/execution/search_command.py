@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from dynrcnn_ray.config.sections import ModelConfig
-from dynrcnn_ray.config.trial_config import TrialConfig, as_given
+from dynrcnn_ray.config.trial import Trial
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.experiment.experiment import (
     METRICS_BY_IOU,
@@ -33,7 +33,7 @@ from dynrcnn_ray.experiment.experiment import (
     field_value,
     identified,
 )
-from dynrcnn_ray.experiment.search_space import Space, config_at, holds, labels_of, space_of_flags
+from dynrcnn_ray.experiment.search_space import Space, holds, labels_of, space_of_flags, trial_at
 from dynrcnn_ray.experiment.sweep import check_name, fields_of_flags
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.shared import RunOptions, checked_seeds, start_from_base, storage_location
@@ -75,7 +75,7 @@ def run(options: SearchOptions, call: Call) -> int:
     seeds, base = checked_seeds(options.seeds), options.config()
     check_name(options.name)
     space = space_of_flags(options.range, options.log, options.choice, base)
-    config_at(base, fields_of_flags(options.baseline))
+    trial_at(Trial(base), fields_of_flags(options.baseline))
     if options.trials < 1:
         raise ConfigError(f"--trials: {options.trials} must be 1 or greater")
     if not 0 < options.holdout < 1:
@@ -128,13 +128,13 @@ def _search(
     base = _searched(options, space, seed)
     so_far = _trials_so_far(store, name, base, space)
 
-    def add_to_plan(config: TrialConfig) -> None:
-        row = Row(labels_of(config, space), dataclasses.replace(config, seed=0), {})
+    def add_to_plan(trial: Trial) -> None:
+        row = Row(labels_of(trial.config, space), dataclasses.replace(trial.config, seed=0), {})
         one = Experiment(name, SEARCHED, f"Trials of the search {options.name}", ("AP",), (), lambda _: [row])
         store.write_plan(name, added_up(store.plan(name), one.plan(base, [seed], shown)))
 
     if (left := options.trials - len(so_far.known)) > 0:
-        require_models(_models(base, space, fields_of_flags(options.baseline)), store)
+        require_models(_with_their_models(base, space, fields_of_flags(options.baseline)), store)
         print(f"search: {left} trials to run, {len(so_far.known)} already there.", flush=True)
         commit = git_commit()
         say_if_unknown(commit)
@@ -163,7 +163,7 @@ def _search(
     row = store.trials([best], ["trial_id", "config"]).to_dict("records")[0]
     ended = f"{len(finished)} trials have finished" + (f", {len(stopped)} were stopped early" if stopped else "")
     print(f"search: {ended}; the best AP on the part kept out is {finished[best]:.1f}.")
-    return store.config_of(row)
+    return store.trial_of(row).config
 
 
 def _print_plan(options: SearchOptions, space: Space, seeds: Sequence[int]) -> int:
@@ -186,30 +186,31 @@ def _print_plan(options: SearchOptions, space: Space, seeds: Sequence[int]) -> i
     return 0
 
 
-def _searched(options: SearchOptions, space: Space, seed: int) -> TrialConfig:
-    """The configuration that the search's trials vary, with its data."""
+def _searched(options: SearchOptions, space: Space, seed: int) -> Trial:
+    """What the search's trials vary, with its data."""
     from dynrcnn_ray.execution.run import base_for_this_machine, with_data
 
-    base = base_for_this_machine(options)
+    config = base_for_this_machine(options)
     if options.asha:
-        _check_early_stopping(base)
+        _check_early_stopping(config)
     choices = space.get("model.name")
-    names = choices if isinstance(choices, tuple) else (base.model.name,)
-    masks = any(dataclasses.replace(base.model, name=name).has_masks for name in names)
-    base = _with_part_kept_out(with_data(base, masks), options.holdout, masks=masks)
-    return dataclasses.replace(base, seed=seed, run=dataclasses.replace(base.run, evaluate_checkpoints=options.asha))
+    names = choices if isinstance(choices, tuple) else (config.model.name,)
+    masks = any(dataclasses.replace(config.model, name=name).has_masks for name in names)
+    base = _with_part_kept_out(with_data(config, masks), options.holdout, masks=masks)
+    run = dataclasses.replace(config.run, evaluate_checkpoints=options.asha)
+    return dataclasses.replace(base, config=dataclasses.replace(base.config, seed=seed, run=run))
 
 
-def _models(base: TrialConfig, space: Space, of_baseline: Mapping[str, Any]) -> set[ModelConfig]:
-    """The models that are asked for before the search starts: the base's, the baseline's, and those of its files."""
-    models = {identified(base).model, config_at(base, of_baseline).model}
+def _with_their_models(base: Trial, space: Space, of_baseline: Mapping[str, Any]) -> list[Trial]:
+    """Trials whose models are asked for before the search: the base, the baseline, and those of the space's files."""
+    trials = [identified(base.config, base.inputs), trial_at(base, of_baseline)]
     choices = {path: values for path, values in space.items() if isinstance(values, tuple)}
     if choices.keys() & {"model.weights", "model.detector_weights", "model.module"}:
         of_model = {path: values for path, values in choices.items() if path.startswith("model.")}
         for values in itertools.product(*of_model.values()):
             with contextlib.suppress(ConfigError):  # The search leaves out what does not go together.
-                models.add(config_at(base, dict(zip(of_model, values, strict=True))).model)
-    return models
+                trials.append(trial_at(base, dict(zip(of_model, values, strict=True))))
+    return trials
 
 
 def _check_early_stopping(base: TrialConfig) -> None:
@@ -223,14 +224,14 @@ def _check_early_stopping(base: TrialConfig) -> None:
         )
 
 
-def _with_part_kept_out(base: TrialConfig, share: float, *, masks: bool) -> TrialConfig:
+def _with_part_kept_out(base: Trial, share: float, *, masks: bool) -> Trial:
     """The same, with a part of the training split as its validation split."""
     from dynrcnn_ray.data.layout import find_split
     from dynrcnn_ray.data.prepare import prepare_data
 
-    files = find_split(base.data.root, base.data.train_split)
+    files = find_split(base.inputs.data_root, base.config.data.train_split)
     data = dataclasses.replace(
-        as_given(base).data,
+        base.config.data,
         root="",
         train_annotations=str(files.annotations),
         train_images=str(files.images),
@@ -239,7 +240,7 @@ def _with_part_kept_out(base: TrialConfig, share: float, *, masks: bool) -> Tria
         val_split=_HELD_OUT,
         val_fraction=share,
     )
-    return dataclasses.replace(base, data=prepare_data(data, include_masks=masks))
+    return Trial(dataclasses.replace(base.config, data=data), prepare_data(data, include_masks=masks).inputs)
 
 
 @dataclass(frozen=True)
@@ -254,14 +255,14 @@ class _SoFar:
 
     finished: dict[str, float]
     stopped: dict[str, float | None]
-    interrupted: list[TrialConfig]
+    interrupted: list[Trial]
 
     @property
     def known(self) -> dict[str, float | None]:
         return {**self.finished, **self.stopped}
 
 
-def _trials_so_far(store: "ResultStore", name: str, base: TrialConfig, space: Space) -> _SoFar:
+def _trials_so_far(store: "ResultStore", name: str, base: Trial, space: Space) -> _SoFar:
     """The search's trials of this base, whose other fields are the same, at points of the space."""
     from dynrcnn_ray.execution.search import STOPPED_EARLY
 
@@ -270,10 +271,10 @@ def _trials_so_far(store: "ResultStore", name: str, base: TrialConfig, space: Sp
     columns = ["trial_id", "status", "error", "AP", "config"]
     rows = [] if plan is None else store.trials_so_far(plan["trial_id"].dropna(), columns).to_dict("records")
     for row in rows:
-        config, trial_id = store.config_of(row), row["trial_id"]
+        config, trial_id = store.trial_of(row).config, row["trial_id"]
         if not holds(space, config):
             continue
-        here = config_at(base, {path: field_value(config, path) for path in space})
+        here = trial_at(base, {path: field_value(config, path) for path in space})
         if here.trial_id != trial_id:
             continue
         if row["status"] == "finished":
@@ -290,9 +291,10 @@ def _final_table(name: str, values: Mapping[str, Any], of_baseline: Mapping[str,
     """The winner against the baseline, on the validation split."""
 
     def rows(base: TrialConfig) -> list[Row]:
-        fixed, winner = config_at(base, of_baseline), config_at(base, values)
+        of_fixed, of_winner = trial_at(Trial(base), of_baseline), trial_at(Trial(base), values)
+        fixed, winner = of_fixed.config, of_winner.config
         first = Row({"Setting": "baseline", **labels_of(fixed, space)}, fixed, {}, baseline=0)
-        if winner.trial_id == fixed.trial_id:
+        if of_winner.trial_id == of_fixed.trial_id:
             return [first]
         return [first, Row({"Setting": "winner", **labels_of(winner, space)}, winner, {}, baseline=0)]
 

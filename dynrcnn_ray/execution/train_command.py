@@ -6,9 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from dynrcnn_ray.config.trial_config import TrialConfig, as_given
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.execution.stored_trial import stored_config
+from dynrcnn_ray.execution.stored_trial import stored_trial
 from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL, Experiment, Row
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.parsing import parse_first
@@ -39,7 +39,7 @@ def _from_the_start(arguments: Sequence[str]) -> tuple[TrainOptions, Sequence[st
         raise ConfigError("--config, --from: give the one or the other")
     if first.start:
         store = StoredOptions(first.storage, first.scale)
-        config = as_given(stored_config(store, first.start))
+        config = stored_trial(store, first.start).config
     else:
         config = starting_config(first, arguments)
     options = start_from(TrainOptions, config, first.config)

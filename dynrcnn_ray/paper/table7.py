@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.experiment.experiment import check_not_set
@@ -103,10 +104,10 @@ def run_table7(options: SpeedOptions, call: Call) -> int:
     from dynrcnn_ray.training.environment import describe_hardware
 
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    require_models({each.model for config in backbones for each in models(config).values()}, store)
+    require_models([Trial(each) for config in backbones for each in models(config).values()], store)
     store.files.require_writable()
-    data = prepare_data(base.data, include_masks=True)
-    dataset = CocoDataset(data.root, data.val_split, include_masks=True)
+    prepared = prepare_data(base.data, include_masks=True)
+    dataset = CocoDataset(prepared.root, base.data.val_split, include_masks=True)
     torch.set_num_threads(base.run.threads_per_worker)
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     rows = []

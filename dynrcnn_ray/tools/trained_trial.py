@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynrcnn_ray.config.sections import CheckpointName
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.shared import StoredOptions, storage_location
 
@@ -17,8 +17,8 @@ class TrainedTrial(StoredOptions):
     """Id of a trained trial: a row of `trials` in the storage."""
 
 
-def trained_config(options: TrainedTrial) -> TrialConfig:
-    """The configuration that the trial was trained with.
+def trained_trial(options: TrainedTrial) -> Trial:
+    """The trial as it was trained.
 
     Raises:
         ConfigError: no trial is named.
@@ -30,11 +30,11 @@ def trained_config(options: TrainedTrial) -> TrialConfig:
     if not options.trial:
         raise ConfigError("--trial: '' must be the id of a trained trial, from the column trial_id of `trials`")
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    return store.config_of(finished_trial(store, options.trial))
+    return store.trial_of(finished_trial(store, options.trial))
 
 
 def usable_checkpoint(
-    options: TrainedTrial, config: TrialConfig, which: CheckpointName
+    options: TrainedTrial, trial: Trial, which: CheckpointName
 ) -> tuple[dict[str, Any], dict[int, str]]:
     """A trial's checkpoint, and the names of its categories by their ids.
 
@@ -47,10 +47,10 @@ def usable_checkpoint(
     from dynrcnn_ray.store.trained import category_names
 
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    folder = CheckpointFolder(store.files, config.training_id)
-    checkpoint, _ = folder.require(which, last_step=config.total_steps)
-    names = category_names(store, config.data.fingerprint)
+    folder = CheckpointFolder(store.files, trial.training_id)
+    checkpoint, _ = folder.require(which, last_step=trial.config.total_steps)
+    names = category_names(store, trial.inputs.data)
     if not names:
-        place = store.files.describe_path(f"images/{config.data.fingerprint}.parquet")
+        place = store.files.describe_path(f"images/{trial.inputs.data}.parquet")
         raise StoreError(f"{place}: is missing, and with it the names of the classes; run the trial's command again")
     return checkpoint, names

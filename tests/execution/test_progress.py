@@ -12,11 +12,12 @@ from dynrcnn_ray.config.sections import TrainConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.progress import ProgressLines
+from tests.prepared import prepared
 
 
 @pytest.fixture
 def trials() -> list[Any]:
-    job = TrialJob(TrialConfig(), "table3", "baseline", "storage")
+    job = TrialJob(prepared(TrialConfig()), "table3", "baseline", "storage")
     return [SimpleNamespace(trial_id=name, config={"trial": job}, error_file=None) for name in ("first", "second")]
 
 
@@ -29,7 +30,7 @@ def test_a_driver_may_die_before_its_trial_starts(trials: list[Any], capsys: pyt
     found = [" ".join(line.split()[:7]) for line in capsys.readouterr().out.splitlines()]
     assert found == [
         "[1/2] baseline, seed 0 its process ended;",
-        f"[2/2] baseline, seed 0 starts: trial {TrialConfig().trial_id},",
+        f"[2/2] baseline, seed 0 starts: trial {prepared(TrialConfig()).trial_id},",
         "[1/2] baseline, seed 0 its driver failed;",
     ]
 
@@ -54,7 +55,7 @@ def test_a_tiny_run_has_few_lines(
     trials: list[Any], capsys: pytest.CaptureFixture[str], total: int, every: int, shown: list[int]
 ):
     config = TrialConfig(train=TrainConfig(steps=total))
-    trials[0].config["trial"] = TrialJob(config, "table3", "baseline", "storage")
+    trials[0].config["trial"] = TrialJob(prepared(config), "table3", "baseline", "storage")
     lines = ProgressLines(1)
     lines.on_trial_start(0, trials, trials[0])
     for step in range(every, total + 1, every):

@@ -20,11 +20,12 @@ from tensorboardX.proto.event_pb2 import Event
 
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, to_yaml
+from dynrcnn_ray.config.validation import ConfigError, to_stored
 from dynrcnn_ray.execution import watching
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.watching import MLflow, ended, log_report, watchers_of
 from dynrcnn_ray.store.results_store import ResultStore
+from tests.prepared import prepared
 from tests.stored_table import trial_row
 
 CONFIG = TrialConfig(seed=3)
@@ -45,8 +46,10 @@ def scalars(folder: Path) -> list[tuple[str, float, int]]:
 
 def course(storage: Path) -> tuple[Any, list[dict[str, Any]]]:
     """A trial whose row is in the store, and what it reports: a row of the dynamics, a note and its end."""
-    ResultStore.open(storage).write_trial(trial_row(CONFIG.trial_id, AP=51.5, config=to_yaml(CONFIG)))
-    job = TrialJob(CONFIG, "my_ki", "DLA", str(storage), git_commit="abc")
+    ResultStore.open(storage).write_trial(
+        trial_row(prepared(CONFIG).trial_id, AP=51.5, config=to_stored(prepared(CONFIG)))
+    )
+    job = TrialJob(prepared(CONFIG), "my_ki", "DLA", str(storage), git_commit="abc")
     trial: Any = SimpleNamespace(config={"trial": job})
     row = {"loss": 2.5, "step": 20, "T_now": 0.43, "beta_now": float("nan"), "trial_id": "x", "time_total_s": 3.0}
     return trial, [row, {"note": "a note"}, {"ending": "finished"}]
@@ -63,7 +66,7 @@ def report_course(run: RunConfig, storage: Path) -> None:
 
 def test_tensorboard_has_the_finite_numbers_of_each_row_and_the_metrics(tmp_path: Path):
     report_course(RunConfig(tensorboard=True), tmp_path)
-    found = scalars(tmp_path / "tensorboard" / CONFIG.trial_id)
+    found = scalars(tmp_path / "tensorboard" / prepared(CONFIG).trial_id)
     assert ("dynamics/loss", 2.5, 20) in found
     assert ("AP", 51.5, CONFIG.total_steps) in found
     assert {name for name, _, _ in found if name.startswith("dynamics/")} == {"dynamics/loss", "dynamics/T_now"}
@@ -93,7 +96,7 @@ def assert_has_all(uri: str, loss: float = 2.5) -> None:
     assert trial.data.metrics["AP"] == 51.5
     assert trial.data.metrics["dynamics/loss"] == loss
     assert [artifact.path for artifact in client.list_artifacts(report.info.run_id)] == ["report.html"]
-    assert trial.data.tags["trial_id"] == CONFIG.trial_id
+    assert trial.data.tags["trial_id"] == prepared(CONFIG).trial_id
 
 
 def test_a_trial_that_was_ended_goes_on_in_its_run(tmp_path: Path):
@@ -104,7 +107,7 @@ def test_a_trial_that_was_ended_goes_on_in_its_run(tmp_path: Path):
     def watch(*results: dict[str, Any], config: TrialConfig = CONFIG) -> MLflow:
         (watcher,) = watchers_of(RunConfig(mlflow=uri), str(tmp_path / "store"))
         assert isinstance(watcher, MLflow)
-        trial.config["trial"] = dataclasses.replace(trial.config["trial"], config=config)
+        trial.config["trial"] = dataclasses.replace(trial.config["trial"], trial=prepared(config))
         for result in results:
             watcher.on_trial_result(0, [], trial, result)
         return watcher

@@ -53,6 +53,6 @@ def test_the_data_are_checked_once(called: dict[str, list[Any]]):
 @pytest.mark.slow
 def test_the_longest_trials_start_first(called: dict[str, list[Any]]):
     trials: list[PlannedTrial] = called["grids"][0]
-    seconds = [place_seconds([trial.config]) for trial in trials]
+    seconds = [place_seconds([trial.trial]) for trial in trials]
     assert len(set(seconds)) > 1
     assert seconds == sorted(seconds, reverse=True)

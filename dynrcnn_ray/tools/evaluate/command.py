@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynrcnn_ray.config.sections import CheckpointName, RunConfig, TestConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.options.command import Call, Command
@@ -23,7 +24,7 @@ from dynrcnn_ray.options.shared import storage_location
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import category_names
-from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config
+from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_trial
 
 if TYPE_CHECKING:
     from dynrcnn_ray.data.coco import CocoDataset
@@ -58,31 +59,32 @@ def _of_the_trial(arguments: Sequence[str]) -> tuple[EvaluateOptions, Sequence[s
     if {"-h", "--help"} & set(arguments):
         return EvaluateOptions(), arguments
     first, rest = parse_first(TrainedTrial, arguments)
-    config = trained_config(first)
+    config = trained_trial(first).config
     return EvaluateOptions(first.storage, first.scale, first.trial, test=config.test, run=config.run), rest
 
 
 def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     """Detect on a split with a trial's last checkpoint; print the metrics and where the results file is."""
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    config = trained_config(options)
-    trained_id = config.training_id
+    trained = trained_trial(options)
+    trained_id = trained.training_id
     # Tested in another way it is another trial, with an id and results of its own.
-    is_same = options.test == config.test
-    name = options.trial if is_same else dataclasses.replace(config, test=options.test).trial_id
-    config = validate(dataclasses.replace(config, test=options.test, run=options.run))
+    is_same = options.test == trained.config.test
+    other_test = dataclasses.replace(trained.config, test=options.test)
+    name = options.trial if is_same else Trial(other_test, trained.inputs).trial_id
+    config = validate(dataclasses.replace(other_test, run=options.run))
     split = options.split or config.data.val_split
     output = output_folder(options.output)
 
     from dynrcnn_ray.evaluation.results_file import check_results
 
-    root, dataset = _checked_split(options, config, split, store)
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=root))
-    _check_checkpoint(config, trained_id, store, len(dataset.class_names), options.checkpoint)
+    root, dataset = _checked_split(options, Trial(config, trained.inputs), split, store)
+    trial = Trial(config, dataclasses.replace(trained.inputs, data_root=root))
+    _check_checkpoint(trial, trained_id, store, len(dataset.class_names), options.checkpoint)
     from dynrcnn_ray.tools.evaluate.evaluation import Evaluation, EvaluationFailedError, run_evaluation
 
     storage = storage_location(options.storage, options.scale)
-    evaluation = Evaluation(config, name, trained_id, split, storage, options.checkpoint)
+    evaluation = Evaluation(trial, name, trained_id, split, storage, options.checkpoint)
     try:
         metrics = run_evaluation(evaluation)
     except EvaluationFailedError as error:
@@ -102,9 +104,7 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     return 0
 
 
-def _checked_split(
-    options: EvaluateOptions, config: TrialConfig, split: str, store: ResultStore
-) -> tuple[str, "CocoDataset"]:
+def _checked_split(options: EvaluateOptions, trial: Trial, split: str, store: ResultStore) -> tuple[str, "CocoDataset"]:
     """The split to detect on, and the folder that it is read from.
 
     Raises:
@@ -114,18 +114,20 @@ def _checked_split(
     from dynrcnn_ray.data.layout import annotation_path
     from dynrcnn_ray.data.prepare import own_folder, prepare_data, prepare_split
 
+    config, inputs = trial.config, trial.inputs
     data, masks = config.data, config.model.has_masks
     if not (options.data_root or options.data.drop_invalid or split != data.val_split):
-        root = prepare_data(data, include_masks=masks).root
+        root = prepare_data(data, include_masks=masks, expected=inputs.data).root
         return root, CocoDataset(root, split)
-    is_there = annotation_path(data.root, data.val_split).is_file()
-    stored = {} if is_there or not options.data_root else category_names(store, data.fingerprint)
+    is_there = annotation_path(inputs.data_root, data.val_split).is_file()
+    stored = {} if is_there or not options.data_root else category_names(store, inputs.data)
     if stored:
         # The trial is another machine's: its own data are not needed here.
         trained_root, categories = "", stored
-        known_from = store.files.describe_path(f"images/{data.fingerprint}.parquet")
+        known_from = store.files.describe_path(f"images/{inputs.data}.parquet")
     else:
-        trained_root = data.root if is_there else prepare_data(data, include_masks=masks).root
+        made_again = None if is_there else prepare_data(data, include_masks=masks, expected=inputs.data)
+        trained_root = made_again.root if made_again else inputs.data_root
         trained_on = CocoDataset(trained_root, data.val_split)
         categories, known_from = trained_on.category_names, str(trained_on.annotation_file)
     as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))
@@ -141,7 +143,7 @@ def _checked_split(
 
 
 def _check_checkpoint(
-    config: TrialConfig, training_id: str, store: ResultStore, num_classes: int, which: CheckpointName
+    trial: Trial, training_id: str, store: ResultStore, num_classes: int, which: CheckpointName
 ) -> None:
     """Refuse a checkpoint that does not fit before anything starts."""
     from dynrcnn_ray.execution.checkpoints import CheckpointFolder
@@ -149,9 +151,9 @@ def _check_checkpoint(
     from dynrcnn_ray.training.loop import CheckpointError, load_trained
 
     folder = CheckpointFolder(store.files, training_id)
-    checkpoint, _ = folder.require(which, last_step=config.total_steps)
+    checkpoint, _ = folder.require(which, last_step=trial.config.total_steps)
     try:
-        load_trained(config, num_classes, Worker(), checkpoint, training_id)
+        load_trained(trial, num_classes, Worker(), checkpoint, training_id)
     except CheckpointError as error:
         raise StoreError(f"{folder.described}: {error}") from None
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dynrcnn_ray.config.sections import CheckpointName, TestConfig
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.output import output_folder, writing
 from dynrcnn_ray.options.shared import storage_location
-from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config, usable_checkpoint
+from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_trial, usable_checkpoint
 
 _OTHER_SIZE = 0.7
 _SUFFIXES = {"torchvision": ".pth", "onnx": ".onnx"}
@@ -40,12 +40,13 @@ class ExportOptions(TrainedTrial):
 
 def export(options: ExportOptions, _call: Call) -> int:
     """Write a trial's detector, and say how it is used."""
-    config = trained_config(options)
+    trial = trained_trial(options)
+    config = trial.config
     file = _file(options)
 
     from dynrcnn_ray.tools.export.export import export_onnx, export_torchvision, plain_detector, precision_of_onnx
 
-    checkpoint, names = usable_checkpoint(options, config, options.checkpoint)
+    checkpoint, names = usable_checkpoint(options, trial, options.checkpoint)
     ids = sorted(names)
     class_names = [names[category] for category in ids]
     if config.test != TestConfig():
@@ -58,7 +59,7 @@ def export(options: ExportOptions, _call: Call) -> int:
     model = plain_detector(config, checkpoint["model"], len(ids))
     with writing(file):
         export_onnx(model, class_names, ids, file)
-    reached = precision_of_onnx(file, model, _pictures(options, config))
+    reached = precision_of_onnx(file, model, _pictures(options, trial))
     print(
         f"{file}: input image, float32 [3, height, width], RGB in 0..1. Beside PyTorch on {reached.runs} pictures, two "
         f"sizes of each: boxes differ by at most {reached.pixels:.1e} pixels, scores by at most {reached.score:.1e}"
@@ -86,7 +87,7 @@ def _file(options: ExportOptions) -> Path:
     return output_folder(folder, [name, *beside]) / name
 
 
-def _pictures(options: ExportOptions, config: TrialConfig) -> Iterator[Any]:
+def _pictures(options: ExportOptions, trial: Trial) -> Iterator[Any]:
     """Validation pictures as the store holds them, and each once more smaller and turned on its side."""
     import numpy as np
     from PIL import Image
@@ -94,7 +95,7 @@ def _pictures(options: ExportOptions, config: TrialConfig) -> Iterator[Any]:
     from dynrcnn_ray.store.results_store import ResultStore
 
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    for content in store.images(config.data.fingerprint)["jpeg"]:
+    for content in store.images(trial.inputs.data)["jpeg"]:
         image = Image.open(io.BytesIO(content)).convert("RGB")
         yield np.array(image)
         smaller = (max(1, round(_OTHER_SIZE * image.height)), max(1, round(_OTHER_SIZE * image.width)))

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dynrcnn_ray.config.sections import CheckpointName, RunConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError, validate
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.parsing import parse_first
-from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config, usable_checkpoint
+from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_trial, usable_checkpoint
 
 _MOST_BAD_SHOWN = 5
 
@@ -44,7 +45,7 @@ def _of_the_trial(arguments: Sequence[str]) -> tuple[PredictOptions, Sequence[st
     if {"-h", "--help"} & set(arguments):
         return PredictOptions(), arguments
     first, rest = parse_first(TrainedTrial, arguments)
-    return PredictOptions(first.storage, first.scale, first.trial, run=trained_config(first).run), rest
+    return PredictOptions(first.storage, first.scale, first.trial, run=trained_trial(first).config.run), rest
 
 
 def predict(options: PredictOptions, _call: Call) -> int:
@@ -57,7 +58,8 @@ def predict(options: PredictOptions, _call: Call) -> int:
         raise ConfigError("--images: missing; give a folder, a pattern in quotes, a video or a URI")
     if not 0 <= options.score <= 1:
         raise ConfigError(f"--score: {options.score} must be from 0 to 1")
-    config = validate(dataclasses.replace(trained_config(options), run=options.run))
+    trained = trained_trial(options)
+    trial = Trial(validate(dataclasses.replace(trained.config, run=options.run)), trained.inputs)
 
     from dynrcnn_ray.config.extras import import_extra
     from dynrcnn_ray.tools.predict.pictures import find_pictures
@@ -73,14 +75,14 @@ def predict(options: PredictOptions, _call: Call) -> int:
     videos, bad_videos = open_videos(listing.videos, after_pictures=bool(listing.paths))
     if not listing.paths:
         require_videos(videos, bad_videos)
-    checkpoint, names = usable_checkpoint(options, config, options.checkpoint)
+    checkpoint, names = usable_checkpoint(options, trial, options.checkpoint)
     if left_out := listing.describe_left_out():
         _tell(f"left out: {left_out}")
     with PredictionFiles(output.folder, names) as files:
         for line in (*listing.unreadable, *bad_videos):
             files.add_bad(line)
         drawings = str(files.drawings) if options.pictures else ""
-        prediction = Prediction(config, config.training_id, names, checkpoint, options.score, drawings, listing.source)
+        prediction = Prediction(trial, trial.training_id, names, checkpoint, options.score, drawings, listing.source)
         predict_pictures(prediction, listing.paths, files, _tell, videos)
     for line in files.bad[:_MOST_BAD_SHOWN]:
         _tell(f"skipped: {line}")

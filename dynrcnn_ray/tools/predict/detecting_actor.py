@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.store.files import one_line
 from dynrcnn_ray.tools.predict.pictures import Pixels, file_system, printable
 from dynrcnn_ray.tools.predict.predictions import PICTURE
@@ -31,14 +31,15 @@ class DetectingActor:
         from dynrcnn_ray.tools.predict.predictor import Predictor
 
         warnings.filterwarnings("ignore")
-        config = from_yaml(described["config"])
+        trial: Trial = described["trial"]
+        config = trial.config
         torch.set_num_threads(config.run.threads_per_worker)
         device = torch.device("cuda" if config.run.gpu else "cpu")
         names: dict[int, str] = described["category_names"]
         checkpoint = described["checkpoint"]
         if isinstance(checkpoint, ray.ObjectRef):
             checkpoint = ray.get(checkpoint)
-        self._predictor = Predictor(config, checkpoint, described["training_id"], sorted(names), device)
+        self._predictor = Predictor(trial, checkpoint, described["training_id"], sorted(names), device)
         self._min_score: float = described["min_score"]
         self._drawings = Path(described["drawings"]) if described["drawings"] else None
         self._painter = Painter(names) if self._drawings else None
