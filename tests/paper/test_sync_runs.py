@@ -13,6 +13,7 @@ from dynrcnn_ray.paper.drawn import figures_of_stored
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
+from tests.prepared import prepared
 from tests.processes import run_workers
 from tests.trained_store import train_as, train_into
 
@@ -34,11 +35,11 @@ def drawn(smoke: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """The three trials, two of them by two processes."""
     folder = tmp_path_factory.mktemp("sync")
     experiment = dataclasses.replace(sync.EXPERIMENT, rows=first_rows)
-    one, *of_two = [config for _, config in experiment.trials(smoke, (0,)).values()]
+    one, *of_two = [trial.config for _, trial in experiment.trials(prepared(smoke), (0,)).values()]
     train_into(folder / "store", one)
     run_workers(train_all_as, 2, folder, folder / "store", of_two)
     store = ResultStore.open(folder / "store")
-    store.write_plan("sync", experiment.plan(smoke, (0,), "a command"))
+    store.write_plan("sync", experiment.plan(prepared(smoke), (0,), "a command"))
     return store, experiment
 
 
