@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
@@ -13,14 +14,15 @@ from tests.prepared import prepared
 from tests.trial_events import run_to_end
 
 
-def train_into(folder: str | Path, config: TrialConfig) -> None:
+def train_into(folder: str | Path, of: TrialConfig | Trial) -> None:
     """Train a trial in this process and write all that later commands read; the folder may be a URI too."""
-    train_as(Worker(), folder, config)
+    train_as(Worker(), folder, of)
 
 
-def train_as(worker: Worker, folder: str | Path, config: TrialConfig) -> None:
+def train_as(worker: Worker, folder: str | Path, of: TrialConfig | Trial) -> None:
     """The same as one of its workers."""
-    store, trial = ResultStore.open(folder), prepared(config)
+    store, trial = ResultStore.open(folder), of if isinstance(of, Trial) else prepared(of)
+    config = trial.config
     checkpoints = CheckpointFolder(store.files, trial.training_id)
 
     def save(state: TrainingState, is_best: bool) -> None:
