@@ -18,6 +18,7 @@ from benchmarks.paired import Paired, timed
 from benchmarks.schema import Row, at_most, compared_row, stated_row
 from benchmarks.workbench import Workbench, preload, step_of, train_split, with_batch
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.training.loop import build_training_state
@@ -133,7 +134,7 @@ def _all_reduce_worker(rank: int, workers: int, shape: tuple[int, ...], rounds: 
 def _step_seconds(config: TrialConfig) -> float:
     torch.set_num_threads(config.run.threads_per_worker)
     dataset = train_split(config)
-    state = build_training_state(config, len(dataset.class_names), Worker())
+    state = build_training_state(Trial(config), len(dataset.class_names), Worker())
     state.model.train()
     step = step_of(state.model, state.optimizer, config, after=state.dynamic.end_step)
     seconds = [timed(lambda batch=batch: step(batch))() for batch in preload(config, dataset, 5)]

@@ -1,6 +1,5 @@
 """A grid of trials under Tune against the same trials one after another in one process."""
 
-import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +9,9 @@ import torch
 
 from benchmarks.paired import paired, timed
 from benchmarks.schema import Row, at_most, compared_row, stated_row
-from benchmarks.workbench import Workbench, with_steps
-from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_yaml
+from benchmarks.workbench import Workbench, with_inputs, with_steps
+from dynrcnn_ray.config.trial import Trial
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.execution.trials import run_trials
 from dynrcnn_ray.store.results_store import ResultStore
@@ -27,13 +26,13 @@ STEPS = 90
 def measure_grid(bench: Workbench, rounds: int, num_trials: int = NUM_TRIALS, steps: int = STEPS) -> Iterator[Row]:
     """Wall time from the first trial's start to the last one's row, the start and end of a local Ray included."""
     config = with_steps(bench.mini, steps)
-    trials = [dataclasses.replace(config, seed=seed) for seed in range(num_trials)]
+    trials = [with_inputs(config).with_seed(seed) for seed in range(num_trials)]
     folders = iter(bench.scratch / f"grid_{number}" for number in range(10 * rounds))
     stores: list[ResultStore] = []
 
     def under_tune() -> None:
         storage = next(folders)
-        planned = [PlannedTrial(trial, "benchmark", f"trial {trial.seed}") for trial in trials]
+        planned = [PlannedTrial(trial, "benchmark", f"trial {trial.config.seed}") for trial in trials]
         run_trials(planned, storage=str(storage), git_commit="")
         stores.append(ResultStore.open(storage))
 
@@ -65,23 +64,24 @@ def measure_grid(bench: Workbench, rounds: int, num_trials: int = NUM_TRIALS, st
     )
 
 
-def _run_one_after_another(trials: list[TrialConfig], folder: Path) -> None:
+def _run_one_after_another(trials: list[Trial], folder: Path) -> None:
     """The engine alone, each trial's row and dynamics written as the grid does it."""
     store = ResultStore.open(folder)
-    for config in trials:
+    for trial in trials:
+        config = trial.config
         torch.set_num_threads(config.run.threads_per_worker)
-        outcome = outcome_of(run_trial(config, Worker()))
-        store.write_dynamics(config.trial_id, outcome.history)
-        store.write_detections(config.trial_id, outcome.detections)
+        outcome = outcome_of(run_trial(trial, Worker()))
+        store.write_dynamics(trial.trial_id, outcome.history)
+        store.write_detections(trial.trial_id, outcome.detections)
         store.write_trial(
             {
-                "trial_id": config.trial_id,
+                "trial_id": trial.trial_id,
                 "experiment": "benchmark",
                 "setting": "alone",
                 "seed": config.seed,
                 "scale": config.scale,
                 "num_workers": 1,
-                "config": to_yaml(config),
+                "config": to_stored(trial),
                 "status": "finished",
                 "finished_at": datetime.now(UTC),
                 **outcome.metrics,

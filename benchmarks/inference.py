@@ -12,6 +12,7 @@ from benchmarks.paired import paired, timed
 from benchmarks.reference_loop import stock_detector
 from benchmarks.schema import Row, at_least, compared_row
 from benchmarks.workbench import Workbench
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.training.collectives import Worker
@@ -37,7 +38,7 @@ def _row(label: str, config: TrialConfig, rounds: int, worker: Worker) -> Row:
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, score_threshold=0.0))
     dataset = CocoDataset(config.data.root, config.data.val_split)
     images = [dataset[Sample(index, flip=False)][0] for index in range(min(_NUM_IMAGES, len(dataset)))]
-    state = build_training_state(config, len(dataset.class_names), worker)
+    state = build_training_state(Trial(config), len(dataset.class_names), worker)
     stock = stock_detector(config, len(dataset.class_names))
     on_device(stock, worker.device)
     stock.load_state_dict(state.model.state_dict(), strict=True)

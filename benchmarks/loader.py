@@ -10,6 +10,7 @@ import torch
 from benchmarks.paired import Paired, paired
 from benchmarks.schema import Row, compared_row
 from benchmarks.workbench import Workbench, sampler_of, step_of, train_split, with_steps
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.loader import train_loader
 from dynrcnn_ray.training.collectives import Worker
@@ -28,7 +29,7 @@ def measure_loader(bench: Workbench, rounds: int) -> Iterator[Row]:
 
 def _throughput_row(key: str, label: str, config: TrialConfig, steps: int, rounds: int) -> Row:
     dataset = train_split(config)
-    state = build_training_state(config, len(dataset.class_names), Worker())
+    state = build_training_state(Trial(config), len(dataset.class_names), Worker())
     state.model.train()
     step = step_of(state.model, state.optimizer, config, after=state.dynamic.end_step)
     images = steps * config.train.global_batch
@@ -59,7 +60,7 @@ def _throughput_row(key: str, label: str, config: TrialConfig, steps: int, round
 def _waiting_row(key: str, label: str, config: TrialConfig, rounds: int) -> Row:
     """Seconds in the loader's `next` against seconds of the whole step, a round being as many steps each."""
     dataset = train_split(config)
-    state = build_training_state(config, len(dataset.class_names), Worker())
+    state = build_training_state(Trial(config), len(dataset.class_names), Worker())
     state.model.train()
     step = step_of(state.model, state.optimizer, config, after=state.dynamic.end_step)
     processes = config.run.loader_workers

@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.schema import Row, at_most, stated_row
 from benchmarks.workbench import Workbench, train_split, with_batch, with_steps
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import from_yaml, to_yaml
 from dynrcnn_ray.training.collectives import Worker
@@ -58,7 +59,7 @@ def _gpu_row(bench: Workbench, precision: Literal["float32", "bfloat16"]) -> Row
     dataset = train_split(config)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(bench.worker.device)
-    state = build_training_state(config, len(dataset.class_names), bench.worker)
+    state = build_training_state(Trial(config), len(dataset.class_names), bench.worker)
     for _ in train(config, state, dataset):
         pass
     reserved = torch.cuda.max_memory_reserved(bench.worker.device)
@@ -89,7 +90,7 @@ def _train_and_watch(text: str, seed: int) -> list[float]:
     torch.set_num_threads(config.run.threads_per_worker)
     dataset = train_split(config)
     torch.manual_seed(seed)
-    state = build_training_state(config, len(dataset.class_names), Worker())
+    state = build_training_state(Trial(config), len(dataset.class_names), Worker())
     resident: list[float] = []
     for event in train(config, state, dataset):
         if isinstance(event, Logged):

@@ -18,6 +18,7 @@ from benchmarks.paired import Paired
 from benchmarks.processes import read_process
 from benchmarks.schema import Row, at_least, compared_row
 from benchmarks.workbench import Workbench, train_split
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.cluster import ray_cluster
 from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
@@ -45,8 +46,8 @@ def measure_prediction(bench: Workbench, rounds: int, pictures: int = PICTURES, 
     names = dataset.category_names
     out = bench.scratch / "prediction" / "out"
     # Untrained weights find as much as the model hands out, at least as much work as trained ones.
-    checkpoint = build_training_state(bench.mini, len(names), Worker()).state_dict()
-    loop = Predictor(bench.mini, checkpoint, bench.mini.training_id, sorted(names), torch.device("cpu"))
+    checkpoint = build_training_state(Trial(bench.mini), len(names), Worker()).state_dict()
+    loop = Predictor(Trial(bench.mini), checkpoint, Trial(bench.mini).training_id, sorted(names), torch.device("cpu"))
     measured: dict[str, list[_Measured]] = defaultdict(list)
     with ray_cluster():
         # A first round does not count: a cluster that has just started is still at work.
@@ -90,7 +91,7 @@ def _in_a_loop(predictor: Predictor, paths: list[str], scratch: Path) -> _Measur
 
 def _over_ray(config: TrialConfig, names: dict[int, str], checkpoint: dict, out: Path, paths: list[str]) -> _Measured:
     """Without the first quarter: how long the actors start says nothing of the speed."""
-    prediction = Prediction(config, config.training_id, names, checkpoint, _MIN_SCORE, drawings="")
+    prediction = Prediction(Trial(config), Trial(config).training_id, names, checkpoint, _MIN_SCORE, drawings="")
     with _TimedFiles(out, names, warm_up=len(paths) // 4) as files:
         predict_pictures(prediction, paths, files, tell=lambda _line: None)
         assert files.pictures == len(paths)

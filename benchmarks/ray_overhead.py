@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.paired import Paired
 from benchmarks.schema import Row, at_least, compared_row
-from benchmarks.workbench import Workbench, train_split, with_steps
+from benchmarks.workbench import Workbench, train_split, with_inputs, with_steps
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.cluster import ray_cluster
 from dynrcnn_ray.execution.job import PlannedTrial
@@ -56,15 +57,16 @@ def measure_ray_overhead(bench: Workbench, rounds: int, steps: int = STEPS) -> I
 
 def _under_ray(config: TrialConfig, bench: Workbench, kind: str) -> float:
     storage = str(bench.scratch / f"ray_overhead_{kind}_{config.seed}")
-    run_trials([PlannedTrial(config, "benchmark", kind)], storage=storage, git_commit="")
-    rows = ResultStore.open(storage).dynamics([config.trial_id])
+    trial = with_inputs(config)
+    run_trials([PlannedTrial(trial, "benchmark", kind)], storage=storage, git_commit="")
+    rows = ResultStore.open(storage).dynamics([trial.trial_id])
     return float(rows["images_per_second"].iloc[1:].median())
 
 
 def _bare(config: TrialConfig) -> float:
     torch.set_num_threads(config.run.threads_per_worker)
     dataset = train_split(config)
-    state = build_training_state(config, len(dataset.class_names), Worker())
+    state = build_training_state(Trial(config), len(dataset.class_names), Worker())
     for _ in train(config, state, dataset):
         pass
     return statistics.median(row["images_per_second"] for row in state.history[1:])

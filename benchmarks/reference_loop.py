@@ -24,6 +24,7 @@ from torchvision.transforms import v2
 from benchmarks.paired import paired, timed
 from benchmarks.schema import Must, Row, at_least, compared_row
 from benchmarks.workbench import Workbench, train_split, with_steps
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.layout import find_split
@@ -59,7 +60,7 @@ def _row(label: str, config: TrialConfig, steps: int, rounds: int, must: Must) -
 def our_loop(config: TrialConfig, steps: int) -> Callable[[], None]:
     """So many more steps of the engine's training at each call."""
     dataset = train_split(config)
-    state = build_training_state(config, len(dataset.class_names), Worker())
+    state = build_training_state(Trial(config), len(dataset.class_names), Worker())
 
     def run() -> None:
         longer = with_steps(config, state.step + steps, log_every=steps)

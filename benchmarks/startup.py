@@ -1,6 +1,5 @@
 """How long a trial takes from its driver's start to its first step, and where the seconds go."""
 
-import dataclasses
 import statistics
 import subprocess
 import sys
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 
 from benchmarks.schema import Row, at_most, stated_row
-from benchmarks.workbench import Workbench, train_split, with_steps
+from benchmarks.workbench import Workbench, train_split, with_inputs, with_steps
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.cluster import ray_cluster
 from dynrcnn_ray.execution.job import PlannedTrial
@@ -93,7 +93,7 @@ def measure_startup(bench: Workbench, rounds: int) -> Iterator[Row]:
 
 def _start_two(config: TrialConfig, bench: Workbench, name: str) -> Startup:
     storage = str(bench.scratch / f"startup_{name}")
-    trials = [dataclasses.replace(config, seed=seed) for seed in range(2)]
+    trials = [with_inputs(config).with_seed(seed) for seed in range(2)]
     asked_at = time.time()
     run_trials([PlannedTrial(trial, "benchmark", name) for trial in trials], storage=storage, git_commit="")
     rows = ResultStore.open(storage).trials()
@@ -117,5 +117,5 @@ def _data_and_model_seconds(config: TrialConfig) -> float:
     torch.set_num_threads(config.run.threads_per_worker)
     started = time.perf_counter()
     dataset = train_split(config)
-    build_training_state(config, len(dataset.class_names), Worker())
+    build_training_state(Trial(config), len(dataset.class_names), Worker())
     return time.perf_counter() - started

@@ -11,6 +11,7 @@ import torch
 from benchmarks.paired import Paired, paired, timed
 from benchmarks.schema import Row, at_most, compared_row
 from benchmarks.workbench import Workbench, preload, resting_training, step_of, train_split, with_steps
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.loader import Batch
 from dynrcnn_ray.models.detector import build_torchvision_model
@@ -144,7 +145,7 @@ def _telemetry_row(config: TrialConfig, rounds: int) -> Row:
 
 def _outside_row(config: TrialConfig, rounds: int) -> Row:
     """The engine's own loop, its steps cut in two by the clock: from the optimiser's end to the model's start."""
-    state = build_training_state(config, len(train_split(config).class_names), Worker())
+    state = build_training_state(Trial(config), len(train_split(config).class_names), Worker())
     starts, ends = [], []
     state.model.register_forward_pre_hook(lambda *_: starts.append(time.perf_counter()))
     state.optimizer.register_step_post_hook(lambda *_: ends.append(time.perf_counter()))
@@ -174,7 +175,7 @@ def _preloaded_row(config: TrialConfig, rounds: int, worker: Worker) -> Row:
     """The same by another way: the engine's loop against bare steps on the same batches, read before."""
     dataset = train_split(config)
     classes = len(dataset.class_names)
-    state, bare = (build_training_state(config, classes, worker) for _ in range(2))
+    state, bare = (build_training_state(Trial(config), classes, worker) for _ in range(2))
     steps = config.run.log_every
     batches = iter(preload(config, dataset, (rounds + 1) * steps))
     bare.model.train()

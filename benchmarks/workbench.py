@@ -12,12 +12,14 @@ from torch import nn
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import DataConfig, RunConfig, ShapesConfig, TrainConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.loader import Batch, train_loader
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.data.sampler import TrainSampler
+from dynrcnn_ray.experiment.experiment import identified
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import TrainingState, build_training_state, forward_losses
 from dynrcnn_ray.training.optimizer import set_learning_rate
@@ -72,7 +74,7 @@ def _mini() -> TrialConfig:
     shapes = ShapesConfig(train_images=400, val_images=40)
     return dataclasses.replace(
         base,
-        data=prepare_data(dataclasses.replace(base.data, shapes=shapes)),
+        data=_on_disk(dataclasses.replace(base.data, shapes=shapes)),
         # What is compared is one worker's.
         run=dataclasses.replace(base.run, num_workers=1),
     )
@@ -86,13 +88,23 @@ def _resnet(data_root: str) -> TrialConfig:
     return validate(
         dataclasses.replace(
             base,
-            data=prepare_data(data),
+            data=_on_disk(data),
             # Without pretrained weights frozen batch norm overflows.
             model=dataclasses.replace(base.model, weights="none", norm="group_norm"),
             train=TrainConfig(global_batch=2, reference_batch=2, learning_rate=0.0025),
             run=RunConfig(cpus_per_worker=2),
         )
     )
+
+
+def _on_disk(data: DataConfig) -> DataConfig:
+    """The same as a folder that is read as it stands."""
+    return dataclasses.replace(data, root=prepare_data(data).root)
+
+
+def with_inputs(config: TrialConfig) -> Trial:
+    """The trial, its data and its files known by their fingerprints."""
+    return identified(config, prepare_data(config.data, include_masks=config.model.has_masks).inputs)
 
 
 def with_steps(config: TrialConfig, steps: int, **run: int) -> TrialConfig:
@@ -113,7 +125,7 @@ def with_batch(config: TrialConfig, images: int) -> TrialConfig:
 
 def resting_training(config: TrialConfig, worker: Worker) -> TrainingState:
     """A training whose steps change no weight, so that all of them cost the same."""
-    state = build_training_state(config, len(train_split(config).class_names), worker)
+    state = build_training_state(Trial(config), len(train_split(config).class_names), worker)
     set_learning_rate(state.optimizer, 0.0)
     state.model.train()
     return state

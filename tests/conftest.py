@@ -51,7 +51,7 @@ def smoke(cache_home: Path) -> TrialConfig:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache_home))
         base = base_config("smoke")
-        return dataclasses.replace(base, data=prepare_data(base.data))
+        return dataclasses.replace(base, data=dataclasses.replace(base.data, root=prepare_data(base.data).root))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config import Trial, TrialConfig
 from dynrcnn_ray.models.detector_weights import DetectorWeights
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note
@@ -11,10 +11,11 @@ from dynrcnn_ray.training.loop import TrainingState
 from dynrcnn_ray.training.outcome import TrialOutcome
 from dynrcnn_ray.training.telemetry import DynamicsRow
 from dynrcnn_ray.training.trial import run_trial
+from tests.prepared import prepared
 
 
 def run_to_end(
-    config: TrialConfig,
+    of: TrialConfig | Trial,
     worker: Worker,
     *,
     checkpoint: dict[str, Any] | None = None,
@@ -24,7 +25,8 @@ def run_to_end(
     on_note: Callable[[str], object] = lambda note: None,
     wants_checkpoint: Callable[[], bool] = lambda: False,
 ) -> TrialOutcome:
-    for event in run_trial(config, worker, checkpoint=checkpoint, detector_weights=detector_weights):
+    trial = of if isinstance(of, Trial) else prepared(of)
+    for event in run_trial(trial, worker, checkpoint=checkpoint, detector_weights=detector_weights):
         match event:
             case Note(text):
                 on_note(text)

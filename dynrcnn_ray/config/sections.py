@@ -77,11 +77,6 @@ class DataConfig:
     count as objects), and stay in evaluation."""
     drop_invalid: bool = False
     """Leave out broken annotations and images, in training and evaluation, where a run would else be refused."""
-    fingerprint: str = ""
-    """Identity of the content of annotations and images. Filled in before a run; leave it empty."""
-    source_root: str = ""
-    """The data set's own folder where `root` is a copy, with annotations that had to be converted, or without invalid
-    ones. Filled in before a run; leave it empty."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
 
     @property
@@ -100,8 +95,6 @@ class ModelConfig:
     """The detector. The cascades train at fixed IoU thresholds; RetinaNet and FCOS have no proposals."""
     module: str = ""
     """A Python file whose `build_model(config, num_classes, dynamic)` builds the detector in place of the package's."""
-    module_fingerprint: str = ""
-    """Identity of that file's content. Filled in before a run; leave it empty."""
     backbone: Literal["tiny", "small", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
     """The ResNet below the feature pyramid. `small` is `tiny` with two blocks a stage."""
     norm: Literal["frozen_batch_norm", "group_norm"] = "frozen_batch_norm"
@@ -109,14 +102,10 @@ class ModelConfig:
     weights: str = "imagenet"
     """Backbone weights: `none`, `imagenet` (torchvision's, downloaded once), `shapes` (for tiny and small; in the
     package) or the path of a file: a state_dict, or an .npz of the command `pretrain`."""
-    weights_fingerprint: str = ""
-    """Identity of the weights' content, unless they are ImageNet's. Filled in before a run; leave it empty."""
     detector_weights: str = ""
     """Start from a trained detector, and not from `weights`: `coco` (torchvision's, downloaded once), the path of a
     state_dict or checkpoint, or the id of a trial in the storage (`ID:best` for its best checkpoint, `ID:500` for that
     of a step). What has the same shape is taken, class by class where the class names are known."""
-    detector_weights_fingerprint: str = ""
-    """Identity of that file's content. Filled in before a run; leave it empty."""
     stride_in_1x1: bool = False
     """The stride of layer2 to layer4 in the first 1x1 convolution of a bottleneck, as in the paper's code base, not in
     its 3x3."""

@@ -11,10 +11,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from dynrcnn_ray.config.errors import DynrcnnError, one_line
 from dynrcnn_ray.config.sections import PRETRAINING_SEED, DataConfig, ModelConfig
+from dynrcnn_ray.config.trial import Inputs, Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.yaml_text import dump, load, load_stored
 
 _Kind = TypeVar("_Kind")
+_FOUND = {
+    "data.fingerprint": "data",
+    "model.weights_fingerprint": "weights",
+    "model.detector_weights_fingerprint": "detector_weights",
+    "model.module_fingerprint": "module",
+}
+"""Where configurations of earlier releases had the fingerprints, and what they are in `Inputs`."""
+_SOURCE_ROOT = "data.source_root"
+"""Where they had the data set's own folder, while `data.root` was that of a copy."""
+_FOUND_BY_ITSELF = "is found by itself before a run; leave it out"
 
 
 @functools.cache
@@ -153,8 +164,7 @@ def _check_weights(parsed: TrialConfig) -> None:
             f"model.weights: 'shapes' fits tiny and small with group_norm, not {model.backbone} with {model.norm}; "
             "choose those, or 'none', or 'imagenet' with frozen_batch_norm, or a file"
         )
-    is_generated = not data.is_given or data.fingerprint.startswith("shapes-")
-    if is_generated and data.shapes.seed == PRETRAINING_SEED and model.weights not in ("none", "imagenet"):
+    if not data.is_given and data.shapes.seed == PRETRAINING_SEED and model.weights not in ("none", "imagenet"):
         raise ConfigError(
             f"data.shapes.seed: {PRETRAINING_SEED} makes the images on which pretrained weights were made; choose "
             "another seed, or --model.weights none"
@@ -182,16 +192,57 @@ def from_yaml(text: str) -> TrialConfig:
     Raises:
         ConfigError: not YAML, a field that stands twice or is unknown, a wrong type or a value out of range.
     """
-    return validate(parse_yaml(TrialConfig, text, "the configuration"))
+    tree = _tree(text, "the configuration", load)
+    if "inputs" in tree:
+        raise ConfigError(f"inputs: what a trial reads {_FOUND_BY_ITSELF}")
+    for path in (*_FOUND, _SOURCE_ROOT):
+        _refuse_found(path, _taken(tree, path))
+    return validate(_parse_strictly(tree, TrialConfig))
 
 
-def from_stored(text: str) -> TrialConfig:
-    """Read a configuration that `to_yaml` wrote, of this release or of an earlier one.
+def to_stored(trial: Trial) -> str:
+    """A trial as its row in the store has it: the whole configuration as YAML, and its inputs."""
+    config = _adapter(TrialConfig).dump_python(trial.config, mode="json")
+    return dump(config | {"inputs": dataclasses.asdict(trial.inputs)})
+
+
+def from_stored(text: str) -> Trial:
+    """Read a trial that `to_stored` wrote, of this release or of an earlier one.
 
     Raises:
         ConfigError: as `from_yaml`.
     """
-    return validate(_parse(_tree(text, "the configuration", load_stored)))
+    tree = _tree(text, "the configuration", load_stored)
+    inputs = tree.pop("inputs") if "inputs" in tree else _inputs_of_earlier_release(tree)
+    return Trial(validate(_parse(tree)), _parse(inputs, Inputs))
+
+
+def _inputs_of_earlier_release(tree: dict[str, Any]) -> dict[str, Any]:
+    """Take what an earlier release had filled in out of a configuration, which is then as it was given."""
+    inputs = {name: _taken(tree, path) for path, name in _FOUND.items()}
+    source_root = _taken(tree, _SOURCE_ROOT)
+    data = tree.get("data")
+    if not inputs["data"] or not isinstance(data, dict):
+        return inputs
+    inputs["data_root"] = data.get("root", "")
+    if str(inputs["data"]).startswith("shapes-"):
+        data["root"] = ""
+    elif source_root or data.get("train_annotations") or data.get("val_annotations"):
+        data["root"] = source_root
+    return inputs
+
+
+def _taken(tree: dict[str, Any], path: str) -> Any:
+    """Take a field of an earlier release out of a configuration; empty where it is not there."""
+    section, _, name = path.partition(".")
+    fields = tree.get(section)
+    return fields.pop(name, "") if isinstance(fields, dict) else ""
+
+
+def _refuse_found(path: str, value: Any) -> None:
+    """Refuse a value for what nobody says; earlier releases wrote it empty."""
+    if value != "":
+        raise ConfigError(f"{path}: {value!r} {_FOUND_BY_ITSELF}")
 
 
 def parse_yaml(kind: type[_Kind], text: str, what: str) -> _Kind:
@@ -241,6 +292,9 @@ def _changed(config: TrialConfig, values: Mapping[str, Any]) -> dict[str, Any]:
     tree = dataclasses.asdict(config)
     known = list(field_paths(config))
     for path, value in values.items():
+        if path in _FOUND or path == _SOURCE_ROOT:
+            _refuse_found(path, value)
+            continue
         if path not in known:
             similar = difflib.get_close_matches(path, known, n=1)
             raise ConfigError(f"{path}: unknown field{f'; did you mean {similar[0]}?' if similar else ''}")

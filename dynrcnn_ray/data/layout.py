@@ -15,6 +15,7 @@ called `valid` or `validation`, and every name may begin with a capital letter.
 A folder of one split has the same files without the level `{split}`; CVAT calls it `default`.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -100,13 +101,20 @@ def own_files(data: DataConfig) -> dict[str, SplitFiles]:
 
     Both are the same where one split is divided, or where the training split is also that of validation.
     """
-    root = data.source_root or data.root
+    root = data.root
     train = _given(data.train_annotations, data.train_images) or find_split(_absolute(root), data.train_split)
     if data.val_fraction:
         return {data.train_split: train, data.val_split: train}
     val = _given(data.val_annotations, data.val_images)
     # A set of one split has no other for validation.
     return {data.train_split: train, data.val_split: val or find_split(_absolute(root), data.val_split)}
+
+
+def with_absolute_paths(data: DataConfig) -> DataConfig:
+    """The same wherever it is read: workers have another current folder than the command."""
+    names = ("root", "train_annotations", "train_images", "val_annotations", "val_images")
+    given = {name: getattr(data, name) for name in names}
+    return dataclasses.replace(data, **{name: str(_absolute(path)) for name, path in given.items() if path})
 
 
 def needs_root(data: DataConfig) -> bool:

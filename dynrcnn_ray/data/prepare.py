@@ -6,9 +6,11 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from dynrcnn_ray.config.sections import DataConfig, ShapesConfig
+from dynrcnn_ray.config.trial import Inputs
 from dynrcnn_ray.data.annotations import DataError, cache_folder, is_unlabelled, unreadable
 from dynrcnn_ray.data.check.check_split import CheckedSplit, Demands, check_splits
 from dynrcnn_ray.data.check.faults import Finding
@@ -20,45 +22,65 @@ from dynrcnn_ray.data.layout import SplitFiles, canonical_files, find_split, nee
 from dynrcnn_ray.data.shapes import GENERATOR_VERSION, NAME_BEGINS, generate_shapes, is_generated
 
 
-def prepare_data(data: DataConfig, *, include_masks: bool = False) -> DataConfig:
+@dataclass(frozen=True)
+class PreparedData:
+    """Data that are checked and ready to be read.
+
+    Attributes:
+        root: The folder to read both splits from.
+        fingerprint: Identity of the content of annotations and images.
+    """
+
+    root: str
+    fingerprint: str
+
+    @property
+    def inputs(self) -> Inputs:
+        """The inputs of a trial on them whose model is not looked at yet."""
+        return Inputs(data=self.fingerprint, data_root=self.root)
+
+
+def prepare_data(data: DataConfig, *, include_masks: bool = False, expected: str = "") -> PreparedData:
     """Generate the shapes data set if it is asked for and missing, then check both splits.
 
     Where annotations are not as they must be but can be used, or with `data.drop_invalid` cannot and are left out, or
     where files are named or one split is divided, a copy of the annotations as they must be is written to the cache,
-    beside links to the images, and `root` becomes that folder: whatever reads the data finds the same. The data set's
+    beside links to the images, and that folder is to be read: whatever reads the data finds the same. The data set's
     own folder is never written to.
 
-    Its own output is a valid input: on a node that lacks the generated or the copied folder, it is made there again.
+    On a node that lacks the generated or the copied folder, it is made there again.
 
     Args:
-        data: The data set, as configured or as an earlier call returned it.
+        data: The data set, as configured.
         include_masks: Every object needs a mask.
+        expected: The fingerprint that the data must have; empty before it is known.
 
     Returns:
-        The same with `root` absolute and `fingerprint` filled in.
+        The folder to read, absolute, and the fingerprint.
 
     Raises:
         DataError: annotations or images that cannot be used, one line a problem, or content that is not the one that
-            `data.fingerprint` already names.
+            is expected.
     """
-    generate_if_asked(data)
+    is_generated = not data.is_given or expected == _recipe_fingerprint(data.shapes)
+    if is_generated:
+        generate_shapes(data.shapes, own_folder(data))
     splits = check_data(data, include_masks=include_masks)
-    _refuse_errors(data, splits)
-    content = _fingerprint_of(data, splits)
-    _check_fingerprint(data, content)
+    _refuse_errors(data, splits, is_generated=is_generated)
+    content = _recipe_fingerprint(data.shapes) if is_generated else _fingerprint_of(data, splits)
+    _check_fingerprint(data, content, expected)
     _print_notes(splits.values())
     own_root = own_folder(data) if needs_root(data) else None
-    prepared = dataclasses.replace(data, root=str(own_root or ""), source_root="", fingerprint=content)
     names_files = data.train_annotations or data.val_annotations
     if not names_files and not any(map(must_be_copied, splits.values())):
-        return prepared
+        return PreparedData(str(own_root or ""), content)
     copied = write_copy(own_root, _files(data), content, splits, include_masks=include_masks)
-    return dataclasses.replace(prepared, root=str(copied), source_root=str(own_root or ""))
+    return PreparedData(str(copied), content)
 
 
 def data_here(trained_on: DataConfig, root: str) -> DataConfig:
     """A stored trial's data set, where this machine has it in another folder: `root`; empty: where the trial had it."""
-    named = ("source_root", "train_annotations", "train_images", "val_annotations", "val_images")
+    named = ("train_annotations", "train_images", "val_annotations", "val_images")
     return dataclasses.replace(trained_on, root=root, **dict.fromkeys(named, "")) if root else trained_on
 
 
@@ -169,30 +191,30 @@ def fingerprint(data: DataConfig, *, include_masks: bool = False) -> str:
     Raises:
         DataError: data that cannot be used.
     """
-    if _is_generated_set(data):
+    if not data.is_given:
         return _recipe_fingerprint(data.shapes)
     splits = check_data(data, include_masks=include_masks)
-    _refuse_errors(data, splits)
+    _refuse_errors(data, splits, is_generated=False)
     return _fingerprint_of(data, splits)
 
 
 def generate_if_asked(data: DataConfig) -> None:
     """Generate the shapes data set if it is asked for, and missing or damaged."""
-    if _is_generated_set(data):
+    if not data.is_given:
         generate_shapes(data.shapes, own_folder(data))
 
 
 def images_to_generate(data: DataConfig) -> int:
     """How many images `prepare_data` would generate: 0 unless the shapes are asked for and missing."""
-    if not _is_generated_set(data) or is_generated(own_folder(data)):
+    if data.is_given or is_generated(own_folder(data)):
         return 0
     return data.shapes.train_images + data.shapes.val_images
 
 
 def own_folder(data: DataConfig) -> Path:
     """The folder of the whole data set, invalid parts included."""
-    if data.source_root or data.root:
-        return Path(data.source_root or data.root).expanduser().absolute()
+    if data.root:
+        return Path(data.root).expanduser().absolute()
     if data.is_given:
         return Path(data.train_annotations).expanduser().absolute().parent
     return cache_folder() / _recipe_fingerprint(data.shapes)
@@ -200,7 +222,7 @@ def own_folder(data: DataConfig) -> Path:
 
 def _files(data: DataConfig) -> dict[str, SplitFiles]:
     """The files of both splits, training first, wherever the data set has them."""
-    if _is_generated_set(data):
+    if not data.is_given:
         return {split: canonical_files(own_folder(data), split) for split in (data.train_split, data.val_split)}
     return own_files(data)
 
@@ -233,18 +255,12 @@ def _require_two_splits(data: DataConfig, files: Mapping[str, SplitFiles]) -> No
         )
 
 
-def _is_generated_set(data: DataConfig) -> bool:
-    return not data.is_given or data.fingerprint == _recipe_fingerprint(data.shapes)
-
-
 def _recipe_fingerprint(shapes: ShapesConfig) -> str:
     recipe = {"version": GENERATOR_VERSION, **dataclasses.asdict(shapes)}
     return NAME_BEGINS + hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _fingerprint_of(data: DataConfig, splits: Mapping[str, CheckedSplit]) -> str:
-    if _is_generated_set(data):
-        return _recipe_fingerprint(data.shapes)
     content = _hash_of_files(splits.values(), _files(data).values())
     is_less = data.val_fraction or any(checked.errors for checked in splits.values())
     return _with_rows(content, splits.values()) if is_less else content
@@ -272,11 +288,11 @@ def _with_rows(content: str, splits: Iterable[CheckedSplit]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _check_fingerprint(data: DataConfig, real: str) -> None:
-    if data.fingerprint not in ("", real):
+def _check_fingerprint(data: DataConfig, real: str, expected: str) -> None:
+    if expected not in ("", real):
         raise DataError(
-            f"{own_folder(data)}: its annotations and images have the fingerprint {real}, but data.fingerprint says "
-            f"{data.fingerprint}; bring back the data of that run or leave data.fingerprint empty"
+            f"{own_folder(data)}: its annotations and images have the fingerprint {real}, but the trial began with "
+            f"{expected}; bring back the data of that run"
         )
 
 
@@ -294,9 +310,9 @@ def _say_once(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _refuse_errors(data: DataConfig, splits: dict[str, CheckedSplit]) -> None:
+def _refuse_errors(data: DataConfig, splits: dict[str, CheckedSplit], *, is_generated: bool) -> None:
     errors = [finding for checked in splits.values() for finding in checked.errors]
-    if errors and _is_generated_set(data) and not any(finding.may_be_whole for finding in errors):
+    if errors and is_generated and not any(finding.may_be_whole for finding in errors):
         damaged = f"{own_folder(data)}: the generated data set is damaged; move the folder away, then it is made again"
         raise DataError("\n".join([damaged, *map(str, errors)]))
     _raise(errors, drop_invalid=data.drop_invalid)

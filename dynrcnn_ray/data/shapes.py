@@ -93,7 +93,7 @@ def generate_shapes(config: ShapesConfig, root: Path) -> None:
     if os.path.lexists(root) and not root.name.startswith(NAME_BEGINS):
         # Somebody's copy, which is theirs; without checksums it may have been made by any version.
         if is_sealed(root) and (problem := why_not_trusted(root)):
-            raise DataError(f"{root}: {problem}; copy it again, or leave data.fingerprint empty to use it as it is")
+            raise DataError(f"{root}: {problem}; copy it again")
         return
     try:
         make_sure_of(root, lambda building: _write_splits(building, config))

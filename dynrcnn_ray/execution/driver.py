@@ -14,8 +14,8 @@ from ray import train, tune
 from ray.exceptions import RayActorError, RayTaskError
 
 from dynrcnn_ray.config.sections import RunConfig
-from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.config.trial import Trial
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution.alive import signs_of_life
 from dynrcnn_ray.execution.callbacks import FailedStarts, Reports
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
@@ -59,15 +59,14 @@ def drive_trial(job: TrialJob) -> None:
         Exception: whatever the training raised in this process, unless another attempt would only repeat it. Tune then
             ends the process, and takes another one for the next attempt and for other trials.
     """
-    config = job.config
     store = ResultStore.open(job.storage)
     require_marker(store.files, job.marker)
     started = time.time()
     running = _row(job) | {"status": "running"}
     store.write_running(running)
     try:
-        with signs_of_life(store, config.trial_id):
-            outcome: dict[str, Any] = fit(config, _train_worker, {"job": job, "row": running})
+        with signs_of_life(store, job.trial.trial_id):
+            outcome: dict[str, Any] = fit(job.trial, _train_worker, {"job": job, "row": running})
     except Exception as error:
         failure = failure_of(error)
         is_of_ray_train = isinstance(error, train.TrainingFailedError | RayActorError)
@@ -78,7 +77,7 @@ def drive_trial(job: TrialJob) -> None:
         tune.report({"ending": failure.reason if ended else "finished"})
     else:
         require_marker(store.files, job.marker)
-        _write_course(store, config, outcome)
+        _write_course(store, job.trial, outcome)
         ending = _finished(outcome) | {"startup_seconds": outcome["training_began_at"] - started}
         store.write_trial(_row(job) | {"wall_seconds": time.time() - started} | ending)
         tune.report({"ending": "finished"})
@@ -108,15 +107,15 @@ def _write_failure(store: ResultStore, job: TrialJob, failure: TrialFailure, **m
         StoreError: the storage is not there any more, or cannot be written.
     """
     require_marker(store.files, job.marker)
-    config = job.config
-    if "finished" in store.trials([config.trial_id], ["trial_id", "status"])["status"].tolist():
-        store.drop_running(config.trial_id)
+    trial_id = job.trial.trial_id
+    if "finished" in store.trials([trial_id], ["trial_id", "status"])["status"].tolist():
+        store.drop_running(trial_id)
         return False
-    store.write_trial(_row(job) | measured | _failed(store, config, failure))
+    store.write_trial(_row(job) | measured | _failed(store, job.trial, failure))
     return True
 
 
-def fit(config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: dict[str, Any]) -> dict[str, Any]:
+def fit(trial: Trial, work: Callable[[dict], dict[str, Any]], payload: dict[str, Any]) -> dict[str, Any]:
     """Have the trial's workers do something with the payload.
 
     Returns:
@@ -125,11 +124,11 @@ def fit(config: TrialConfig, work: Callable[[dict], dict[str, Any]], payload: di
     Raises:
         TrainingFailedError: a worker failed more often than the trial allows.
     """
-    reports = None if config.run.is_local else Reports()
+    reports = None if trial.config.run.is_local else Reports()
     # Ray's own files of a run are of no use afterwards: checkpoints and results go to the storage.
     with scratch_folder() as scratch:
         try:
-            outcome: Any = _trainer(config, work, payload, scratch, reports).fit().return_value
+            outcome: Any = _trainer(trial, work, payload, scratch, reports).fit().return_value
         finally:
             if reports:
                 reports.wait_until_taken()
@@ -145,7 +144,7 @@ def _train_worker(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trainer(
-    config: TrialConfig,
+    trial: Trial,
     work: Callable[[dict], dict[str, Any]],
     payload: dict[str, Any],
     scratch: str,
@@ -154,7 +153,7 @@ def _trainer(
     # Imported late: it imports PyTorch, and the grid's own process, which hands this module to the drivers, need not.
     from ray.train.torch import TorchTrainer
 
-    run = config.run
+    run = trial.config.run
     resources: dict[str, float] = {"CPU": run.cpus_per_worker}
     num_workers = 0 if run.is_local else (run.min_workers, run.num_workers) if run.min_workers else run.num_workers
     return TorchTrainer(
@@ -166,7 +165,7 @@ def _trainer(
             resources_per_worker=resources | ({"GPU": run.gpu} if run.gpu else {}),
         ),
         run_config=train.RunConfig(
-            name=config.trial_id,
+            name=trial.trial_id,
             storage_path=scratch,
             failure_config=train.FailureConfig(
                 max_failures=run.max_failures, controller_failure_limit=_MINUTES_TO_WAIT_FOR_NODES
@@ -178,28 +177,29 @@ def _trainer(
     )
 
 
-def _write_course(store: ResultStore, config: TrialConfig, outcome: dict[str, Any]) -> None:
-    store.write_dynamics(config.trial_id, outcome["history"])
+def _write_course(store: ResultStore, trial: Trial, outcome: dict[str, Any]) -> None:
+    trial_id = trial.trial_id
+    store.write_dynamics(trial_id, outcome["history"])
     if outcome["proposals"]:
-        store.write_proposals(config.trial_id, outcome["proposals"])
+        store.write_proposals(trial_id, outcome["proposals"])
     if outcome["statistics"]:
-        store.write_statistics(config.trial_id, outcome["statistics"])
-    store.write_detections(config.trial_id, outcome["detections"])
-    if store.images(config.data.fingerprint).empty:
-        store.write_images(config.data.fingerprint, outcome["example_images"])
+        store.write_statistics(trial_id, outcome["statistics"])
+    store.write_detections(trial_id, outcome["detections"])
+    if store.images(trial.inputs.data).empty:
+        store.write_images(trial.inputs.data, outcome["example_images"])
 
 
 def _row(job: TrialJob) -> dict[str, Any]:
     config = job.config
     return {
-        "trial_id": config.trial_id,
+        "trial_id": job.trial.trial_id,
         "experiment": job.experiment,
         "setting": job.setting,
         "seed": config.seed,
         "scale": config.scale,
         "steps": config.total_steps,
         "num_workers": config.run.num_workers,
-        "config": to_yaml(config),
+        "config": to_stored(job.trial),
         "git_commit": job.git_commit,
         "finished_at": datetime.now(UTC),
     }
@@ -218,8 +218,8 @@ def _finished(outcome: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _failed(store: ResultStore, config: TrialConfig, failure: TrialFailure) -> dict[str, Any]:
-    steps = CheckpointFolder(store.files, config.training_id).steps()
+def _failed(store: ResultStore, trial: Trial, failure: TrialFailure) -> dict[str, Any]:
+    steps = CheckpointFolder(store.files, trial.training_id).steps()
     return {
         "status": "failed",
         "error": failure.reason,

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from dynrcnn_ray.config.sections import RunConfig
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.execution.address import ray_address
 from dynrcnn_ray.experiment.experiment import Experiment
 from dynrcnn_ray.store.results_store import ResultStore
@@ -13,7 +13,7 @@ _STATES = {"finished": "there", "running": "begun", "failed": "failed before"}
 """By the status of a trial's row; a trial without one is new."""
 
 
-def print_plan(store: ResultStore, experiment: Experiment, base: TrialConfig, seeds: Sequence[int]) -> None:
+def print_plan(store: ResultStore, experiment: Experiment, base: Trial, seeds: Sequence[int]) -> None:
     """Print an experiment's trials, each with what the storage has of it.
 
     Args:
@@ -27,10 +27,11 @@ def print_plan(store: ResultStore, experiment: Experiment, base: TrialConfig, se
     states = {trial: _STATES[status] for trial, status in zip(rows["trial_id"], rows["status"], strict=True)}
     there = list(states.values()).count("there")
     print(
-        f"{experiment.name}, scale {base.scale}: {len(experiment.rows(base))} rows, {len(trials)} distinct trials, "
-        f"{there} of them in {store.files.describe_path('').rstrip('/')}"
+        f"{experiment.name}, scale {base.config.scale}: {len(experiment.rows(base.config))} rows, "
+        f"{len(trials)} distinct trials, {there} of them in {store.files.describe_path('').rstrip('/')}"
     )
-    for trial_id, (setting, config) in trials.items():
+    for trial_id, (setting, trial) in trials.items():
+        config = trial.config
         print(
             f"  {trial_id}  seed {config.seed}  {setting:<20}  {config.total_steps} steps of "
             f"{config.train.global_batch} images on {config.run.num_workers} workers  {states.get(trial_id, 'new')}"

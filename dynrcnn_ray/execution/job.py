@@ -3,15 +3,20 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from dynrcnn_ray.config import TrialConfig
+from dynrcnn_ray.config import Trial, TrialConfig
 
 
 class Job(Protocol):
     """What Tune runs, as its progress lines tell it."""
 
     @property
+    def trial(self) -> Trial:
+        """The trial, whose id is Tune's name of it."""
+        ...
+
+    @property
     def config(self) -> TrialConfig:
-        """The trial, with the workers that it asks for."""
+        """The trial's configuration, with the workers that it asks for."""
         ...
 
     @property
@@ -35,12 +40,12 @@ class PlannedTrial:
     """A trial and where it was first asked for.
 
     Attributes:
-        config: the run.
+        trial: the run.
         experiment: name of the experiment.
         setting: the row's label.
     """
 
-    config: TrialConfig
+    trial: Trial
     experiment: str
     setting: str
 
@@ -50,7 +55,7 @@ class TrialJob:
     """A trial to train, and where its results go.
 
     Attributes:
-        config: the run.
+        trial: the run.
         experiment: name of the experiment that asked for it first.
         setting: the row's name.
         storage: the store's absolute path or URI.
@@ -59,7 +64,7 @@ class TrialJob:
         git_commit: the code's commit, for the row.
     """
 
-    config: TrialConfig
+    trial: Trial
     experiment: str
     setting: str
     storage: str
@@ -68,6 +73,11 @@ class TrialJob:
     trains = True
 
     @property
+    def config(self) -> TrialConfig:
+        """The trial's configuration, with the workers that it asks for."""
+        return self.trial.config
+
+    @property
     def starts(self) -> str:
         """What the line of its start says."""
-        return f"starts: trial {self.config.trial_id}, {self.config.total_steps} steps"
+        return f"starts: trial {self.trial.trial_id}, {self.config.total_steps} steps"

@@ -1,6 +1,7 @@
 """Whether every node has what a grid needs: the storage, the data set and the weights. Asked before anything starts."""
 
 import contextlib
+import dataclasses
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dynrcnn_ray.config.errors import DynrcnnError, innermost_line
 from dynrcnn_ray.config.sections import DataConfig, ModelConfig
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import NOT_FOUND_YET, Inputs, Trial
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.presence import annotations_digest
 from dynrcnn_ray.execution.cluster import may_add_nodes
 from dynrcnn_ray.execution.ray_private import alive_nodes
 from dynrcnn_ray.models.user_module import ModuleError, identify_module
-from dynrcnn_ray.models.weights import WeightsError, identify_weights
+from dynrcnn_ray.models.weights import WeightsError, identify_detector_weights, identify_weights
 from dynrcnn_ray.store.files import PARTIAL, StoreError, StoreFiles
 
 MOUNTS = Path("/proc/mounts")
@@ -44,11 +45,11 @@ class _Needs(NamedTuple):
     """What a node must have: data sets and weights with their identity on the node where the command runs."""
 
     data: tuple[tuple[DataConfig, str], ...]
-    weights: tuple[ModelConfig, ...]
+    weights: tuple[tuple[ModelConfig, Inputs], ...]
 
 
 @contextlib.contextmanager
-def storage_seen_by_all(configs: Sequence[TrialConfig], storage: str) -> Iterator[str]:
+def storage_seen_by_all(trials: Sequence[Trial], storage: str) -> Iterator[str]:
     """Ask every node of a cluster for the storage, the data and the weights of some trials.
 
     Yields:
@@ -73,7 +74,7 @@ def storage_seen_by_all(configs: Sequence[TrialConfig], storage: str) -> Iterato
     marker = f"{_FOLDER}/{uuid.uuid4().hex}"
     files.write_bytes(marker, b"")
     try:
-        problems = {} if is_alone else _problems(nodes, storage, marker, _needs(configs))
+        problems = {} if is_alone else _problems(nodes, storage, marker, _needs(trials))
         answers = set(files.names(_FOLDER, ""))
         for node in () if is_alone else nodes.keys() - problems.keys():
             problems[node] = [] if f"{Path(marker).name}-{node}" in answers else [_unseen(place)]
@@ -141,15 +142,16 @@ def _look(storage: str, own_marker: str, marker: str, needs: _Needs) -> list[str
     for data, digest in needs.data:
         try:
             if annotations_digest(data) != digest:
-                root = data.source_root or data.train_annotations or data.root
+                root = data.train_annotations or data.root
                 lacking.append(f"data.root {root}: holds other annotations than the node of the command; {_SHARE_DATA}")
         except DataError as error:
             lacking.append(f"data.root: {error}; {_SHARE_DATA}")
-    for model in needs.weights:
+    for model, inputs in needs.weights:
         try:
-            if identify_module(model) != model:
+            if identify_module(model) != inputs.module:
                 lacking.append(f"model.module: {model.module!r} is another file there; {_SHARE_DATA}")
-            if identify_weights(model) != model:
+            found = identify_weights(model), identify_detector_weights(model)
+            if found != (inputs.weights, inputs.detector_weights):
                 name = "detector_weights" if model.detector_weights else "weights"
                 lacking.append(f"model.{name}: {getattr(model, name)!r} is another file there; {_SHARE_DATA}")
         except (WeightsError, ModuleError) as error:
@@ -157,13 +159,12 @@ def _look(storage: str, own_marker: str, marker: str, needs: _Needs) -> list[str
     return lacking
 
 
-def _needs(configs: Sequence[TrialConfig]) -> _Needs:
+def _needs(trials: Sequence[Trial]) -> _Needs:
     """Generated images are made again where they are missing, ImageNet's weights are downloaded."""
-    data = {config.data: "" for config in configs if not config.data.fingerprint.startswith("shapes-")}
-    models = {config.model for config in configs}
-    files = {model for model in models if model.weights_fingerprint or model.detector_weights_fingerprint}
-    files |= {model for model in models if model.module_fingerprint}
-    return _Needs(tuple((one, annotations_digest(one)) for one in data), tuple(files))
+    data = {trial.config.data: "" for trial in trials if trial.config.data.is_given}
+    models = {(trial.config.model, dataclasses.replace(trial.inputs, data="", data_root="")) for trial in trials}
+    files = tuple((model, inputs) for model, inputs in models if inputs != NOT_FOUND_YET)
+    return _Needs(tuple((one, annotations_digest(one)) for one in data), files)
 
 
 def _refuse(problems: dict[str, list[str]], nodes: dict[str, Any]) -> None:

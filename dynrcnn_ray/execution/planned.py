@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, field_paths, from_stored, to_yaml
+from dynrcnn_ray.config.trial import Trial
+from dynrcnn_ray.config.validation import ConfigError, field_paths, from_stored, to_stored
 from dynrcnn_ray.experiment.experiment import OF_SEARCHES, SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.store.files import StoreError, UnusableFileError
 from dynrcnn_ray.store.plans import added_up
@@ -23,14 +23,14 @@ class Planned:
     Attributes:
         store: where their plans are.
         experiments: by the name of their plan.
-        base: the configuration that their rows start from, with its data.
+        base: what their rows start from, with its data.
         seeds: every row runs once with each.
         command: as it may stand in a plan.
     """
 
     store: ResultStore
     experiments: Mapping[str, Experiment]
-    base: TrialConfig
+    base: Trial
     seeds: Sequence[int]
     command: str
 
@@ -61,7 +61,7 @@ class Planned:
         """Write one plan, and the base of a table that adds up; returns the plan as rows of `schemas.PLAN`."""
         experiment = self.experiments[name]
         if experiment.adds_up and self._earlier_base(name) is None:
-            self.store.files.write_bytes(_base_file(name), to_yaml(self.base).encode())
+            self.store.files.write_bytes(_base_file(name), to_stored(self.base).encode())
         lines = experiment.plan(self.base, self.seeds, self.command)
         earlier = self.store.plan(name) if experiment.adds_up else None
         if earlier is not None:
@@ -69,7 +69,7 @@ class Planned:
             lines = added_up(earlier, lines, experiment.plan(self.base, earlier_seeds, self.command))
         return self.store.write_plan(name, lines)
 
-    def _earlier_base(self, name: str) -> TrialConfig | None:
+    def _earlier_base(self, name: str) -> Trial | None:
         content = self.store.files.read_bytes(_base_file(name))
         try:
             return None if content is None else from_stored(content.decode())
@@ -80,16 +80,18 @@ class Planned:
                 f"of {name!r} start from: bring it back from a copy, or choose another name"
             ) from None
 
-    def _require_same_base(self, name: str, experiment: Experiment, earlier: TrialConfig) -> None:
+    def _require_same_base(self, name: str, experiment: Experiment, earlier: Trial) -> None:
         """No label would tell that the rows of a table start from two configurations."""
         base = self.base
         if earlier.trial_id == base.trial_id:
             return
         differing = [path for path in field_paths(base) if field_value(base, path) != field_value(earlier, path)]
-        deciding = [path for path in differing if path not in experiment.sets and not path.startswith("run.")]
+        sets = [f"config.{path}" for path in experiment.sets]
+        deciding = [path for path in differing if path not in sets and not path.startswith("config.run.")]
         path = next(iter(deciding or differing))
         raise ConfigError(
-            f"{path}: {field_value(base, path)!r} is not what the rows of {name!r} in {_place(self.store)} started "
+            f"{path.removeprefix('config.')}: "
+            f"{field_value(base, path)!r} is not what the rows of {name!r} in {_place(self.store)} started "
             f"from, {field_value(earlier, path)!r}; choose another name"
         )
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import pandas as pd
 
 from dynrcnn_ray.config.scales import base_config
-from dynrcnn_ray.config.sections import DataConfig, ModelConfig
+from dynrcnn_ray.config.trial import Inputs, Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.annotations import DataError
+from dynrcnn_ray.data.layout import with_absolute_paths
 from dynrcnn_ray.data.prepare import fingerprint, images_to_generate, prepare_data
 from dynrcnn_ray.execution.address import ray_address, require_cluster
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
@@ -51,19 +52,20 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         ValueError: one of the project's own, for whatever cannot be run.
     """
     sets_workers = any("run.num_workers" in experiment.sets for experiment in experiments)
-    base = options.config() if sets_workers else base_for_this_machine(options)
+    config = options.config() if sets_workers else base_for_this_machine(options)
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
     if options.dry_run:
-        base, experiments, problem = data_of_plan(experiments, base)
+        base, experiments, problem = data_of_plan(experiments, config)
         for experiment in experiments:
             print_plan(store, experiment, base, seeds)
             print_seeds(store, experiment)
-        print_what_does_not_fit(config.run for _, _, config in _distinct_trials(experiments, base, seeds).values())
+        print_what_does_not_fit(trial.config.run for _, _, trial in _distinct_trials(experiments, base, seeds).values())
         return say_problem(problem)
-    if any(experiment.rows(base) for experiment in experiments):
+    base = Trial(config)
+    if any(experiment.rows(config) for experiment in experiments):
         require_cluster()
-        base, experiments = _with_their_data(experiments, base, with_data)
+        base, experiments = _with_their_data(experiments, config, with_data)
     trials = _distinct_trials(experiments, base, seeds)
     by_name = {plan_name(experiment, list(trials)): experiment for experiment in experiments}
     shown = call.shown(options.storage, store.files.describe_path("").rstrip("/"))
@@ -75,8 +77,8 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         for name in by_name:
             # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
             print_report(store, name, figures_of(by_name[name].figures, name), plan=planned.write_plan(name))
-        if base.run.mlflow and trials:
-            _log_report(store, base.run.mlflow, list(by_name))
+        if config.run.mlflow and trials:
+            _log_report(store, config.run.mlflow, list(by_name))
         for trial_id, note in explosions(store, trials).items():
             print(f"Trial {trial_id}: {note}.")
         return _failures(store, list(trials))
@@ -95,54 +97,45 @@ def _log_report(store: ResultStore, uri: str, names: Sequence[str]) -> None:
 
 
 def _with_their_data(
-    experiments: Sequence[Experiment], base: TrialConfig, prepare: Callable[[TrialConfig, bool], TrialConfig]
-) -> tuple[TrialConfig, Sequence[Experiment]]:
+    experiments: Sequence[Experiment], config: TrialConfig, prepare: Callable[[TrialConfig, bool], Trial]
+) -> tuple[Trial, Sequence[Experiment]]:
     """The base with its data, and the experiments; rows with masks have data in which every object has one.
 
     Args:
         experiments: what to run.
-        base: without its data.
+        config: the base's.
         prepare: gives a configuration its data; told whether masks are needed.
     """
-    rows = [row.config for each in experiments for row in each.rows(base) if row.config]
-    has_masks = base.model.has_masks or any(config.model.has_masks for config in rows)
-    if base.model.has_masks or not (has_masks and base.data.drop_invalid):
-        return prepare(base, has_masks), experiments
+    rows = [row.config for each in experiments for row in each.rows(config) if row.config]
+    has_masks = config.model.has_masks or any(row.model.has_masks for row in rows)
+    if config.model.has_masks or not (has_masks and config.data.drop_invalid):
+        return prepare(config, has_masks), experiments
     # Only what is left out depends on whether masks are needed.
-    boxes, masks = prepare(base, False), prepare(base, True)
-    return boxes, [_with_data_of_masks(each, boxes, masks.data) for each in experiments]
+    boxes, masks = prepare(config, False), prepare(config, True)
+    return boxes, [dataclasses.replace(each, data_of_masks=masks.inputs) for each in experiments]
 
 
-def _with_data_of_masks(experiment: Experiment, base: TrialConfig, data: DataConfig) -> Experiment:
-    rows = [
-        dataclasses.replace(row, config=dataclasses.replace(row.config, data=data))
-        if row.config and row.config.model.has_masks
-        else row
-        for row in experiment.rows(base)
-    ]
-    return dataclasses.replace(experiment, rows=lambda _: rows)
-
-
-def with_data(base: TrialConfig, masks: bool) -> TrialConfig:
-    """The same with its data generated, checked (objects without a usable mask too) and known by their fingerprint."""
-    if images := images_to_generate(base.data):
+def with_data(config: TrialConfig, masks: bool) -> Trial:
+    """A trial with its data generated, checked (objects without a usable mask too) and known by their fingerprint."""
+    data = with_absolute_paths(config.data)
+    if images := images_to_generate(data):
         print(f"Generating {images} images; this happens once.", flush=True)
-    return dataclasses.replace(base, data=prepare_data(base.data, include_masks=masks))
+    return Trial(dataclasses.replace(config, data=data), prepare_data(data, include_masks=masks).inputs)
 
 
 def _distinct_trials(
-    experiments: Sequence[Experiment], base: TrialConfig, seeds: Sequence[int]
-) -> dict[str, tuple[str, str, TrialConfig]]:
+    experiments: Sequence[Experiment], base: Trial, seeds: Sequence[int]
+) -> dict[str, tuple[str, str, Trial]]:
     """Every trial once, by its id, with the experiment and the row that ask for it first."""
-    trials: dict[str, tuple[str, str, TrialConfig]] = {}
+    trials: dict[str, tuple[str, str, Trial]] = {}
     for experiment in experiments:
-        for trial_id, (setting, config) in experiment.trials(base, seeds).items():
-            trials.setdefault(trial_id, (experiment.name, setting, config))
+        for trial_id, (setting, trial) in experiment.trials(base, seeds).items():
+            trials.setdefault(trial_id, (experiment.name, setting, trial))
     return trials
 
 
 def _train_missing(
-    trials: Mapping[str, tuple[str, str, TrialConfig]],
+    trials: Mapping[str, tuple[str, str, Trial]],
     planned: Planned,
     storage: str,
     command: str,
@@ -162,7 +155,7 @@ def _train_missing(
         if trials:
             print(f"{command}: nothing to train, all {done} trials are in {place}.")
         return False
-    require_models({config.model for _, _, config in missing}, store)
+    require_models([trial for _, _, trial in missing], store)
     # Imported late: Ray takes seconds, and a plan or a table that is there has no need of it.
     from dynrcnn_ray.execution.trials import run_trials
 
@@ -173,7 +166,7 @@ def _train_missing(
     commit = git_commit()
     say_if_unknown(commit)
     run_trials(
-        [PlannedTrial(config, experiment, setting) for experiment, setting, config in missing],
+        [PlannedTrial(trial, experiment, setting) for experiment, setting, trial in missing],
         storage=storage,
         git_commit=commit,
         on_start=planned.write,
@@ -181,7 +174,7 @@ def _train_missing(
     return True
 
 
-def require_models(models: Iterable[ModelConfig], store: ResultStore) -> None:
+def require_models(trials: Iterable[Trial], store: ResultStore) -> None:
     """Refuse models whose weights or whose code is not there before anything starts.
 
     Raises:
@@ -189,7 +182,7 @@ def require_models(models: Iterable[ModelConfig], store: ResultStore) -> None:
         ModuleError: the model's own module cannot build it.
         StoreError: the trial that a model starts from is not in the storage.
     """
-    for model in models:
+    for model, trial in {trial.config.model: trial for trial in trials}.items():
         # Imported where there is something to refuse: PyTorch takes seconds, and only trials' processes need it.
         if starts_from_file(model):
             from dynrcnn_ray.models.backbones import note_on_weights
@@ -203,13 +196,13 @@ def require_models(models: Iterable[ModelConfig], store: ResultStore) -> None:
         if model.detector_weights:
             from dynrcnn_ray.execution.starting_weights import require_starting_weights
 
-            require_starting_weights(model, store)
+            require_starting_weights(trial, store)
         if model.module:
-            require_module(model)
+            require_module(model, trial.inputs.module)
 
 
 @contextlib.contextmanager
-def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> Iterator[None]:
+def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, Trial]]) -> Iterator[None]:
     """Note on an interrupt what the same command goes on with."""
     try:
         yield
@@ -219,12 +212,10 @@ def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str,
         raise
 
 
-def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, TrialConfig]]) -> str:
+def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, Trial]]) -> str:
     finished = store.finished_trials()
-    missing = {trial_id: config for trial_id, (_, _, config) in trials.items() if trial_id not in finished}
-    steps = {
-        trial_id: CheckpointFolder(store.files, config.training_id).steps() for trial_id, config in missing.items()
-    }
+    missing = {trial_id: trial for trial_id, (_, _, trial) in trials.items() if trial_id not in finished}
+    steps = {trial_id: CheckpointFolder(store.files, trial.training_id).steps() for trial_id, trial in missing.items()}
     begun = [f"trial {trial_id} from step {found[-1]}" for trial_id, found in steps.items() if found]
     fresh = len(missing) - len(begun)
     begun += [f"{fresh} from the start"] if fresh else []
@@ -247,15 +238,15 @@ def base_for_this_machine(options: RunOptions) -> TrialConfig:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, num_workers=1))
 
 
-def data_of_plan(experiments: Sequence[Experiment], base: TrialConfig) -> tuple[TrialConfig, Sequence[Experiment], str]:
+def data_of_plan(experiments: Sequence[Experiment], config: TrialConfig) -> tuple[Trial, Sequence[Experiment], str]:
     """The base with the fingerprint of its data and the experiments, as a plan needs them; and what is wrong with them.
 
     Nothing is generated, and data that cannot be used leave a plan whose trial ids are not final.
     """
     try:
-        return *_with_their_data(experiments, base, _with_fingerprint), ""
+        return *_with_their_data(experiments, config, _with_fingerprint), ""
     except DataError as error:
-        return base, experiments, str(error)
+        return Trial(config), experiments, str(error)
 
 
 def say_problem(problem: str) -> int:
@@ -265,9 +256,8 @@ def say_problem(problem: str) -> int:
     return 2 if problem else 0
 
 
-def _with_fingerprint(base: TrialConfig, masks: bool) -> TrialConfig:
-    found = fingerprint(base.data, include_masks=masks)
-    return dataclasses.replace(base, data=dataclasses.replace(base.data, fingerprint=found))
+def _with_fingerprint(config: TrialConfig, masks: bool) -> Trial:
+    return Trial(config, Inputs(data=fingerprint(config.data, include_masks=masks)))
 
 
 def print_report(

@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.execution.cluster import ray_cluster, trials_at_once
@@ -23,7 +24,7 @@ from dynrcnn_ray.execution.trials import quiet_run, require_what_is_asked_for, t
 from dynrcnn_ray.execution.tune_private import Searcher, tune_optuna
 from dynrcnn_ray.execution.watching import ended, watchers_of
 from dynrcnn_ray.experiment.experiment import field_value
-from dynrcnn_ray.experiment.search_space import Range, Space, config_at, labels_of, rounded
+from dynrcnn_ray.experiment.search_space import Range, Space, labels_of, rounded, trial_at
 from dynrcnn_ray.store.results_store import ResultStore
 
 CHECKPOINT_METRIC = "checkpoint_AP"
@@ -40,7 +41,7 @@ class PlannedSearch:
 
     Attributes:
         name: of its trials' experiment.
-        base: the configuration, whose validation split is the part that was kept out of training.
+        base: what is varied, whose validation split is the part that was kept out of training.
         space: what is varied.
         trials: how many the search has in all, with those that the store already holds.
         seed: of the suggestions.
@@ -48,7 +49,7 @@ class PlannedSearch:
     """
 
     name: str
-    base: TrialConfig
+    base: Trial
     space: Space
     trials: int
     seed: int
@@ -58,12 +59,12 @@ class PlannedSearch:
 def run_search(
     search: PlannedSearch,
     known: Mapping[str, float | None],
-    interrupted: Sequence[TrialConfig],
+    interrupted: Sequence[Trial],
     cluster: contextlib.ExitStack,
     *,
     storage: str,
     git_commit: str,
-    on_trial: Callable[[TrialConfig], None],
+    on_trial: Callable[[Trial], None],
 ) -> None:
     """Run what is left of a search; each trial leaves its row in the store.
 
@@ -81,7 +82,7 @@ def run_search(
         DeviceError: the trials ask for GPUs, and this machine, where they would run, has none that can be used.
         NodesError: a node lacks the storage, the data or the weights.
     """
-    run = search.base.run
+    run = search.base.config.run
     require_what_is_asked_for([run])
     # Only trials at a checkpoint report what ASHA judges by.
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
@@ -99,21 +100,21 @@ def run_search(
         at_once = trials_at_once(run)
         marker = stack.enter_context(storage_seen_by_all([search.base], storage))
 
-        def next_job(config: TrialConfig) -> TrialJob:
-            on_trial(config)
-            setting = ", ".join(f"{path} = {cell}" for path, cell in labels_of(config, search.space).items())
-            jobs[config.trial_id] = TrialJob(config, search.name, setting, storage, marker, git_commit)
-            return jobs[config.trial_id]
+        def next_job(trial: Trial) -> TrialJob:
+            on_trial(trial)
+            setting = ", ".join(f"{path} = {cell}" for path, cell in labels_of(trial.config, search.space).items())
+            jobs[trial.trial_id] = TrialJob(trial, search.name, setting, storage, marker, git_commit)
+            return jobs[trial.trial_id]
 
         tuner = tune.Tuner(
             tune.with_resources(_drive, driver_resources(run)),
             tune_config=tune.TuneConfig(
                 search_alg=_Suggestions(search, optuna, set(known), interrupted, store, next_job),
-                scheduler=_asha(search.base) if search.stops_early else None,
+                scheduler=_asha(search.base.config) if search.stops_early else None,
                 num_samples=left,
                 max_concurrent_trials=at_once,
                 # What a user's module changes in a driver's process ends with that process.
-                reuse_actors=not (search.base.model.module or "model.module" in search.space),
+                reuse_actors=not (search.base.config.model.module or "model.module" in search.space),
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
             ),
@@ -147,9 +148,9 @@ class _Suggestions(Searcher):
         search: PlannedSearch,
         optuna: Searcher,
         seen: set[str],
-        interrupted: Sequence[TrialConfig],
+        interrupted: Sequence[Trial],
         store: ResultStore,
-        describe: Callable[[TrialConfig], TrialJob],
+        describe: Callable[[Trial], TrialJob],
     ) -> None:
         super().__init__()
         self._search, self._optuna, self._seen, self._store, self._describe = search, optuna, seen, store, describe
@@ -173,21 +174,21 @@ class _Suggestions(Searcher):
             if not isinstance(values, dict):
                 return values
             try:
-                config = config_at(self._search.base, rounded(values, self._search.space))
+                trial = trial_at(self._search.base, rounded(values, self._search.space))
             except ConfigError:
                 self._optuna.on_trial_complete(asked, error=True)
                 continue
-            if config.trial_id in self._seen:
+            if trial.trial_id in self._seen:
                 self._optuna.on_trial_complete(asked, error=True)
                 continue
             self._ids[trial_id] = asked
-            return self._start(trial_id, config)
+            return self._start(trial_id, trial)
         return Searcher.FINISHED
 
-    def _start(self, trial_id: str, config: TrialConfig) -> dict[str, Any]:
-        self._seen.add(config.trial_id)
-        self._trials[trial_id] = self._describe(config)
-        return {"trial": config.trial_id, "job": self._trials[trial_id]}
+    def _start(self, trial_id: str, trial: Trial) -> dict[str, Any]:
+        self._seen.add(trial.trial_id)
+        self._trials[trial_id] = self._describe(trial)
+        return {"trial": trial.trial_id, "job": self._trials[trial_id]}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep the AP of the newest checkpoint."""
@@ -212,7 +213,7 @@ class _Suggestions(Searcher):
 
     def _finished_with(self, job: TrialJob) -> float | None:
         """AP of the trial's row; None if it has not finished."""
-        trial = job.config.trial_id
+        trial = job.trial.trial_id
         rows = self._store.trials([trial], ["trial_id", "status", "AP"]).to_dict("records")
         return next((row["AP"] or 0.0 for row in rows if row["status"] == "finished"), None)
 
@@ -261,7 +262,7 @@ def _points(
 ) -> Iterator[tuple[dict[str, Any], float]]:
     """The values of the known trials, with their AP where that is known."""
     for row in store.trials(known, ["trial_id", "config"]).to_dict("records"):
-        config, average_precision = store.config_of(row), known[row["trial_id"]]
+        config, average_precision = store.trial_of(row).config, known[row["trial_id"]]
         if average_precision is not None:
             yield _point(config, space), average_precision
 

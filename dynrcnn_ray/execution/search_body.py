@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.prepare import images_to_generate
 from dynrcnn_ray.execution.address import require_cluster
@@ -14,7 +15,7 @@ from dynrcnn_ray.execution.planned import require_name
 from dynrcnn_ray.execution.run import require_models, run_experiments
 from dynrcnn_ray.execution.search import PlannedSearch, run_search
 from dynrcnn_ray.execution.search_command import SearchOptions
-from dynrcnn_ray.execution.searched import models_of, searched_config, trials_so_far
+from dynrcnn_ray.execution.searched import searched, trials_so_far, with_their_models
 from dynrcnn_ray.experiment.experiment import (
     METRICS_BY_IOU,
     SEARCH_RESULT,
@@ -23,7 +24,7 @@ from dynrcnn_ray.experiment.experiment import (
     Row,
     field_value,
 )
-from dynrcnn_ray.experiment.search_space import Space, config_at, labels_of, space_of_flags
+from dynrcnn_ray.experiment.search_space import Space, labels_of, space_of_flags, trial_at
 from dynrcnn_ray.experiment.sweep import fields_of_flags
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import storage_location
@@ -70,16 +71,16 @@ def _search(
     require_name(store, options.name, SEARCH_RESULT)
     require_name(store, name, SEARCHED)
     require_cluster()
-    base = searched_config(options, space, seed)
+    base = searched(options, space, seed)
     so_far = trials_so_far(store, name, base, space)
 
-    def add_to_plan(config: TrialConfig) -> None:
-        row = Row(labels_of(config, space), dataclasses.replace(config, seed=0), {})
+    def add_to_plan(trial: Trial) -> None:
+        row = Row(labels_of(trial.config, space), dataclasses.replace(trial.config, seed=0), {})
         one = Experiment(name, SEARCHED, f"Trials of the search {options.name}", ("AP",), (), lambda _: [row])
         store.write_plan(name, added_up(store.plan(name), one.plan(base, [seed], shown)))
 
     if (left := options.trials - len(so_far.known)) > 0:
-        require_models(models_of(base, space, fields_of_flags(options.baseline)), store)
+        require_models(with_their_models(base, space, fields_of_flags(options.baseline)), store)
         print(f"search: {left} trials to run, {len(so_far.known)} already there.", flush=True)
         commit = git_commit()
         say_if_unknown(commit)
@@ -108,7 +109,7 @@ def _search(
     row = store.trials([best], ["trial_id", "config"]).to_dict("records")[0]
     ended = f"{len(finished)} trials have finished" + (f", {len(stopped)} were stopped early" if stopped else "")
     print(f"search: {ended}; the best AP on the part kept out is {finished[best]:.1f}.")
-    return store.config_of(row)
+    return store.trial_of(row).config
 
 
 def _print_plan(options: SearchOptions, space: Space, seeds: Sequence[int]) -> int:
@@ -117,7 +118,7 @@ def _print_plan(options: SearchOptions, space: Space, seeds: Sequence[int]) -> i
     known = 0
     # Where images are still to be generated, no trial of theirs is known here.
     if not images_to_generate(options.data):
-        base = searched_config(options, space, seeds[0])
+        base = searched(options, space, seeds[0])
         known = len(trials_so_far(store, f"{options.name}_search", base, space).known)
     place, left = store.files.describe_path("").rstrip("/"), max(0, options.trials - known)
     judged = f"judged on {options.holdout:.0%} of the training split"
@@ -131,9 +132,10 @@ def _final_table(name: str, values: Mapping[str, Any], of_baseline: Mapping[str,
     """The winner against the baseline, on the validation split."""
 
     def rows(base: TrialConfig) -> list[Row]:
-        fixed, winner = config_at(base, of_baseline), config_at(base, values)
+        of_fixed, of_winner = trial_at(Trial(base), of_baseline), trial_at(Trial(base), values)
+        fixed, winner = of_fixed.config, of_winner.config
         first = Row({"Setting": "baseline", **labels_of(fixed, space)}, fixed, {}, baseline=0)
-        if winner.trial_id == fixed.trial_id:
+        if of_winner.trial_id == of_fixed.trial_id:
             return [first]
         return [first, Row({"Setting": "winner", **labels_of(winner, space)}, winner, {}, baseline=0)]
 

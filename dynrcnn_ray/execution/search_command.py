@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import tyro
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.experiment.search_space import config_at, space_of_flags
+from dynrcnn_ray.experiment.search_space import space_of_flags, trial_at
 from dynrcnn_ray.experiment.sweep import check_name, fields_of_flags
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.shared import RunOptions, checked_seeds, start_from_base
@@ -54,7 +55,7 @@ def _check(options: SearchOptions, _call: Call) -> None:
     base = options.config()
     check_name(options.name)
     space_of_flags(options.range, options.log, options.choice, base)
-    config_at(base, fields_of_flags(options.baseline))
+    trial_at(Trial(base), fields_of_flags(options.baseline))
     if options.trials < 1:
         raise ConfigError(f"--trials: {options.trials} must be 1 or greater")
     if not 0 < options.holdout < 1:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dynrcnn_ray.config.sections import ModelConfig
-from dynrcnn_ray.config.trial_config import TrialConfig, as_given
+from dynrcnn_ray.config.trial import Trial
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.data.layout import find_split
 from dynrcnn_ray.data.prepare import prepare_data
@@ -16,34 +16,35 @@ from dynrcnn_ray.execution.run import base_for_this_machine, with_data
 from dynrcnn_ray.execution.search import STOPPED_EARLY
 from dynrcnn_ray.execution.search_command import SearchOptions
 from dynrcnn_ray.experiment.experiment import field_value, identified
-from dynrcnn_ray.experiment.search_space import Space, config_at, holds
+from dynrcnn_ray.experiment.search_space import Space, holds, trial_at
 from dynrcnn_ray.store.results_store import ResultStore
 
 _HELD_OUT = "held_out"
 
 
-def searched_config(options: SearchOptions, space: Space, seed: int) -> TrialConfig:
-    """The configuration that the search's trials vary, with its data."""
-    base = base_for_this_machine(options)
+def searched(options: SearchOptions, space: Space, seed: int) -> Trial:
+    """What the search's trials vary, with its data."""
+    config = base_for_this_machine(options)
     if options.asha:
-        _check_early_stopping(base)
+        _check_early_stopping(config)
     choices = space.get("model.name")
-    names = choices if isinstance(choices, tuple) else (base.model.name,)
-    masks = any(dataclasses.replace(base.model, name=name).has_masks for name in names)
-    base = with_part_kept_out(with_data(base, masks), options.holdout, masks=masks)
-    return dataclasses.replace(base, seed=seed, run=dataclasses.replace(base.run, evaluate_checkpoints=options.asha))
+    names = choices if isinstance(choices, tuple) else (config.model.name,)
+    masks = any(dataclasses.replace(config.model, name=name).has_masks for name in names)
+    base = with_part_kept_out(with_data(config, masks), options.holdout, masks=masks)
+    run = dataclasses.replace(config.run, evaluate_checkpoints=options.asha)
+    return dataclasses.replace(base, config=dataclasses.replace(base.config, seed=seed, run=run))
 
 
-def models_of(base: TrialConfig, space: Space, of_baseline: Mapping[str, Any]) -> set[ModelConfig]:
-    """The models that are asked for before the search starts: the base's, the baseline's, and those of its files."""
-    models = {identified(base).model, config_at(base, of_baseline).model}
+def with_their_models(base: Trial, space: Space, of_baseline: Mapping[str, Any]) -> list[Trial]:
+    """Trials whose models are asked for before the search: the base, the baseline, and those of the space's files."""
+    trials = [identified(base.config, base.inputs), trial_at(base, of_baseline)]
     choices = {path: values for path, values in space.items() if isinstance(values, tuple)}
     if choices.keys() & {"model.weights", "model.detector_weights", "model.module"}:
         of_model = {path: values for path, values in choices.items() if path.startswith("model.")}
         for values in itertools.product(*of_model.values()):
             with contextlib.suppress(ConfigError):  # The search leaves out what does not go together.
-                models.add(config_at(base, dict(zip(of_model, values, strict=True))).model)
-    return models
+                trials.append(trial_at(base, dict(zip(of_model, values, strict=True))))
+    return trials
 
 
 def _check_early_stopping(base: TrialConfig) -> None:
@@ -57,11 +58,11 @@ def _check_early_stopping(base: TrialConfig) -> None:
         )
 
 
-def with_part_kept_out(base: TrialConfig, share: float, *, masks: bool) -> TrialConfig:
+def with_part_kept_out(base: Trial, share: float, *, masks: bool) -> Trial:
     """The same, with a part of the training split as its validation split."""
-    files = find_split(base.data.root, base.data.train_split)
+    files = find_split(base.inputs.data_root, base.config.data.train_split)
     data = dataclasses.replace(
-        as_given(base).data,
+        base.config.data,
         root="",
         train_annotations=str(files.annotations),
         train_images=str(files.images),
@@ -70,7 +71,7 @@ def with_part_kept_out(base: TrialConfig, share: float, *, masks: bool) -> Trial
         val_split=_HELD_OUT,
         val_fraction=share,
     )
-    return dataclasses.replace(base, data=prepare_data(data, include_masks=masks))
+    return Trial(dataclasses.replace(base.config, data=data), prepare_data(data, include_masks=masks).inputs)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class SoFar:
 
     finished: dict[str, float]
     stopped: dict[str, float | None]
-    interrupted: list[TrialConfig]
+    interrupted: list[Trial]
 
     @property
     def known(self) -> dict[str, float | None]:
@@ -93,17 +94,17 @@ class SoFar:
         return {**self.finished, **self.stopped}
 
 
-def trials_so_far(store: ResultStore, name: str, base: TrialConfig, space: Space) -> SoFar:
+def trials_so_far(store: ResultStore, name: str, base: Trial, space: Space) -> SoFar:
     """The search's trials of this base, whose other fields are the same, at points of the space."""
     so_far = SoFar({}, {}, [])
     plan = store.plan(name)
     columns = ["trial_id", "status", "error", "AP", "config"]
     rows = [] if plan is None else store.trials_so_far(plan["trial_id"].dropna(), columns).to_dict("records")
     for row in rows:
-        config, trial_id = store.config_of(row), row["trial_id"]
+        config, trial_id = store.trial_of(row).config, row["trial_id"]
         if not holds(space, config):
             continue
-        here = config_at(base, {path: field_value(config, path) for path in space})
+        here = trial_at(base, {path: field_value(config, path) for path in space})
         if here.trial_id != trial_id:
             continue
         if row["status"] == "finished":

@@ -1,6 +1,6 @@
 """Trials that a store holds."""
 
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.options.shared import StoredOptions, storage_location
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
@@ -19,8 +19,8 @@ def existing_store(options: StoredOptions) -> ResultStore:
     return store
 
 
-def stored_config(options: StoredOptions, trial: str) -> TrialConfig:
-    """The configuration of a trial, finished or not.
+def stored_trial(options: StoredOptions, trial: str) -> Trial:
+    """A trial of the store, finished or not.
 
     Raises:
         StoreError: the store does not hold it, or it is of another release.
@@ -30,4 +30,4 @@ def stored_config(options: StoredOptions, trial: str) -> TrialConfig:
     if rows.empty:
         place = store.files.describe_path("trials")
         raise StoreError(f"{place}: holds no trial {trial!r}; look at its trial_id column")
-    return store.config_of(rows.to_dict("records")[0])
+    return store.trial_of(rows.to_dict("records")[0])

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import tyro
 
-from dynrcnn_ray.config.trial_config import as_given
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command, function_named
 from dynrcnn_ray.options.parsing import parse_first
@@ -37,8 +36,8 @@ def _from_the_start(arguments: Sequence[str]) -> tuple[TrainOptions, Sequence[st
         raise ConfigError("--config, --from: give the one or the other")
     if first.start:
         store = StoredOptions(first.storage, first.scale)
-        stored_config = function_named("dynrcnn_ray.execution.stored_trial:stored_config")
-        config = as_given(stored_config(store, first.start))
+        stored_trial = function_named("dynrcnn_ray.execution.stored_trial:stored_trial")
+        config = stored_trial(store, first.start).config
     else:
         config = starting_config(first, arguments)
     options = start_from(TrainOptions, config, first.config)

@@ -37,28 +37,28 @@ def run_trials(
         DeviceError: the trials ask for GPUs, and this machine, where they would run, has none that can be used.
         NodesError: a node lacks the storage, the data or the weights.
     """
-    require_what_is_asked_for(trial.config.run for trial in trials)
+    require_what_is_asked_for(planned.trial.config.run for planned in trials)
     jobs: dict[str, TrialJob] = {}
     progress = ProgressLines(len(trials), jobs)
     # Tune's own files are of no use afterwards: the store is what counts.
-    watchers = watchers_of(trials[0].config.run, storage, jobs)
+    watchers = watchers_of(trials[0].trial.config.run, storage, jobs)
     callbacks = [progress, *watchers]
     with ended(watchers), ray_cluster(), scratch_folder() as scratch:
         waves = _waves(trials)
         # What does not fit is refused before anything is trained.
         for wave in waves:
-            trials_at_once(wave[0].config.run)
-        with storage_seen_by_all([trial.config for trial in trials], storage) as marker:
+            trials_at_once(wave[0].trial.config.run)
+        with storage_seen_by_all([planned.trial for planned in trials], storage) as marker:
             on_start()
             for wave in waves:
                 of_wave = {
-                    trial.config.trial_id: TrialJob(
-                        **vars(trial), storage=storage, marker=marker, git_commit=git_commit
+                    planned.trial.trial_id: TrialJob(
+                        **vars(planned), storage=storage, marker=marker, git_commit=git_commit
                     )
-                    for trial in wave
+                    for planned in wave
                 }
                 jobs |= of_wave
-                keeps_drivers = not wave[0].config.model.module
+                keeps_drivers = not wave[0].trial.config.model.module
                 tuner = _tuner(drive_trial, of_wave, scratch, callbacks, keeps_drivers=keeps_drivers)
                 for result in tuner.fit():
                     if result.error:
@@ -74,10 +74,11 @@ def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
     """
     first: dict[str, PlannedTrial] = {}
     waves: dict[tuple[bool, bool, RunConfig], list[PlannedTrial]] = {}
-    for trial in trials:
-        is_again = first.setdefault(trial.config.training_id, trial) is not trial
-        kind = is_again, bool(trial.config.model.module), _asks_for(trial.config.run)
-        waves.setdefault(kind, []).append(trial)
+    for planned in trials:
+        config = planned.trial.config
+        is_again = first.setdefault(planned.trial.training_id, planned) is not planned
+        kind = is_again, bool(config.model.module), _asks_for(config.run)
+        waves.setdefault(kind, []).append(planned)
     return [waves[key] for key in sorted(waves, key=lambda key: key[0])]
 
 
@@ -102,7 +103,7 @@ def run_one(drive: Callable[[_Job], None], job: _Job) -> dict[str, Any]:
     """
     require_what_is_asked_for([job.config.run])
     with ray_cluster(), scratch_folder() as scratch:
-        jobs = {job.config.trial_id: job}
+        jobs = {job.trial.trial_id: job}
         (result,) = _tuner(drive, jobs, scratch, [ProgressLines(1, jobs)]).fit()
         lost = {"ending": f"its driver ended: {failure_of(result.error).reason}"} if result.error else {}
         return {**(result.metrics or {}), **lost}

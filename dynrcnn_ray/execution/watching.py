@@ -14,6 +14,7 @@ from ray.tune import Callback
 
 from dynrcnn_ray.config.errors import innermost_line
 from dynrcnn_ray.config.sections import RunConfig
+from dynrcnn_ray.config.trial import Inputs
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, field_paths, to_yaml
 from dynrcnn_ray.execution.job import TrialJob
@@ -82,15 +83,16 @@ class TensorBoard(Callback):
         """Write a row, or the metrics."""
         from tensorboardX import SummaryWriter
 
-        config = self._jobs[trial.config["trial"]].config
-        if config.trial_id not in self._writers:
-            self._writers[config.trial_id] = SummaryWriter(str(self._folder / config.trial_id), flush_secs=10)
-        writer = self._writers[config.trial_id]
-        for name, value, step in _scalars(self._store, config, result):
+        job = self._jobs[trial.config["trial"]]
+        trial_id = job.trial.trial_id
+        if trial_id not in self._writers:
+            self._writers[trial_id] = SummaryWriter(str(self._folder / trial_id), flush_secs=10)
+        writer = self._writers[trial_id]
+        for name, value, step in _scalars(self._store, job, result):
             writer.add_scalar(name, value, step)
         if "ending" in result:
             writer.close()
-            del self._writers[config.trial_id]
+            del self._writers[trial_id]
 
     def end(self) -> None:
         """The command ends, whatever ends it."""
@@ -152,15 +154,15 @@ class MLflow(Callback):
             self._asks_again_at = time.monotonic() + _SECONDS_BETWEEN_TRIES
 
     def _log(self, job: TrialJob, result: dict[str, Any]) -> None:
-        config = job.config
-        if config.trial_id not in self._runs:
-            self._runs[config.trial_id] = self._start(job)
-            self._open.add(self._runs[config.trial_id])
-        run = self._runs[config.trial_id]
+        trial_id = job.trial.trial_id
+        if trial_id not in self._runs:
+            self._runs[trial_id] = self._start(job)
+            self._open.add(self._runs[trial_id])
+        run = self._runs[trial_id]
         if run not in self._described:
             self._describe(run, job)
             self._described.add(run)
-        for name, value, step in _scalars(self._store, config, result):
+        for name, value, step in _scalars(self._store, job, result):
             self._client.log_metric(run, name, value, step=step)
         if "ending" in result:
             self._client.set_terminated(run, "FINISHED" if result["ending"] == "finished" else "FAILED")
@@ -168,9 +170,9 @@ class MLflow(Callback):
 
     def _start(self, job: TrialJob) -> str:
         name = f"{job.setting}, seed {job.config.seed}"
-        tags = {"trial_id": job.config.trial_id, "git_commit": job.git_commit}
+        tags = {"trial_id": job.trial.trial_id, "git_commit": job.git_commit}
         experiment = mlflow_experiment(self._client, job.experiment)
-        of_trial = f"tags.trial_id = '{job.config.trial_id}' and attributes.status != 'FINISHED'"
+        of_trial = f"tags.trial_id = '{job.trial.trial_id}' and attributes.status != 'FINISHED'"
         if earlier := self._client.search_runs([experiment], of_trial, max_results=1):
             # The trial goes on where an earlier command was ended, and so does its run.
             run = earlier[0].info.run_id
@@ -181,7 +183,7 @@ class MLflow(Callback):
     def _describe(self, run: str, job: TrialJob) -> None:
         # What stands there cannot be changed: the number of workers may be another one than before.
         known = self._client.get_run(run).data.params
-        for path, value in _fields(job.config):
+        for path, value in (*_fields(job.config), *_fields(job.trial.inputs, "inputs.")):
             if path in known:
                 continue
             self._client.log_param(run, path, str(value)[:_LONGEST_VALUE])
@@ -233,24 +235,24 @@ def mlflow_experiment(client: "MlflowClient", name: str) -> str:
     return found.experiment_id if found else client.create_experiment(name)
 
 
-def _scalars(store: ResultStore, config: TrialConfig, result: dict[str, Any]) -> Iterator[tuple[str, float, int]]:
+def _scalars(store: ResultStore, job: TrialJob, result: dict[str, Any]) -> Iterator[tuple[str, float, int]]:
     """Name, value and step of what a result tells: the finite numbers of a row, the metrics of a finished trial."""
     if "loss" in result:
         step = int(result["step"])
         shown = {name: value for name, value in result.items() if name in DYNAMICS.names and name != "step"}
         yield from ((f"dynamics/{name}", float(value), step) for name, value in shown.items() if _is_number(value))
     if result.get("ending") == "finished":
-        row = store.trials([config.trial_id], ["trial_id", *METRICS]).to_dict("records")[0]
-        yield from ((name, row[name], config.total_steps) for name in METRICS if _is_number(row[name]))
+        row = store.trials([job.trial.trial_id], ["trial_id", *METRICS]).to_dict("records")[0]
+        yield from ((name, row[name], job.config.total_steps) for name in METRICS if _is_number(row[name]))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _fields(config: TrialConfig) -> Iterator[tuple[str, Any]]:
-    for path in field_paths(config):
-        value: Any = config
+def _fields(given: TrialConfig | Inputs, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for path in field_paths(given):
+        value: Any = given
         for name in path.split("."):
             value = getattr(value, name)
-        yield path, value
+        yield f"{prefix}{path}", value

@@ -56,7 +56,7 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
     store = ResultStore.open(job.storage)
     if worker.is_first:
         require_marker(store.files, job.marker)
-    checkpoints = CheckpointFolder(store.files, config.training_id)
+    checkpoints = CheckpointFolder(store.files, job.trial.training_id)
     checkpoint, notes = agreed_checkpoint(checkpoints, worker)
     history: list[DynamicsRow] = [] if checkpoint is None else list(checkpoint["history"])
     nodes_to_go = preempted_nodes(is_local=config.run.is_local)
@@ -67,10 +67,10 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
         # A scheduler that judges by them knows nothing of those before the resume.
         if row.get("AP") is not None and row["step"] < config.total_steps:
             report({"checkpoint_AP": row["AP"], "step": row["step"]})
-    weights = starting_weights(config.model, store, worker) if checkpoint is None else None
+    weights = starting_weights(job.trial, store, worker) if checkpoint is None else None
     outcome: TrialOutcome | None = None
     try:
-        for event in run_trial(config, worker, checkpoint=checkpoint, detector_weights=weights):
+        for event in run_trial(job.trial, worker, checkpoint=checkpoint, detector_weights=weights):
             match event:
                 case Note(text):
                     report({"note": text})
@@ -88,7 +88,7 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
                         # A folder whose mount has gone would take all that is written.
                         require_marker(store.files, job.marker)
                         checkpoints.save(contents, state.step, is_best=is_best, keep=config.run.keep_checkpoints)
-                        store.write_dynamics(config.trial_id, history)
+                        store.write_dynamics(job.trial.trial_id, history)
                         now = {"last_good_step": state.step, "finished_at": datetime.now(UTC)}
                         store.write_running(payload["row"] | now)
                     if state.checkpoint_average_precision is not None and state.step < config.total_steps:
@@ -101,7 +101,7 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
             # The failure itself is what has to be told.
             with contextlib.suppress(StoreError):
                 require_marker(store.files, job.marker)
-                store.write_dynamics(config.trial_id, history)
+                store.write_dynamics(job.trial.trial_id, history)
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{checkpoints.described}: {error}") from None
         raise

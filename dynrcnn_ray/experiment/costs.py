@@ -8,6 +8,7 @@ class. Factors for other models are rough.
 
 from collections.abc import Iterable
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 
 # Images per second in training: of one worker with one core, or with one GPU.
@@ -25,22 +26,23 @@ _TEST_OVER_TRAINING = 3.0
 """Images are tested so many times as fast as they are trained on."""
 
 
-def place_seconds(configs: Iterable[TrialConfig]) -> float:
+def place_seconds(trials: Iterable[Trial]) -> float:
     """Seconds of one core or GPU that trials take together; trainings that they share count once."""
     total = 0.0
     trained: set[str] = set()
-    for config in configs:
+    for trial in trials:
+        config = trial.config
         image = _seconds_per_image(config)
         total += STARTUP_SECONDS[config.scale] * config.run.num_workers + _testing_seconds(config, image)
-        if config.training_id not in trained:
-            trained.add(config.training_id)
+        if trial.training_id not in trained:
+            trained.add(trial.training_id)
             total += config.total_steps * config.train.global_batch * image
     return total
 
 
-def wall_seconds(configs: Iterable[TrialConfig], scale: str) -> float:
+def wall_seconds(trials: Iterable[Trial], scale: str) -> float:
     """Seconds until all trials are done on `PLACES` cores or GPUs that are never idle."""
-    return place_seconds(configs) / PLACES[scale]
+    return place_seconds(trials) / PLACES[scale]
 
 
 def _seconds_per_image(config: TrialConfig) -> float:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dynrcnn_ray.config.trial import NOT_FOUND_YET, Inputs, Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.models.user_module import identify_module
-from dynrcnn_ray.models.weights import identify_weights
+from dynrcnn_ray.models.weights import identify_detector_weights, identify_weights, with_absolute_paths
 from dynrcnn_ray.store.labels import row_names
 
 METRICS_BY_IOU = ("AP", "AP50", "AP60", "AP70", "AP80", "AP90")
@@ -55,6 +56,7 @@ class Experiment:
         figures: name of the module whose `FIGURES` draw it, see `report.figures`; empty: the trends of its rows. It is
             imported when something is drawn.
         adds_up: rows of an earlier plan of this name stay in the table; see `plans.added_up`.
+        data_of_masks: the data of rows with masks, where other annotations are left out for them; None: the base's.
     """
 
     name: str
@@ -66,36 +68,39 @@ class Experiment:
     paper_split: Literal["minival", "test-dev"] = "minival"
     figures: str = ""
     adds_up: bool = False
+    data_of_masks: Inputs | None = None
 
-    def identified_rows(self, base: TrialConfig) -> list[Row]:
-        """The rows, each with the fingerprint of its own backbone's weights: rows may differ in their backbone.
+    def rows_with_trials(self, base: Trial) -> list[tuple[Row, Trial | None]]:
+        """The rows, each with its trial: rows may differ in their backbone, and so in its weights.
 
         Raises:
             WeightsError: a file of weights is not there.
         """
-        return [dataclasses.replace(row, config=row.config and identified(row.config)) for row in self.rows(base)]
+        return [(row, self._trial(row.config, base) if row.config else None) for row in self.rows(base.config)]
 
-    def trials(self, base: TrialConfig, seeds: Sequence[int]) -> dict[str, tuple[str, TrialConfig]]:
+    def _trial(self, config: TrialConfig, base: Trial) -> Trial:
+        return identified(config, (self.data_of_masks if config.model.has_masks else None) or base.inputs)
+
+    def trials(self, base: Trial, seeds: Sequence[int]) -> dict[str, tuple[str, Trial]]:
         """The distinct trials by their id, each with its row's name.
 
         All rows of the first seed come first, so that a whole table is there early.
         """
-        rows = self.identified_rows(base)
-        names = row_names([row.labels for row in rows]) if rows else []
-        trials: dict[str, tuple[str, TrialConfig]] = {}
+        rows = self.rows_with_trials(base)
+        names = row_names([row.labels for row, _ in rows]) if rows else []
+        trials: dict[str, tuple[str, Trial]] = {}
         for seed in seeds:
-            for name, row in zip(names, rows, strict=True):
-                if row.config is None:
-                    continue
-                config = dataclasses.replace(row.config, seed=seed)
-                trials.setdefault(config.trial_id, (name, config))
+            for name, (_, trial) in zip(names, rows, strict=True):
+                if trial is not None:
+                    seeded = trial.with_seed(seed)
+                    trials.setdefault(seeded.trial_id, (name, seeded))
         return trials
 
     def check_base(self, base: TrialConfig, scale_base: TrialConfig) -> None:
         """Refuse a value that the rows would overwrite, with a `ConfigError`."""
         check_not_set(base, scale_base, self.sets, self.name)
 
-    def plan(self, base: TrialConfig, seeds: Sequence[int], command: str) -> list[dict[str, Any]]:
+    def plan(self, base: Trial, seeds: Sequence[int], command: str) -> list[dict[str, Any]]:
         """The rows of the store's plan: which trial belongs to which row of the table."""
         return [
             {
@@ -105,17 +110,17 @@ class Experiment:
                 "row": index,
                 "labels": dict(row.labels),
                 "seed": seed,
-                "trial_id": dataclasses.replace(row.config, seed=seed).trial_id if row.config else None,
+                "trial_id": trial.with_seed(seed).trial_id if trial and seed is not None else None,
                 "reported": dict(row.reported),
                 "metrics": list(self.metrics),
                 "metric_prefix": row.metric_prefix,
                 "paper_split": self.paper_split,
                 "baseline_row": row.baseline,
-                "scale": base.scale,
+                "scale": base.config.scale,
                 "command": command,
             }
-            for index, row in enumerate(self.identified_rows(base))
-            for seed in (seeds if row.config else (None,))
+            for index, (row, trial) in enumerate(self.rows_with_trials(base))
+            for seed in (seeds if trial else (None,))
         ]
 
 
@@ -124,14 +129,25 @@ def with_fields(config: TrialConfig, section: str, **fields: Any) -> TrialConfig
     return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **fields)})
 
 
-def identified(config: TrialConfig) -> TrialConfig:
-    """The same with the fingerprints of what its model reads from files.
+def identified(config: TrialConfig, data: Inputs = NOT_FOUND_YET) -> Trial:
+    """The trial of a configuration, with the fingerprints of what its model reads from files.
+
+    Args:
+        config: what somebody said.
+        data: what is known of its data.
 
     Raises:
         WeightsError: a file of weights is not there.
         ModuleError: the model's own module is not there.
     """
-    return dataclasses.replace(config, model=identify_module(identify_weights(config.model)))
+    model = with_absolute_paths(config.model)
+    inputs = dataclasses.replace(
+        data,
+        weights=identify_weights(model),
+        detector_weights=identify_detector_weights(model),
+        module=identify_module(model),
+    )
+    return Trial(dataclasses.replace(config, model=model), inputs)
 
 
 def check_not_set(base: TrialConfig, scale_base: TrialConfig, paths: Sequence[str], command: str) -> None:

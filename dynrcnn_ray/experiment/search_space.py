@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, validate, with_texts
 from dynrcnn_ray.experiment.experiment import field_value, identified
@@ -73,7 +74,7 @@ def _range(base: TrialConfig, path: str, values: Sequence[str], *, log: bool) ->
     return Range(low, high, log, isinstance(low, int))
 
 
-def config_at(base: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
+def trial_at(base: Trial, values: Mapping[str, Any]) -> Trial:
     """The base with a point of the space, its files known by their fingerprints.
 
     Raises:
@@ -81,7 +82,7 @@ def config_at(base: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
         WeightsError: a file of weights is not there.
         ModuleError: the model's own module is not there.
     """
-    return identified(validate(with_texts(base, values)))
+    return identified(validate(with_texts(base.config, values)), base.inputs)
 
 
 def rounded(values: Mapping[str, Any], space: Space) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from dynrcnn_ray.config.scales import SCALES
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, field_paths, parse_yaml, validate, with_texts, with_values
 from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, Row, field_value
@@ -20,8 +21,8 @@ _PAPER = "paper"
 _OF_OTHERS = re.compile(r"table\d|figure\d|sync|all|findings|benchmarks|train(_.*)?")
 """Names under which the store keeps other things."""
 _FOR_ALL_ROWS = re.compile(
-    r"seed|scale|data\.(root|(train|val)_(split|annotations|images)|val_fraction|val_seed|drop_invalid|fingerprint|"
-    r"source_root)|data\.shapes\..*|run\.(tensorboard|mlflow)"
+    r"seed|scale|data\.(root|(train|val)_(split|annotations|images)|val_fraction|val_seed|drop_invalid)|"
+    r"data\.shapes\..*|run\.(tensorboard|mlflow)"
 )
 """Fields that the rows of a grid share: seeds have an option of their own, and the data are prepared once."""
 
@@ -263,7 +264,7 @@ def _rows_of_axes(grid: Grid, base: TrialConfig) -> tuple[list[tuple[dict[str, s
     if not of_baseline:
         return rows, None
     config = _config(base, of_baseline, "the baseline")
-    same = [index for index, (_, other) in enumerate(rows) if other.trial_id == config.trial_id]
+    same = [index for index, (_, other) in enumerate(rows) if Trial(other).trial_id == Trial(config).trial_id]
     if same:
         return rows, same[0]
     labels = {columns[path]: _cell(config, path) if path in of_baseline else NO_CELL for path in paths}
@@ -299,10 +300,11 @@ def _cell(config: TrialConfig, path: str) -> str:
 def _check_distinct(rows: Sequence[tuple[Mapping[str, str], TrialConfig]]) -> None:
     seen: dict[str, Mapping[str, str]] = {}
     for labels, config in rows:
-        if config.trial_id in seen:
-            first, second = (", ".join(filter(None, each.values())) for each in (seen[config.trial_id], labels))
+        trial_id = Trial(config).trial_id
+        if trial_id in seen:
+            first, second = (", ".join(filter(None, each.values())) for each in (seen[trial_id], labels))
             raise ConfigError(
                 f"rows: {first!r} and {second!r} are the same trial: what they differ in, such as the section run, "
                 "decides no result; leave one out"
             )
-        seen[config.trial_id] = labels
+        seen[trial_id] = labels

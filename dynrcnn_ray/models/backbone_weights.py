@@ -15,7 +15,6 @@ from dynrcnn_ray.models.weights import (
     WeightsError,
     file_of_weights,
     fingerprint_of_file,
-    require_fingerprint,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def read_backbone_weights(config: ModelConfig) -> StateDict:
     `imagenet` is torchvision's file, downloaded once to each machine's cache of PyTorch.
 
     Raises:
-        WeightsError: the weights do not exist, cannot be downloaded or read, or are not those of the fingerprint.
+        WeightsError: the weights do not exist, or cannot be downloaded or read.
     """
     if config.weights == "none" or config.detector_weights:
         return StateDict({}, "")
@@ -38,7 +37,6 @@ def read_backbone_weights(config: ModelConfig) -> StateDict:
         state, entry = _imagenet_weights(config.backbone), ""
     else:
         file = file_of_weights(config)
-        require_fingerprint("weights", config.weights, fingerprint_of_file(file), config.weights_fingerprint)
         try:
             state, entry = find_state_dict(read_content(file))
         except UnreadableWeightsError as error:

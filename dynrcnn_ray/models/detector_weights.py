@@ -48,7 +48,7 @@ class DetectorWeights(NamedTuple):
     origin: str
 
 
-def read_detector_weights(config: ModelConfig) -> DetectorWeights:
+def read_detector_weights(config: ModelConfig, fingerprint: str = "") -> DetectorWeights:
     """The weights that `model.detector_weights` names as `coco` or by a file.
 
     A file is a state_dict, or holds one as an entry, as a checkpoint does, perhaps with `class_names` beside it.
@@ -60,7 +60,7 @@ def read_detector_weights(config: ModelConfig) -> DetectorWeights:
         return _of_torchvision(_TORCHVISION[config.name])
     file = Path(config.detector_weights)
     found = fingerprint_of_file(file) if file.is_file() else "none"
-    require_fingerprint("detector_weights", str(file), found, config.detector_weights_fingerprint)
+    require_fingerprint("detector_weights", str(file), found, fingerprint)
     try:
         content = read_content(file)
         state, entry = find_state_dict(content)

@@ -4,7 +4,6 @@ Such a file may change anything in the process that runs it, a loss of the packa
 one builds no model of another file, and none of the package's own.
 """
 
-import dataclasses
 import hashlib
 import os
 import subprocess
@@ -48,44 +47,50 @@ def load_module(path: str, what: str) -> ModuleType:
     return _run(file, file.read_bytes(), what)
 
 
-def identify_module(config: ModelConfig) -> ModelConfig:
-    """The same configuration with the fingerprint of its module's content, and the absolute path.
+def identify_module(config: ModelConfig) -> str:
+    """The fingerprint of the content of the model's own module; empty if it has none.
 
     Raises:
         ModuleError: the file is not there.
     """
-    if not config.module:
-        return config
-    file = _file_of(config.module, "model.module")
-    return dataclasses.replace(config, module=str(file), module_fingerprint=_fingerprint_of(file.read_bytes()))
+    return _fingerprint_of(_file_of(config.module, "model.module").read_bytes()) if config.module else ""
 
 
-def model_builder(config: ModelConfig, default: Callable[..., Any]) -> Callable[..., Any]:
+def model_builder(config: ModelConfig, default: Callable[..., Any], fingerprint: str) -> Callable[..., Any]:
     """What builds the detector: the `build_model` of the configuration's module, else the default.
 
     It takes what `models.detector.build_model` takes, and what it returns must train and detect as that does:
     torchvision's interface, with `roi_heads.dynamic` where Algorithm 1 is to be recorded.
 
+    Args:
+        config: the model.
+        default: what builds it without a module.
+        fingerprint: that of the module, as the trial began with it.
+
     Raises:
         ModuleError: the module has none, or is not that of the fingerprint; or this process has run another one.
     """
-    others = [file for fingerprint, file in _has_run.items() if fingerprint != config.module_fingerprint]
+    others = [file for known, file in _has_run.items() if known != fingerprint]
     if others:
         raise ModuleError(
             f"model.module: {config.module!r} is not built in a process that has run {others[0]}, which may have "
             "changed anything there; give each a process of its own"
         )
-    return _own_builder(config) if config.module else default
+    return _own_builder(config.module, fingerprint) if config.module else default
 
 
-def require_module(config: ModelConfig) -> None:
+def require_module(config: ModelConfig, fingerprint: str) -> None:
     """Refuse a module that cannot be used. It is tried in a process of its own, whose end takes all that it changes.
+
+    Args:
+        config: the model.
+        fingerprint: that of the module, as the trial begins with it.
 
     Raises:
         ModuleError: as from `model_builder`, or it ends the process.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _TRY, config.module, config.module_fingerprint],
+        [sys.executable, "-c", _TRY, config.module, fingerprint],
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
@@ -106,32 +111,32 @@ def require_module(config: ModelConfig) -> None:
 def try_here(path: str, fingerprint: str) -> int:
     """Run a module in this process; the exit code, after a line on the standard error where it cannot be used."""
     try:
-        _own_builder(ModelConfig(module=path, module_fingerprint=fingerprint))
+        _own_builder(path, fingerprint)
     except ModuleError as error:
         print(error, file=sys.stderr)
         return _REFUSED
     return 0
 
 
-def _own_builder(config: ModelConfig) -> Callable[..., Any]:
-    """The `build_model` of the configuration's module, if that is the very file that was meant."""
-    file = _file_of(config.module, "model.module")
+def _own_builder(path: str, fingerprint: str) -> Callable[..., Any]:
+    """The `build_model` of a module, if that is the very file that was meant."""
+    file = _file_of(path, "model.module")
     # Read once: what is run is what was compared.
     content = file.read_bytes()
     found = _fingerprint_of(content)
-    if not config.module_fingerprint:
+    if not fingerprint:
         raise ModuleError(
-            f"model.module: {config.module!r} stands without a fingerprint, which tells whether it is the file that "
+            f"model.module: {path!r} stands without a fingerprint, which tells whether it is the file that "
             "was meant, and is not run; train the trial again"
         )
-    if config.module_fingerprint != found:
+    if fingerprint != found:
         raise ModuleError(
-            f"model.module: {config.module!r} has the fingerprint {found} on this machine, but the trial began with "
-            f"{config.module_fingerprint}; bring the same file to every node"
+            f"model.module: {path!r} has the fingerprint {found} on this machine, but the trial began with "
+            f"{fingerprint}; bring the same file to every node"
         )
     builder = getattr(_run(file, content, "model.module"), "build_model", None)
     if not callable(builder):
-        raise ModuleError(f"model.module: {config.module!r} has no function build_model(config, num_classes, dynamic)")
+        raise ModuleError(f"model.module: {path!r} has no function build_model(config, num_classes, dynamic)")
     return builder
 
 

@@ -43,19 +43,54 @@ def require_fingerprint(field: str, value: str, found: str, began_with: str) -> 
         )
 
 
-def identify_weights(config: ModelConfig) -> ModelConfig:
-    """The same configuration with the fingerprints of the weights' content, and files' absolute paths.
+def identify_weights(config: ModelConfig) -> str:
+    """The fingerprint of the backbone's weights; empty for none, ImageNet's, or where a detector brings them along.
 
     Raises:
-        WeightsError: a file is not there.
+        WeightsError: the file is not there.
     """
-    if config.detector_weights:
-        return _with_identified_detector(config)
-    if config.weights in ("none", "imagenet"):
-        return config
-    file = file_of_weights(config)
-    name = config.weights if config.weights == "shapes" else str(file)
-    return dataclasses.replace(config, weights=name, weights_fingerprint=fingerprint_of_file(file))
+    if config.weights in ("none", "imagenet") or config.detector_weights:
+        return ""
+    return fingerprint_of_file(file_of_weights(config))
+
+
+def require_weights(config: ModelConfig, fingerprint: str) -> None:
+    """Refuse backbone weights that are not those with which a trial began.
+
+    Args:
+        config: the model.
+        fingerprint: that of the trial; empty before it is known.
+
+    Raises:
+        WeightsError: they differ, or the file is not there.
+    """
+    if fingerprint:
+        require_fingerprint("weights", config.weights, identify_weights(config), fingerprint)
+
+
+def identify_detector_weights(config: ModelConfig) -> str:
+    """The fingerprint of the content of the file of a detector to start from; empty if there is none.
+
+    Raises:
+        WeightsError: the file is not there.
+    """
+    if not _names_detector_file(config):
+        return ""
+    file = Path(config.detector_weights).expanduser().absolute()
+    if not file.is_file():
+        raise WeightsError(
+            f"model.detector_weights: {config.detector_weights!r} is no file; allowed: coco, a file's path, or the id "
+            "of a trial in the storage"
+        )
+    return fingerprint_of_file(file)
+
+
+def with_absolute_paths(config: ModelConfig) -> ModelConfig:
+    """The same wherever it is read: workers have another current folder than the command."""
+    names = ["module"] if config.module else []
+    names += ["weights"] if starts_from_file(config) else []
+    names += ["detector_weights"] if _names_detector_file(config) else []
+    return dataclasses.replace(config, **{name: _absolute(getattr(config, name)) for name in names})
 
 
 def starts_from_file(config: ModelConfig) -> bool:
@@ -72,18 +107,12 @@ def trial_named(detector_weights: str) -> tuple[str, CheckpointName] | None:
     return found[1], "best" if which == "best" else "last" if which == "last" else int(which)
 
 
-def _with_identified_detector(config: ModelConfig) -> ModelConfig:
-    if config.detector_weights == "coco" or trial_named(config.detector_weights):
-        return config
-    file = Path(config.detector_weights).expanduser().absolute()
-    if not file.is_file():
-        raise WeightsError(
-            f"model.detector_weights: {config.detector_weights!r} is no file; allowed: coco, a file's path, or the id "
-            "of a trial in the storage"
-        )
-    return dataclasses.replace(
-        config, detector_weights=str(file), detector_weights_fingerprint=fingerprint_of_file(file)
-    )
+def _names_detector_file(config: ModelConfig) -> bool:
+    return config.detector_weights not in ("", "coco") and trial_named(config.detector_weights) is None
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def file_of_weights(config: ModelConfig) -> Path:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dynrcnn_ray.config.scales import SCALES, Scale, base_config
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.execution.dry_run import print_what_does_not_fit
 from dynrcnn_ray.execution.run import data_of_plan, run_experiments, say_problem
 from dynrcnn_ray.execution.seeds import print_seeds_of_all
@@ -29,26 +29,25 @@ def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions) -
     store = ResultStore.open(storage_location(options.storage, options.scale))
     finished, place = store.finished_trials(), store.files.describe_path("").rstrip("/")
     base, experiments, problem = data_of_plan(experiments, options.config())
-    print(f"Scale {base.scale}, seeds {', '.join(map(str, seeds))}. A trial that several tables need runs once.\n")
+    scale = base.config.scale
+    print(f"Scale {scale}, seeds {', '.join(map(str, seeds))}. A trial that several tables need runs once.\n")
     rows = []
-    of_all = {each.name: _configs(each, base, seeds) for each in experiments}
-    distinct = {trial_id: config for trials in of_all.values() for trial_id, config in trials.items()}
-    known = {trial_id: config for trial_id, config in distinct.items() if trial_id in finished}
+    of_all = {each.name: _trials(each, base, seeds) for each in experiments}
+    distinct = {trial_id: trial for trials in of_all.values() for trial_id, trial in trials.items()}
+    known = {trial_id: trial for trial_id, trial in distinct.items() if trial_id in finished}
     there = len(known)
     for experiment in experiments:
         trials = of_all[experiment.name]
-        new = {trial_id: config for trial_id, config in trials.items() if trial_id not in known}
-        cost = _time(
-            wall_seconds([*known.values(), *new.values()], base.scale) - wall_seconds(known.values(), base.scale)
-        )
+        new = {trial_id: trial for trial_id, trial in trials.items() if trial_id not in known}
+        cost = _time(wall_seconds([*known.values(), *new.values()], scale) - wall_seconds(known.values(), scale))
         known |= new
         stored = sum(trial_id in finished for trial_id in trials)
-        numbers = [len(experiment.rows(base)), len(trials), stored, len(new)]
+        numbers = [len(experiment.rows(base.config)), len(trials), stored, len(new)]
         rows.append([experiment.name, *map(str, numbers), cost])
     print(simple_markdown(["experiment", "rows", "trials", "stored", "new trials", "time"], rows))
     print(
-        f"\nDistinct trials: {len(distinct)}, {there} of them in {place}. Time is an estimate for {PLACES[base.scale]} "
-        f"{'GPUs' if base.run.gpu else 'CPU cores'}; table7 is timed apart (see its --help).\n"
+        f"\nDistinct trials: {len(distinct)}, {there} of them in {place}. Time is an estimate for {PLACES[scale]} "
+        f"{'GPUs' if base.config.run.gpu else 'CPU cores'}; table7 is timed apart (see its --help).\n"
     )
     print(
         simple_markdown(
@@ -57,20 +56,26 @@ def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions) -
     )
     print_seeds_of_all(store, experiments)
     print("\nScale coco: from a throughput that dynrcnn_ray/experiment/costs.py assumes; none was measured on a GPU.")
-    print_what_does_not_fit(config.run for config in distinct.values())
+    print_what_does_not_fit(trial.config.run for trial in distinct.values())
     return say_problem(problem)
 
 
-def _configs(experiment: Experiment, base: TrialConfig, seeds: Sequence[int]) -> dict[str, TrialConfig]:
-    return {trial_id: config for trial_id, (_, config) in experiment.trials(base, seeds).items()}
+def _trials(experiment: Experiment, base: Trial, seeds: Sequence[int]) -> dict[str, Trial]:
+    return {trial_id: trial for trial_id, (_, trial) in experiment.trials(base, seeds).items()}
 
 
 def _cost(experiments: Sequence[Experiment], scale: Scale, seeds: Sequence[int]) -> list[str]:
-    base = base_config(scale)
-    trials = {trial_id: config for each in experiments for trial_id, config in _configs(each, base, seeds).items()}
+    base = Trial(base_config(scale))
+    trials = {trial_id: trial for each in experiments for trial_id, trial in _trials(each, base, seeds).items()}
     wall = _time(wall_seconds(trials.values(), scale))
-    places = f"{PLACES[scale]} {'GPUs' if base.run.gpu else 'CPU cores'}"
-    return [scale, str(len(trials)), wall, places, _time(place_seconds(trials.values())) if base.run.gpu else "-"]
+    places = f"{PLACES[scale]} {'GPUs' if base.config.run.gpu else 'CPU cores'}"
+    return [
+        scale,
+        str(len(trials)),
+        wall,
+        places,
+        _time(place_seconds(trials.values())) if base.config.run.gpu else "-",
+    ]
 
 
 def _time(seconds: float) -> str:

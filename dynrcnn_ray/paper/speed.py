@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dynrcnn_ray.config.errors import DynrcnnError
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, Sample, Target
 from dynrcnn_ray.training.collectives import Worker
@@ -67,7 +68,9 @@ def measure_speed(
     Raises:
         SpeedError: a model detects nothing: the activations of a deep one without pretrained weights overflow.
     """
-    states = {name: build_training_state(config, len(dataset.class_names), worker) for name, config in configs.items()}
+    states = {
+        name: build_training_state(Trial(config), len(dataset.class_names), worker) for name, config in configs.items()
+    }
     seconds: dict[tuple[str, str], list[float]] = {(name, phase): [] for name in configs for phase in _PHASES}
     images = _images_of_one_size(dataset)
     for round_index in range(-_WARM_UP_ROUNDS, rounds):

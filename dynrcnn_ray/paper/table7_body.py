@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.prepare import prepare_data
@@ -47,10 +48,10 @@ def run_table7(options: SpeedOptions, _call: Call) -> int:
         return 0
 
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    require_models({each.model for config in backbones for each in models(config).values()}, store)
+    require_models([Trial(each) for config in backbones for each in models(config).values()], store)
     store.files.require_writable()
-    data = prepare_data(base.data, include_masks=True)
-    dataset = CocoDataset(data.root, data.val_split, include_masks=True)
+    prepared = prepare_data(base.data, include_masks=True)
+    dataset = CocoDataset(prepared.root, base.data.val_split, include_masks=True)
     torch.set_num_threads(base.run.threads_per_worker)
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     rows = []

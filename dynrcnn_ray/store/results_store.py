@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dynrcnn_ray.config.errors import one_line
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError, from_stored
 from dynrcnn_ray.store.files import FileStamp, StoreError, StoreFiles
 from dynrcnn_ray.store.folder_reader import KEYS, SUFFIX, read_file, read_folder
@@ -293,16 +293,16 @@ class ResultStore:
                     write_fold(self.files, folder, read_folder(self.files, folder, schema, settled), settled)
         return ResultStore(self.files, listed)
 
-    def config_of(self, trial: Mapping[str, Any]) -> TrialConfig:
-        """The configuration of a trial, from its row as in `TRIALS`.
+    def trial_of(self, row: Mapping[str, Any]) -> Trial:
+        """A trial, from its row as in `TRIALS`.
 
         Raises:
             StoreError: it is not one that this release reads.
         """
         try:
-            return from_stored(trial["config"])
+            return from_stored(row["config"])
         except ConfigError as error:
-            path = self.files.describe_path(f"trials/{trial['trial_id']}{SUFFIX}")
+            path = self.files.describe_path(f"trials/{row['trial_id']}{SUFFIX}")
             raise StoreError(f"{path}: its configuration is of another release: {error}; {FOREIGN_REMEDY}") from None
 
     def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -173,7 +173,7 @@ IMAGES = versioned(
     ]
 )
 """One of the first images of a validation split with its ground truth, for pictures of detections. One file for each
-data set, by `data.fingerprint`."""
+data set, by its fingerprint."""
 
 _SPEEDS = [
     required(f"{phase}_{name}", _FLOAT, "images per second")

@@ -1,9 +1,9 @@
-"""What commands need of a trained trial that somebody names: its configuration and a checkpoint."""
+"""What commands need of a trained trial that somebody names: itself and a checkpoint."""
 
 from typing import Any
 
 from dynrcnn_ray.config.sections import CheckpointName
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.options.shared import storage_location
 from dynrcnn_ray.store.files import StoreError
@@ -12,18 +12,18 @@ from dynrcnn_ray.store.trained import category_names, finished_trial
 from dynrcnn_ray.tools.trained_trial import TrainedTrial
 
 
-def stored_config(options: TrainedTrial) -> TrialConfig:
-    """The configuration that the trial was trained with.
+def finished(options: TrainedTrial) -> Trial:
+    """The trial as it was trained.
 
     Raises:
         StoreError: the store does not hold it, or it has not finished.
     """
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    return store.config_of(finished_trial(store, options.trial))
+    return store.trial_of(finished_trial(store, options.trial))
 
 
 def usable_checkpoint(
-    options: TrainedTrial, config: TrialConfig, which: CheckpointName
+    options: TrainedTrial, trial: Trial, which: CheckpointName
 ) -> tuple[dict[str, Any], dict[int, str]]:
     """A trial's checkpoint, and the names of its categories by their ids.
 
@@ -31,10 +31,10 @@ def usable_checkpoint(
         StoreError: the store has no such checkpoint, or another one in its place, or no names.
     """
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    folder = CheckpointFolder(store.files, config.training_id)
-    checkpoint, _ = folder.require(which, last_step=config.total_steps)
-    names = category_names(store, config.data.fingerprint)
+    folder = CheckpointFolder(store.files, trial.training_id)
+    checkpoint, _ = folder.require(which, last_step=trial.config.total_steps)
+    names = category_names(store, trial.inputs.data)
     if not names:
-        place = store.files.describe_path(f"images/{config.data.fingerprint}.parquet")
+        place = store.files.describe_path(f"images/{trial.inputs.data}.parquet")
         raise StoreError(f"{place}: is missing, and with it the names of the classes; run the trial's command again")
     return checkpoint, names

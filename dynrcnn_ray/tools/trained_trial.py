@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import function_named
 from dynrcnn_ray.options.shared import StoredOptions
@@ -16,8 +16,8 @@ class TrainedTrial(StoredOptions):
     """Id of a trained trial: a row of `trials` in the storage."""
 
 
-def trained_config(options: TrainedTrial) -> TrialConfig:
-    """The configuration that the trial was trained with, from which other options start.
+def trained_trial(options: TrainedTrial) -> Trial:
+    """The trial as it was trained, from which other options start.
 
     Raises:
         ConfigError: no trial is named.
@@ -25,4 +25,4 @@ def trained_config(options: TrainedTrial) -> TrialConfig:
     """
     if not options.trial:
         raise ConfigError("--trial: '' must be the id of a trained trial, from the column trial_id of `trials`")
-    return function_named("dynrcnn_ray.tools.checkpoint_of_trial:stored_config")(options)
+    return function_named("dynrcnn_ray.tools.checkpoint_of_trial:finished")(options)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dynrcnn_ray.config.errors import DynrcnnError, innermost_line
 from dynrcnn_ray.config.shares import share_of_worker
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.loader import train_loader
@@ -23,6 +24,7 @@ from dynrcnn_ray.models.cascade import CascadeRoIHeads
 from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 from dynrcnn_ray.models.user_module import model_builder
+from dynrcnn_ray.models.weights import require_weights
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.training.device import distributed, on_device, prepare_device
 from dynrcnn_ray.training.events import CheckpointDue, Logged, TrainingEvent
@@ -137,46 +139,47 @@ def _refused_unless_it_fits() -> Iterator[None]:
         ) from None
 
 
-def build_training_state(config: TrialConfig, num_classes: int, worker: Worker) -> TrainingState:
+def build_training_state(trial: Trial, num_classes: int, worker: Worker) -> TrainingState:
     """Build a trial's model, optimiser and dynamic state on the worker's device, from its seed.
 
     Args:
-        config: the trial.
+        trial: the trial.
         num_classes: classes of the data set, the background not counted.
         worker: this process.
 
     Raises:
-        WeightsError: the backbone's weights cannot be loaded.
+        WeightsError: the backbone's weights cannot be loaded, or are not those with which the trial began.
         ModuleError: the configuration's own module cannot build the model.
     """
+    config = trial.config
+    require_weights(config.model, trial.inputs.weights)
     prepare_device(worker.device, share=config.run.gpu or 1.0)
     torch.manual_seed(config.seed)
     dynamic = DynamicTrainingState(config, device=worker.device, rank=worker.rank, world_size=worker.world_size)
-    build = model_builder(config.model, default=build_model)
+    build = model_builder(config.model, build_model, trial.inputs.module)
     model = on_device(build(config, num_classes, dynamic), worker.device)
     scaler = torch.amp.GradScaler(worker.device.type, enabled=config.train.precision == "float16")
     telemetry = Telemetry(loss_names(config.model), config.train.global_batch, worker)
-    return TrainingState(config.training_id, worker, model, build_optimizer(model, config), dynamic, scaler, telemetry)
+    return TrainingState(trial.training_id, worker, model, build_optimizer(model, config), dynamic, scaler, telemetry)
 
 
 def load_trained(
-    config: TrialConfig, num_classes: int, worker: Worker, checkpoint: dict[str, Any], training_id: str
+    trial: Trial, num_classes: int, worker: Worker, checkpoint: dict[str, Any], training_id: str
 ) -> Detector:
     """A trial's detector with the weights of a checkpoint, on the worker's device.
 
     Args:
-        config: the trial.
+        trial: the trial.
         num_classes: classes of the data set, the background not counted.
         worker: this process.
         checkpoint: a training state.
-        training_id: whose it must be; the config may say another data set's.
+        training_id: whose it must be; the trial may be tested on other workers.
 
     Raises:
         CheckpointError: it is another training's or another model's, or not a training state at all.
     """
-    untrained = dataclasses.replace(
-        config, model=dataclasses.replace(config.model, weights="none", detector_weights="")
-    )
+    model = dataclasses.replace(trial.config.model, weights="none", detector_weights="")
+    untrained = Trial(dataclasses.replace(trial.config, model=model), dataclasses.replace(trial.inputs, weights=""))
     state = build_training_state(untrained, num_classes, worker)
     state.training_id = training_id
     state.load_model(checkpoint)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.examples import example_images
@@ -22,7 +23,7 @@ from dynrcnn_ray.training.telemetry import DynamicsRow
 
 
 def run_trial(
-    config: TrialConfig,
+    trial: Trial,
     worker: Worker,
     *,
     checkpoint: dict[str, Any] | None = None,
@@ -31,7 +32,7 @@ def run_trial(
     """Train a trial to its end and evaluate it.
 
     Args:
-        config: the trial.
+        trial: the trial.
         worker: this process.
         checkpoint: training state to go on from.
         detector_weights: a trained detector to start from, where there is no checkpoint.
@@ -46,19 +47,20 @@ def run_trial(
         DataError: the data cannot be used.
         WeightsError: the backbone's weights cannot be had, or the detector's do not fit.
     """
+    config, inputs = trial.config, trial.inputs
     data = config.data
-    if not (data.fingerprint and annotation_path(data.root, data.train_split).is_file()):
+    if not (inputs.data and annotation_path(inputs.data_root, data.train_split).is_file()):
         # On another node than the one that prepared them, generated images may be missing.
-        data = prepare_data(data, include_masks=config.model.has_masks)
-    train_split = CocoDataset(data.root, data.train_split, include_masks=config.model.has_masks)
-    val_split = CocoDataset(data.root, data.val_split)
-    state = build_training_state(config, len(train_split.class_names), worker)
+        inputs = prepare_data(data, include_masks=config.model.has_masks, expected=inputs.data).inputs
+    train_split = CocoDataset(inputs.data_root, data.train_split, include_masks=config.model.has_masks)
+    val_split = CocoDataset(inputs.data_root, data.val_split)
+    state = build_training_state(trial, len(train_split.class_names), worker)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
         yield Note(_resume_note(state, checkpoint["world_size"]))
     elif detector_weights is not None:
         yield Note(take_weights(state.model, detector_weights, train_split.class_names))
-    _require_same_start(state, data.fingerprint, len(train_split))
+    _require_same_start(state, inputs.data, len(train_split))
     has_exploded = False
     began_at = time.time()
     for event in train(config, state, train_split):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main
@@ -34,10 +34,11 @@ def run_another_meanwhile(
     def write_rows(trials: Sequence[grid.PlannedTrial], *, storage: str, **_: Any) -> None:
         store = ResultStore.open(storage)
         for trial in trials:
-            config = trial.config
-            store.write_dynamics(config.trial_id, dynamics_rows(0, config.seed))
-            described = {"seed": config.seed, "scale": "smoke", "config": to_yaml(config), "AP": 10.0 * config.seed}
-            store.write_trial(trial_row(config.trial_id, **described))
+            trial_id, config = trial.trial.trial_id, to_stored(trial.trial)
+            seed = trial.trial.config.seed
+            store.write_dynamics(trial_id, dynamics_rows(0, seed))
+            described = {"seed": seed, "scale": "smoke", "config": config, "AP": 10.0 * seed}
+            store.write_trial(trial_row(trial_id, **described))
 
     monkeypatch.setattr(grid, "run_trials", run_trials)
 

@@ -11,12 +11,13 @@ import pytest
 
 from benchmarks.schema import BENCHMARKS
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.paper import figure1, figure2, figure3, figure5, table3
 from dynrcnn_ray.store.parquet import to_parquet_bytes
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.schemas import PROPOSALS, VERSION_KEY
 from experiments.main import main
+from tests.prepared import prepared
 from tests.stored_table import dynamics_rows, trial_row
 
 pytestmark = pytest.mark.slow
@@ -29,14 +30,15 @@ def finished(smoke: TrialConfig, cache_home: Path, tmp_path_factory: pytest.Temp
     """Table 3 and the figures of trials, at scale smoke, with made-up measurements."""
     store = ResultStore.open(tmp_path_factory.mktemp("finished") / "store")
     experiments = [module.EXPERIMENT for module in (table3, figure1, figure2, figure3, figure5)]
-    trials = {key: trial for experiment in experiments for key, trial in experiment.trials(smoke, seeds=(0,)).items()}
-    for row, (trial_id, (setting, config)) in enumerate(trials.items()):
+    base = prepared(smoke)
+    trials = {key: trial for experiment in experiments for key, trial in experiment.trials(base, seeds=(0,)).items()}
+    for row, (trial_id, (setting, trial)) in enumerate(trials.items()):
         store.write_dynamics(trial_id, dynamics_rows(row % 4, seed=0))
         store.write_proposals(trial_id, _proposals())
         store.write_detections(trial_id, _detections())
-        store.write_trial(trial_row(trial_id, setting=setting, scale="smoke", AP=50.0 + row, config=to_yaml(config)))
+        store.write_trial(trial_row(trial_id, setting=setting, scale="smoke", AP=50.0 + row, config=to_stored(trial)))
     for experiment in experiments:
-        store.write_plan(experiment.name, experiment.plan(smoke, (0,), f"python experiments/main.py {experiment.name}"))
+        store.write_plan(experiment.name, experiment.plan(base, (0,), f"python experiments/main.py {experiment.name}"))
     return Path(store.files.root)
 
 

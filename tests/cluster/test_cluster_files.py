@@ -13,6 +13,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscali
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.experiment.costs import wall_seconds
 from tests.cluster import gpu_file
 
@@ -151,11 +152,12 @@ def test_the_readmes_hours_are_those_of_the_plan():
     planned, every = [], {}
     for number in (1, 2, 3, 4, 5, 6, 8, 9):
         rows = import_module(f"dynrcnn_ray.paper.table{number}").rows(base_config("coco"))
-        trials = {row.config.trial_id: row.config for row in rows if row.config}
+        found = [Trial(row.config) for row in rows if row.config]
+        trials = {trial.trial_id: trial for trial in found}
         every |= trials
         planned.append((str(number), trials))
     for (name, trials), (table, trainings, hours, cost) in zip([*planned, ("all", every)], told, strict=True):
-        assert (name, len({config.training_id for config in trials.values()})) == (table, int(trainings))
+        assert (name, len({trial.training_id for trial in trials.values()})) == (table, int(trainings))
         wanted = wall_seconds(trials.values(), "coco") / 3600
         assert int(hours) == round(wanted)
         assert int(cost) == pytest.approx(wanted * dollars, abs=10)

@@ -5,8 +5,19 @@ import pytest
 import yaml
 
 from dynrcnn_ray.config.scales import SCALES, base_config
+from dynrcnn_ray.config.trial import NOT_FOUND_YET, Inputs, Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, from_stored, from_yaml, to_yaml, validate
+from dynrcnn_ray.config.validation import (
+    ConfigError,
+    field_paths,
+    from_stored,
+    from_yaml,
+    to_stored,
+    to_yaml,
+    validate,
+    with_values,
+)
+from dynrcnn_ray.experiment.sweep import read_grid
 
 
 def change(config: TrialConfig, **sections: dict[str, Any]) -> TrialConfig:
@@ -14,7 +25,13 @@ def change(config: TrialConfig, **sections: dict[str, Any]) -> TrialConfig:
     return dataclasses.replace(config, **replaced)
 
 
-PREPARED = change(base_config("mini"), data={"root": "/here", "fingerprint": "abc"}, model={"weights": "none"})
+PREPARED = change(base_config("mini"), data={"root": "/here"}, model={"weights": "none"})
+FOUND = Inputs(data="abc", data_root="/here")
+
+
+def ident(config: TrialConfig, **found: str) -> str:
+    """The id of a trial with these inputs."""
+    return Trial(config, dataclasses.replace(FOUND, **found)).trial_id
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -29,12 +46,11 @@ def test_every_scale_is_valid_and_survives_yaml(scale):
     [
         {"run": {"num_workers": 4, "cpus_per_worker": 2, "log_every": 7, "checkpoint_every": 3, "gpu": True}},
         {"data": {"root": "/there"}},
-        {"data": {"source_root": "/there"}},
     ],
 )
 def test_what_a_run_merely_needs_does_not_change_its_id(same):
-    assert change(PREPARED, **same).trial_id == PREPARED.trial_id
-    assert dataclasses.replace(PREPARED, scale="coco").trial_id == PREPARED.trial_id
+    assert ident(change(PREPARED, **same)) == ident(PREPARED)
+    assert ident(dataclasses.replace(PREPARED, scale="coco")) == ident(PREPARED)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +60,6 @@ def test_what_a_run_merely_needs_does_not_change_its_id(same):
         {"train": {"steps": 601}},
         {"dynamic": {"dla": False}},
         {"dynamic": {"update_interval": 21}},
-        {"data": {"fingerprint": "abd"}},
         {"data": {"train_short_sides": (64, 128)}},
         {"model": {"backbone": "resnet18"}},
         {"model": {"deformable": True}},
@@ -52,7 +67,7 @@ def test_what_a_run_merely_needs_does_not_change_its_id(same):
     ],
 )
 def test_what_decides_the_result_changes_the_id(other):
-    assert change(PREPARED, **other).trial_id != PREPARED.trial_id
+    assert ident(change(PREPARED, **other)) != ident(PREPARED)
 
 
 ONE_STAGE = {"model": {"name": "retinanet"}, "dynamic": {"dla": False, "dsl": False}}
@@ -105,7 +120,7 @@ def test_a_field_that_nothing_reads_does_not_change_the_id(without: dict, sectio
         value = getattr(getattr(base, section), field)
         other = OTHER_VALUES[field] if field in OTHER_VALUES else value / 2 if isinstance(value, float) else value + 1
         assert value != other
-        return change(base, **{section: {field: other}}).trial_id != base.trial_id
+        return ident(change(base, **{section: {field: other}})) != ident(base)
 
     assert not changes_the_id(without)
     assert changes_the_id(reading)
@@ -115,24 +130,31 @@ def test_a_field_that_nothing_reads_does_not_change_the_id(without: dict, sectio
 def test_where_there_are_no_proposals_the_workers_do_not_decide(own: dict[str, Any]):
     one_stage = change(PREPARED, model={"name": "fcos"}, dynamic={"dla": False, "dsl": False})
     with_workers = change(one_stage, dynamic=own, run={"num_workers": 4})
-    assert with_workers.trial_id == one_stage.trial_id
-    assert change(with_workers, run={"distinct_by_workers": True}).trial_id != one_stage.trial_id
+    assert ident(with_workers) == ident(one_stage)
+    assert ident(change(with_workers, run={"distinct_by_workers": True})) != ident(one_stage)
 
 
 def test_the_seed_is_in_the_id():
-    assert dataclasses.replace(PREPARED, seed=1).trial_id != PREPARED.trial_id
+    assert ident(dataclasses.replace(PREPARED, seed=1)) != ident(PREPARED)
 
 
-def test_a_file_of_weights_counts_by_its_content():
-    one = change(PREPARED, model={"weights": "/a.pth", "weights_fingerprint": "1"})
-    assert change(one, model={"weights": "/b.pth"}).trial_id == one.trial_id
-    assert change(one, model={"weights_fingerprint": "2"}).trial_id != one.trial_id
+def test_data_count_by_their_content():
+    assert ident(PREPARED, data_root="/there") == ident(PREPARED)
+    assert ident(PREPARED, data="abd") != ident(PREPARED)
+
+
+@pytest.mark.parametrize("name", ["weights", "detector_weights", "module"])
+def test_a_file_counts_by_its_content(name: str):
+    one, moved = (change(PREPARED, model={name: path}) for path in ("/a", "/b"))
+    assert ident(moved, **{name: "1"}) == ident(one, **{name: "1"})
+    assert ident(one, **{name: "2"}) != ident(one, **{name: "1"})
+    assert ident(moved) != ident(one), "as long as nobody has looked at it"
 
 
 def test_a_statistic_per_worker_makes_the_workers_decide():
     for own in ({"convention": "released"}, {"convention": "mmdetection"}, {"all_reduce": False}):
         of_workers = change(PREPARED, dynamic=own)
-        assert change(of_workers, run={"num_workers": 4}).trial_id != of_workers.trial_id
+        assert ident(change(of_workers, run={"num_workers": 4})) != ident(of_workers)
 
 
 @pytest.mark.parametrize("own", ["convention: released", "convention: mmdetection", "all_reduce: false"])
@@ -144,8 +166,8 @@ def test_the_number_of_workers_may_not_change_where_it_decides(own: str):
 
 def test_trials_can_be_told_apart_by_their_workers():
     """As the experiment `sync` needs it: the run of one worker too is not the one whose workers do not matter."""
-    ids = {change(PREPARED, run={"num_workers": n, "distinct_by_workers": True}).trial_id for n in (1, 2, 4)}
-    assert len(ids | {PREPARED.trial_id}) == 4
+    ids = {ident(change(PREPARED, run={"num_workers": n, "distinct_by_workers": True})) for n in (1, 2, 4)}
+    assert len(ids | {ident(PREPARED)}) == 4
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(0.125, 1), (1, 1), (2.5, 2), (4, 4)])
@@ -157,7 +179,7 @@ def test_workers_that_share_a_core_have_one_thread_each(cores: float, threads: i
 
 def test_ids_do_not_change_from_release_to_release():
     """If this fails, trials in people's stores are no longer found: raise _ID_VERSION only if results change."""
-    assert PREPARED.trial_id == "1b692ce48685"
+    assert ident(PREPARED) == "1b692ce48685"
 
 
 @pytest.mark.parametrize(("rois", "iou_top_k", "beta_top_k"), [(512, 75, 10), (128, 19, 3), (256, 38, 5), (1, 1, 1)])
@@ -215,15 +237,78 @@ AMBIGUOUS = ("1e3", "1234567e12", "08", "064", "0o17", "1:30", "no", "null", "~"
 @pytest.mark.parametrize("name", AMBIGUOUS)
 def test_a_text_stays_a_text_to_every_reader(name: str):
     """Fingerprints are hexadecimal: one in some hundreds looks like a number."""
-    config = change(TrialConfig(), data={"train_split": name, "fingerprint": name})
-    text = to_yaml(config)
-    assert from_yaml(text) == from_stored(text) == config
+    config = change(TrialConfig(), data={"train_split": name})
+    trial = Trial(config, Inputs(data=name))
+    text = to_stored(trial)
+    assert from_yaml(to_yaml(config)) == config
+    assert from_stored(text) == trial
     assert yaml.safe_load(text)["data"]["train_split"] == name
     as_before = yaml.safe_dump(yaml.safe_load(text), sort_keys=False)
-    assert from_stored(as_before) == config, "as a release wrote it that knew YAML 1.1 alone"
+    assert from_stored(as_before) == trial, "as a release wrote it that knew YAML 1.1 alone"
 
 
 def test_a_configuration_is_read_by_yaml_1_2():
     config = from_yaml("train: {steps: 064, learning_rate: 1e-3}\ndata: {train_split: no, val_split: 1:30}")
     assert (config.train.steps, config.train.learning_rate) == (64, 0.001)
     assert (config.data.train_split, config.data.val_split) == ("no", "1:30")
+
+
+OF_EARLIER_RELEASES = (
+    "data.fingerprint",
+    "data.source_root",
+    *(f"model.{name}_fingerprint" for name in ("weights", "detector_weights", "module")),
+)
+
+
+@pytest.mark.parametrize("path", OF_EARLIER_RELEASES)
+def test_what_is_found_by_itself_is_no_field(path: str):
+    """Earlier releases printed it empty in `show`, and that is read."""
+    section, _, field = path.partition(".")
+    assert path not in field_paths(TrialConfig())
+    assert from_yaml(f"{section}: {{{field}: ''}}") == TrialConfig()
+    refused = rf"^{path}: 'abc' is found by itself before a run; leave it out"
+    with pytest.raises(ConfigError, match=refused):
+        from_yaml(f"{section}: {{{field}: abc}}")
+    with pytest.raises(ConfigError, match=refused):
+        with_values(TrialConfig(), {path: "abc"})
+    grid = read_grid(f"axes: {{{path}: [abc, abd]}}", "mine").experiment()
+    with pytest.raises(ConfigError, match=refused):
+        grid.rows(TrialConfig())
+
+
+def test_the_inputs_of_a_row_are_no_part_of_a_configuration():
+    with pytest.raises(
+        ConfigError, match=r"^inputs: what a trial reads is found by itself before a run; leave it out$"
+    ):
+        from_yaml(to_stored(Trial(TrialConfig(), FOUND)))
+
+
+@pytest.mark.parametrize("found", [NOT_FOUND_YET, Inputs("1e3", "/copy", "2", "3", "4")])
+def test_a_trial_survives_its_row(found: Inputs):
+    trial = Trial(change(TrialConfig(), data={"root": "/own"}), found)
+    assert from_stored(to_stored(trial)) == trial
+
+
+@pytest.mark.parametrize(
+    ("old", "root"),
+    [
+        ("data: {root: /own, fingerprint: abc, source_root: ''}", "/own"),
+        ("data: {root: /cache/abc, fingerprint: abc, source_root: /own}", "/own"),
+        ("data: {root: /cache/shapes-1, fingerprint: shapes-1, source_root: ''}", ""),
+        (
+            "data: {root: /cache/abc, fingerprint: abc, train_annotations: a, train_images: b, val_annotations: c, "
+            "val_images: d}",
+            "",
+        ),
+    ],
+)
+def test_a_row_of_an_earlier_release_is_the_same_trial(old: str, root: str):
+    """Its configuration is as it was given, and what had been filled in are inputs."""
+    text = f"{old}\nmodel: {{weights: /a.pth, weights_fingerprint: '12', module_fingerprint: 1e3}}"
+    trial = from_stored(text)
+    read = yaml.safe_load(text)
+    assert trial.config.data.root == root
+    assert trial.inputs == Inputs(
+        data=read["data"]["fingerprint"], data_root=read["data"]["root"], weights="12", module="1e3"
+    )
+    assert from_stored(to_stored(trial)) == trial

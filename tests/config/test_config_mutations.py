@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError, from_yaml, to_yaml, validate
 
 WHOLE = to_yaml(dataclasses.replace(base_config("coco"), seed=3))
@@ -65,7 +66,7 @@ def check(text: str) -> None:
         return
     assert validate(config) == config
     assert from_yaml(to_yaml(config)) == config
-    assert config.trial_id
+    assert Trial(config).trial_id
 
 
 def test_the_parser_fails_in_a_line_too() -> None:

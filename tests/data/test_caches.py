@@ -98,20 +98,20 @@ def test_generated_images(name: str, harm: Callable[[Path], None], capsys: pytes
     prepared = prepare_data(SHAPES)
     is_made_anew(Path(prepared.root), name, harm, lambda: prepare_data(SHAPES), capsys)
     # A worker has the folder's name from another process.
-    is_made_anew(Path(prepared.root), name, harm, lambda: prepare_data(prepared), capsys)
+    is_made_anew(Path(prepared.root), name, harm, lambda: prepare_data(SHAPES, expected=prepared.fingerprint), capsys)
 
 
 def test_somebodys_copy_of_the_generated_images_is_theirs(tmp_path: Path) -> None:
     prepared = prepare_data(SHAPES)
     mine = Path(shutil.copytree(prepared.root, tmp_path / "mine"))
-    copied = dataclasses.replace(prepared, root=str(mine))
-    assert prepare_data(copied) == copied
+    copied = dataclasses.replace(SHAPES, root=str(mine))
+    assert prepare_data(copied, expected=prepared.fingerprint).root == str(mine)
     flip_a_bit(mine / "train" / "000001.jpg")
     before = contents(mine)
     with pytest.raises(
         DataError, match=r"mine: is damaged: train/000001\.jpg does not match its checksum; copy it again"
     ):
-        prepare_data(copied)
+        prepare_data(copied, expected=prepared.fingerprint)
     assert contents(mine) == before
     assert prepare_data(DataConfig(root=str(mine))).fingerprint != prepared.fingerprint
 
@@ -248,10 +248,10 @@ def test_a_cache_that_cannot_be_read_just_now_is_not_deleted(monkeypatch: pytest
 def test_a_copy_without_checksums_is_checked_like_any_data_set(tmp_path: Path) -> None:
     prepared = prepare_data(SHAPES)
     mine = Path(shutil.copytree(prepared.root, tmp_path / "mine", ignore=shutil.ignore_patterns("checksums.json")))
-    copied = dataclasses.replace(prepared, root=str(mine))
-    assert prepare_data(copied) == copied
+    copied = dataclasses.replace(SHAPES, root=str(mine))
+    assert prepare_data(copied, expected=prepared.fingerprint).root == str(mine)
     (mine / "train" / "000001.jpg").unlink()
     with pytest.raises(
         DataError, match="the generated data set is damaged; move the folder away, then it is made again"
     ):
-        prepare_data(copied)
+        prepare_data(copied, expected=prepared.fingerprint)

@@ -70,13 +70,14 @@ def test_evaluation_keeps_them(root: Path) -> None:
 
 def test_the_check_counts_them_in_training_alone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(root, "val", content_with_empty_images() | {"annotations": content_with_empty_images()["annotations"][:-1]})
-    prepared = prepare_data(DataConfig(root=str(root)))
+    data = DataConfig(root=str(root))
+    prepared = prepare_data(data)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "images have no objects" in line]
     assert line.startswith(f"note: {root}/annotations/instances_train.json: 3 of 5 images have no objects")
     assert line.endswith("; left out of training; --data.keep-empty-images keeps them")
-    prepare_data(prepared)
+    prepare_data(data, expected=prepared.fingerprint)
     assert capsys.readouterr().err == ""
-    keeping = check_data(dataclasses.replace(prepared, keep_empty_images=True))["train"]
+    keeping = check_data(dataclasses.replace(data, keep_empty_images=True))["train"]
     assert any(str(note).endswith("; trained on too") for note in keeping.findings)
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from dynrcnn_ray.config.sections import DataConfig, ShapesConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data import image_identity
 from dynrcnn_ray.data.annotations import DataError
@@ -48,18 +49,19 @@ def test_another_picture_is_another_data_set(root: Path, split: str) -> None:
     black(root / split / "12.png")
     after = prepare_data(data)
     assert after.fingerprint == fingerprint(data) != before.fingerprint
-    assert TrialConfig(data=after).trial_id != TrialConfig(data=before).trial_id
-    with pytest.raises(DataError, match=f"data.fingerprint says {before.fingerprint}"):
-        prepare_data(before)
+    assert Trial(TrialConfig(data=data), after.inputs).trial_id != Trial(TrialConfig(data=data), before.inputs).trial_id
+    with pytest.raises(DataError, match=f"but the trial began with {before.fingerprint}"):
+        prepare_data(data, expected=before.fingerprint)
 
 
 def test_the_same_bytes_elsewhere_are_the_same_data_set(root: Path, tmp_path: Path) -> None:
     there = shutil.copytree(root, tmp_path / "there", copy_function=shutil.copy)
     for file in there.rglob("*.png"):
         os.utime(file, (1, 1))
-    here, copied = (prepare_data(DataConfig(root=str(place))) for place in (root, there))
+    own, others = (DataConfig(root=str(place)) for place in (root, there))
+    here, copied = prepare_data(own), prepare_data(others)
     assert here.fingerprint == copied.fingerprint
-    assert TrialConfig(data=here).trial_id == TrialConfig(data=copied).trial_id
+    assert Trial(TrialConfig(data=own), here.inputs).trial_id == Trial(TrialConfig(data=others), copied.inputs).trial_id
 
 
 def test_images_are_read_once_and_again_when_they_change(root: Path, read: list[str]) -> None:

@@ -85,7 +85,7 @@ def test_another_spelling_that_can_mean_one_file_alone_is_taken(
     assert "3 images (id 11: " in train
     assert "holds images under other spellings" in val
     assert annotation_file(root, "train").read_bytes() == before
-    for dataset in load_and_measure(prepared).values():
+    for dataset in load_and_measure(DataConfig(root=prepared.root)).values():
         for index, image_id in enumerate(dataset.image_ids):
             assert str(image_id) in dataset.file_names[index]
     assert prepared.fingerprint == fingerprint(DataConfig(root=str(root)))

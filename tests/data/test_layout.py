@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from dynrcnn_ray.config.sections import DataConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, from_yaml, to_yaml, validate
+from dynrcnn_ray.config.validation import ConfigError, from_yaml, to_stored, validate
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.data.layout import find_split
@@ -74,9 +75,11 @@ def test_every_layout_is_the_same_data_set(root: Path, tool: str, val: str) -> N
 def test_a_search_holds_out_images_of_every_layout(root: Path, tool: str) -> None:
     for split in ("train", "val"):
         move(root, split, *(place.format(split) for place in LAYOUTS[tool]))
-    base = dataclasses.replace(TrialConfig(), data=prepare_data(DataConfig(root=str(root))))
-    searched = with_part_kept_out(base, 0.4, masks=False).data
-    sizes = [len(CocoDataset(searched.root, split)) for split in (searched.train_split, searched.val_split)]
+    data = DataConfig(root=str(root))
+    base = Trial(dataclasses.replace(TrialConfig(), data=data), prepare_data(data).inputs)
+    searched = with_part_kept_out(base, 0.4, masks=False)
+    splits = searched.config.data.train_split, searched.config.data.val_split
+    sizes = [len(CocoDataset(searched.inputs.data_root, split)) for split in splits]
     assert sizes == [2, 1]
 
 
@@ -96,11 +99,12 @@ def test_images_whose_folder_is_renamed_are_found_again(root: Path) -> None:
 
 
 def test_a_trial_on_named_files_finds_them_below_another_folder(root: Path, tmp_path: Path) -> None:
-    trained_on = prepare_data(named(root))
+    data = named(root)
+    trained_on = prepare_data(data).fingerprint
     shutil.rmtree(root)
     write_valid(tmp_path / "here")
-    found = prepare_data(data_here(trained_on, str(tmp_path / "here")))
-    assert found.fingerprint == trained_on.fingerprint
+    found = prepare_data(data_here(data, str(tmp_path / "here")), expected=trained_on)
+    assert found.fingerprint == trained_on
     assert found.root == str(tmp_path / "here")
 
 
@@ -112,12 +116,12 @@ def test_a_copy_of_another_layout_is_one_of_cocos(root: Path) -> None:
     content["annotations"][0]["image_id"] = str(content["annotations"][0]["image_id"])
     file.write_text(json.dumps(content))
     prepared = prepare_data(DataConfig(root=str(root)))
-    assert prepared.source_root == str(root)
+    assert prepared.root != str(root)
     assert find_split(prepared.root, "train") == tuple(
         Path(prepared.root) / name for name in ("annotations/instances_train.json", "train")
     )
     assert len(CocoDataset(prepared.root, "train")) == 3
-    assert prepare_data(prepared) == prepared
+    assert prepare_data(DataConfig(root=str(root)), expected=prepared.fingerprint) == prepared
 
 
 def named(root: Path, **fields: Any) -> DataConfig:
@@ -143,12 +147,12 @@ def test_files_that_are_named_need_no_layout(root: Path, monkeypatch: pytest.Mon
     assert prepared.fingerprint == expected.fingerprint == fingerprint(data)
     assert len(CocoDataset(prepared.root, "val")[Sample(2, flip=False)][1]["boxes"]) == 2
     with pytest.raises(DataError, match=rf"^{root}/labels: its annotations and images have the fingerprint"):
-        prepare_data(dataclasses.replace(data, fingerprint="0123"))
+        prepare_data(data, expected="0123")
     # Where the copy is not, as on another node, it is made again.
     shutil.rmtree(prepared.root)
-    assert prepare_data(prepared) == prepared
-    assert annotations_digest(prepared) == annotations_digest(data)
-    ids = {dataclasses.replace(TrialConfig(), data=each).trial_id for each in (prepared, expected)}
+    assert prepare_data(data, expected=prepared.fingerprint) == prepared
+    places = ((data, prepared), (DataConfig(root=str(root)), expected))
+    ids = {Trial(dataclasses.replace(TrialConfig(), data=own), found.inputs).trial_id for own, found in places}
     assert len(ids) == 1, "where the data are decides nothing"
 
 
@@ -159,8 +163,8 @@ def test_one_split_may_be_named_and_the_other_found(root: Path) -> None:
         val_images=str(root / "train"),
     )
     prepared = prepare_data(data)
-    assert prepared.source_root == str(root)
-    assert prepare_data(prepared) == prepared
+    assert prepared.root != str(root)
+    assert prepare_data(data, expected=prepared.fingerprint) == prepared
     assert CocoDataset(prepared.root, "val").image_ids == CocoDataset(root, "train").image_ids
 
 
@@ -179,13 +183,13 @@ def test_images_of_one_split_are_held_out(root: Path) -> None:
     assert len(val) == 1
     assert sorted(train.image_ids + val.image_ids) == [11, 12, 15]
     assert sum(part.num_objects(index) for part in (train, val) for index in range(len(part))) == 6
-    assert prepare_data(prepared) == prepared
+    assert prepare_data(data, expected=prepared.fingerprint) == prepared
     others = [dataclasses.replace(data, val_seed=seed) for seed in range(6)]
     held_out = {CocoDataset(prepare_data(other).root, "val").image_ids[0] for other in others}
     assert len(held_out) > 1, "the seed decides which"
     assert len({fingerprint(other) for other in others}) == len(held_out)
-    trial = dataclasses.replace(TrialConfig(), data=prepared)
-    assert "val_fraction: 0.34" in to_yaml(trial), "written down in the row"
+    trial = Trial(dataclasses.replace(TrialConfig(), data=data), prepared.inputs)
+    assert "val_fraction: 0.34" in to_stored(trial), "written down in the row"
 
 
 def test_leaving_out_a_record_does_not_change_what_is_held_out(root: Path) -> None:

@@ -1,6 +1,5 @@
 """Where masks are needed, every command checks and leaves out by them: one object of the data has none."""
 
-import dataclasses
 import datetime
 import json
 import shutil
@@ -12,11 +11,11 @@ import pytest
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import to_yaml
 from dynrcnn_ray.data.coco import CocoDataset
-from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.paper import table7_body
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
 from experiments.main import main
+from tests.prepared import prepared
 from tests.training.test_trial import change
 from tests.trial_events import run_to_end
 
@@ -35,15 +34,15 @@ def root(smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def with_masks(smoke: TrialConfig, root: Path, **data: Any) -> TrialConfig:
     """Mask R-CNN on the data, nothing checked yet."""
-    return change(smoke, model={"name": "mask_rcnn"}, data={"root": str(root), "fingerprint": "", **data})
+    return change(smoke, model={"name": "mask_rcnn"}, data={"root": str(root), **data})
 
 
 @pytest.mark.slow
 def test_a_worker_that_lacks_the_cleaned_data_makes_the_same_again(smoke: TrialConfig, root: Path):
     config = with_masks(smoke, root, drop_invalid=True)
-    config = change(dataclasses.replace(config, data=prepare_data(config.data, include_masks=True)), train={"steps": 1})
-    shutil.rmtree(config.data.root)
-    assert run_to_end(config, Worker()).metrics["AP"] is not None
+    trial = prepared(change(config, train={"steps": 1}))
+    shutil.rmtree(trial.inputs.data_root)
+    assert run_to_end(trial, Worker()).metrics["AP"] is not None
 
 
 def write_trial(store: ResultStore, config: TrialConfig) -> None:
@@ -65,10 +64,9 @@ def test_commands_on_trials_with_masks_check_them(
 
 def test_a_plan_with_masks_leaves_out_what_the_run_leaves_out(smoke: TrialConfig, root: Path, capsys):
     config = with_masks(smoke, root, drop_invalid=True)
-    prepared = dataclasses.replace(config, data=prepare_data(config.data, include_masks=True))
     arguments = ["--scale", "smoke", "--data.root", str(root), "--data.drop-invalid", "--model.name", "mask_rcnn"]
     assert main(["train", *arguments, "--dry-run"]) == 0
-    assert prepared.trial_id in capsys.readouterr().out
+    assert prepared(config).trial_id in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

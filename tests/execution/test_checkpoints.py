@@ -14,6 +14,7 @@ from dynrcnn_ray.execution.checkpoints import CheckpointFolder, decode
 from dynrcnn_ray.store.files import StoreError, StoreFiles
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import CheckpointError, TrainingState, build_training_state
+from tests.prepared import prepared
 from tests.training.test_trial import change, without_clock
 from tests.trial_events import run_to_end
 
@@ -170,7 +171,7 @@ def test_a_file_that_may_not_be_read_is_no_damage(folder: CheckpointFolder):
 
 
 def test_a_lack_of_memory_does_not_make_a_checkpoint_foreign(smoke: TrialConfig, monkeypatch: pytest.MonkeyPatch):
-    state = build_training_state(smoke, 3, Worker())
+    state = build_training_state(prepared(smoke), 3, Worker())
     checkpoint = state.state_dict()
 
     def load(content: object) -> None:
@@ -222,9 +223,11 @@ def test_a_full_disk_is_told_in_a_line_and_costs_nothing_that_was_there(folder: 
 
 
 def test_the_checkpoint_of_another_training_is_refused(smoke: TrialConfig):
-    state = build_training_state(smoke, 3, Worker()).state_dict()
-    other = build_training_state(change(smoke, train={"learning_rate": 0.5}), 3, Worker())
-    with pytest.raises(CheckpointError, match=f"is of training '{smoke.training_id}', not of '{other.training_id}'"):
+    state = build_training_state(prepared(smoke), 3, Worker()).state_dict()
+    other = build_training_state(prepared(change(smoke, train={"learning_rate": 0.5})), 3, Worker())
+    with pytest.raises(
+        CheckpointError, match=f"is of training '{prepared(smoke).training_id}', not of '{other.training_id}'"
+    ):
         other.load_state_dict(state)
     with pytest.raises(CheckpointError, match="is of training None"):
         other.load_state_dict({"model": {}})

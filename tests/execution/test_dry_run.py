@@ -1,6 +1,5 @@
 """What a dry run says: what the storage has, what is new, and what the run itself would be refused for."""
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 import pytest
 
 from dynrcnn_ray.config.scales import base_config
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.config.trial import Trial
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.paper import table3
 from dynrcnn_ray.store.results_store import ResultStore
@@ -23,10 +23,10 @@ def store(tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     store = ResultStore.open(tmp_path)
     base = base_config("smoke")
-    trials = table3.EXPERIMENT.trials(dataclasses.replace(base, data=prepare_data(base.data)), [0])
+    trials = table3.EXPERIMENT.trials(Trial(base, prepare_data(base.data).inputs), [0])
     states = ("finished", "finished", "failed", "running")
-    for (trial_id, (_, config)), status in zip(trials.items(), states, strict=True):
-        row: dict[str, Any] = {"scale": "smoke", "config": to_yaml(config), "status": status}
+    for (trial_id, (_, trial)), status in zip(trials.items(), states, strict=True):
+        row: dict[str, Any] = {"scale": "smoke", "config": to_stored(trial), "status": status}
         (store.write_running if status == "running" else store.write_trial)(trial_row(trial_id, **row))
     return store
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.execution import driver
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
@@ -19,6 +19,7 @@ from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import build_training_state
 from tests.execution.commands import Command
+from tests.prepared import prepared
 from tests.stored_table import trial_row
 from tests.training.test_trial import change
 from tests.trial_events import run_to_end
@@ -29,10 +30,10 @@ from tests.trial_events import run_to_end
 def test_none_stops_the_others(cache_home: Path, smoke: TrialConfig, tmp_path: Path):
     """Seed 0 has a whole and half a checkpoint, seed 1 one of a model with a class more, seed 2 too little memory."""
     base = change(smoke, train={"steps": 4}, run={"checkpoint_every": 2})
-    whole, foreign = (config for _, config in EXPERIMENT.trials(base, seeds=(0, 1)).values())
+    whole, foreign = (trial for _, trial in EXPERIMENT.trials(prepared(base), seeds=(0, 1)).values())
     command = Command(cache_home, tmp_path / "store")
     store = ResultStore.open(command.storage)
-    passed_over, refused = (CheckpointFolder(store.files, config.training_id) for config in (whole, foreign))
+    passed_over, refused = (CheckpointFolder(store.files, trial.training_id) for trial in (whole, foreign))
     run_to_end(
         whole,
         Worker(),
@@ -74,7 +75,7 @@ def test_its_row_says_why_and_its_dynamics_what_led_there(
     smoke: TrialConfig, reports_of_drivers: list[dict[str, Any]], tmp_path: Path
 ):
     config = change(smoke, train={"learning_rate": 1e8}, run={"log_every": 1})
-    drive_trial(TrialJob(config, "train", "trial", str(tmp_path), "", "unknown"))
+    drive_trial(TrialJob(prepared(config), "train", "trial", str(tmp_path), "", "unknown"))
     store = ResultStore.open(tmp_path)
     (trial,) = store.trials().to_dict("records")
     assert trial["status"] == "failed"
@@ -82,7 +83,7 @@ def test_its_row_says_why_and_its_dynamics_what_led_there(
     assert diverged, trial["error"]
     assert "in _check_finite" in trial["traceback"]
     assert reports_of_drivers[-1] == {"ending": trial["error"]}
-    assert store.dynamics([config.trial_id])["step"].tolist() == list(range(1, int(diverged[1])))
+    assert store.dynamics([prepared(config).trial_id])["step"].tolist() == list(range(1, int(diverged[1])))
     assert not list((tmp_path / "running").iterdir())
 
 
@@ -90,11 +91,13 @@ def test_a_failure_leaves_the_row_of_a_trial_that_another_command_has_finished(
     smoke: TrialConfig, reports_of_drivers: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     store = ResultStore.open(tmp_path)
-    described = TrialJob(smoke, "train", "trial", str(tmp_path), "", "unknown")
+    described = TrialJob(prepared(smoke), "train", "trial", str(tmp_path), "", "unknown")
 
     def finished_elsewhere(*given: Any) -> dict[str, Any]:
-        store.write_trial(trial_row(smoke.trial_id, AP=65.0, config=to_yaml(smoke)))
-        store.write_running(trial_row(smoke.trial_id, status="running", AP=None, config=to_yaml(smoke)))
+        store.write_trial(trial_row(prepared(smoke).trial_id, AP=65.0, config=to_stored(prepared(smoke))))
+        store.write_running(
+            trial_row(prepared(smoke).trial_id, status="running", AP=None, config=to_stored(prepared(smoke)))
+        )
         raise TrialFailure("worker 1: its process or its node ended", "", would_repeat=True)
 
     monkeypatch.setattr(driver, "fit", finished_elsewhere)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.config.validation import from_stored
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
@@ -76,7 +76,7 @@ def test_every_trial_left_its_row_its_dynamics_and_its_checkpoints(trained_grid,
     (baseline,) = [
         trial["trial_id"]
         for trial in by_workers[1]
-        if not any(getattr(from_yaml(trial["config"]).dynamic, part) for part in ("dla", "dsl"))
+        if not any(getattr(from_stored(trial["config"]).config.dynamic, part) for part in ("dla", "dsl"))
     ]
     of_baseline = dynamics[dynamics["trial_id"] == baseline]
     assert set(of_baseline["iou_threshold"]) == {0.5}
@@ -94,7 +94,7 @@ def test_a_process_that_trained_others_trains_the_same(trained_grid, by_workers)
     """Tune's processes go on from trial to trial, and so does this one, in another order: each gives the same bits."""
     store = ResultStore.open(trained_grid[0])
     for trial in by_workers[1]:
-        outcome = outcome_of(run_trial(from_yaml(trial["config"]), Worker()))
+        outcome = outcome_of(run_trial(from_stored(trial["config"]), Worker()))
         dynamics = store.dynamics([trial["trial_id"]]).sort_values("step")
         for name in ("loss", "T_now", "beta_now", "positives"):
             assert dynamics[name].tolist() == [row[name] for row in outcome.history], name

@@ -10,7 +10,7 @@ import pytest
 
 from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.config.scales import base_config
-from dynrcnn_ray.config.validation import from_yaml, to_yaml
+from dynrcnn_ray.config.validation import from_yaml, to_stored
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.paper import table4
 from dynrcnn_ray.store.results_store import ResultStore
@@ -28,10 +28,10 @@ def trained(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[grid.Plan
         store = ResultStore.open(storage)
         for trial in trials:
             seen.append(trial)
-            config = trial.config
-            store.write_dynamics(config.trial_id, dynamics_rows(0, config.seed))
-            row = {"seed": config.seed, "scale": "smoke", "config": to_yaml(config)}
-            store.write_trial(trial_row(config.trial_id, **row, AP=float(config.dynamic.iou_top_k)))
+            trial_id, config = trial.trial.trial_id, trial.trial.config
+            store.write_dynamics(trial_id, dynamics_rows(0, config.seed))
+            row = {"seed": config.seed, "scale": "smoke", "config": to_stored(trial.trial)}
+            store.write_trial(trial_row(trial_id, **row, AP=float(config.dynamic.iou_top_k)))
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -70,8 +70,8 @@ def test_a_file_says_the_same_and_flags_change_its_base(trained: list[grid.Plann
         "Baseline",
         *(f"K_I = {value}" for value in (64, 75, 100, 150, 250)),
     ]
-    assert {trial.config.train.steps for trial in trained} == {6}
-    assert {trial.config.dynamic.dsl for trial in trained} == {False}
+    assert {trial.trial.config.train.steps for trial in trained} == {6}
+    assert {trial.trial.config.dynamic.dsl for trial in trained} == {False}
     plan = ResultStore.open(tmp_path).plan("table4_wide")
     assert plan is not None
     papers_own = {row.labels["Setting"]: row.reported for row in table4.EXPERIMENT.rows(base_config("smoke"))}
@@ -101,12 +101,12 @@ def test_a_module_hands_over_its_experiment_and_its_model(trained: list[grid.Pla
     file.write_text(MODULE)
     arguments = ["grid", "--module", str(file), "--scale", "smoke", "--storage", str(tmp_path / "store")]
     assert main(arguments) == 0
-    assert [trial.config.dynamic.update_interval for trial in trained] == [3, 5]
-    assert {trial.config.model.module for trial in trained} == {str(file)}
-    first = [trial.config.trial_id for trial in trained]
+    assert [trial.trial.config.dynamic.update_interval for trial in trained] == [3, 5]
+    assert {trial.trial.config.model.module for trial in trained} == {str(file)}
+    first = [trial.trial.trial_id for trial in trained]
     file.write_text(MODULE + "\n# changed\n")
     assert main(arguments) == 0
-    assert not {trial.config.trial_id for trial in trained[2:]} & set(first), "another model is another trial"
+    assert not {trial.trial.trial_id for trial in trained[2:]} & set(first), "another model is another trial"
     assert main([*arguments, "--dynamic.update-interval", "9"]) == 2
     assert "mine sets this field itself" in capsys.readouterr().err
 
@@ -149,20 +149,20 @@ def test_a_stored_trials_configuration_is_a_file_to_start_from(
     assert main(["train", "--scale", "smoke", "--dynamic.iou-top-k", "64", *storage]) == 0
     (first,) = trained
     capsys.readouterr()
-    assert main(["show", first.config.trial_id, *storage]) == 0
+    assert main(["show", first.trial.trial_id, *storage]) == 0
     shown = capsys.readouterr().out
     assert (from_yaml(shown).dynamic.iou_top_k, from_yaml(shown).data.root) == (64, "")
     file = tmp_path / "trial.yaml"
     file.write_text(shown)
     assert main(["train", "--config", str(file), "--dry-run", *storage]) == 0
-    assert first.config.trial_id in capsys.readouterr().out
+    assert first.trial.trial_id in capsys.readouterr().out
     axis = ["--name", "k", "--axis", "dynamic.iou-top-k", "64", "75"]
     assert main(["grid", *axis, "--config", str(file), "--dry-run", *storage]) == 0
-    assert first.config.trial_id in capsys.readouterr().out
+    assert first.trial.trial_id in capsys.readouterr().out
     assert main(["train", "--config", str(file), "--scale=mini", *storage]) == 2
     assert "leave one of --scale and --config out" in capsys.readouterr().err
-    assert main(["train", "--from", first.config.trial_id, "--seed", "7", "--train.steps", "6", *storage]) == 0
-    again = trained[-1].config
+    assert main(["train", "--from", first.trial.trial_id, "--seed", "7", "--train.steps", "6", *storage]) == 0
+    again = trained[-1].trial.config
     assert (again.seed, again.train.steps, again.dynamic.iou_top_k, again.scale) == (7, 6, 64, "smoke")
     assert main(["train", "--from", "nobody", *storage]) == 2
     assert "holds no trial 'nobody'" in capsys.readouterr().err

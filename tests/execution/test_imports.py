@@ -11,8 +11,9 @@ import sys
 import dynrcnn_ray.execution.run, dynrcnn_ray.data.prepare, dynrcnn_ray.execution.trials
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial import Trial
 
-dynrcnn_ray.execution.run.require_models([base_config("smoke").model], ResultStore.open(sys.argv[1]))
+dynrcnn_ray.execution.run.require_models([Trial(base_config("smoke"))], ResultStore.open(sys.argv[1]))
 print({"torch", "torchvision"} & set(sys.modules))
 """
 

@@ -17,6 +17,7 @@ from dynrcnn_ray.execution.driver import drive_trial, record_lost_driver
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.temporary import scratch_folder
 from dynrcnn_ray.store.files import StoreError, StoreFiles
+from tests.prepared import prepared
 from tests.training.test_trial import change
 
 HOLDS_ONE = """
@@ -69,7 +70,7 @@ def test_a_storage_whose_mount_goes_takes_nothing_more(
     config = change(smoke, run={"checkpoint_every": 2})
     storage, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
     StoreFiles.open(storage).write_bytes(".probe/marker", b"")
-    described = TrialJob(config, "train", "trial", str(storage), ".probe/marker", "unknown")
+    described = TrialJob(prepared(config), "train", "trial", str(storage), ".probe/marker", "unknown")
     save = CheckpointFolder.save
 
     def save_and_lose(self: CheckpointFolder, *given: Any, **named: Any) -> None:

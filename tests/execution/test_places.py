@@ -14,6 +14,7 @@ from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.execution.trials import run_trials
 from dynrcnn_ray.training import environment
 from dynrcnn_ray.training.environment import DeviceError
+from tests.prepared import prepared
 from tests.training.test_trial import change
 
 
@@ -39,7 +40,7 @@ def test_no_two_workers_of_a_trial_share_one():
 
 @pytest.mark.parametrize(("written", "meant"), [("true", 1), ("false", 0), ("0.5", 0.5)])
 def test_configurations_of_old_rows_can_still_be_read(written: str, meant: float):
-    assert from_stored(f"run: {{gpu: {written}}}").run.gpu == meant
+    assert from_stored(f"run: {{gpu: {written}}}").config.run.gpu == meant
 
 
 def test_a_driver_that_is_too_old_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch):
@@ -48,7 +49,7 @@ def test_a_driver_that_is_too_old_is_said_before_anything_starts(monkeypatch: py
     monkeypatch.setattr(environment, "driver_cuda_version", lambda: (12, 4))
     monkeypatch.setattr(grid, "ray_cluster", lambda: pytest.fail("Ray was started"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    trial = PlannedTrial(change(base_config("smoke"), run={"gpu": 1}), "train", "trial")
+    trial = PlannedTrial(prepared(change(base_config("smoke"), run={"gpu": 1})), "train", "trial")
     with pytest.raises(
         DeviceError, match=r"^no usable GPU: the NVIDIA driver .* supports CUDA 12\.4, .* is built for CUDA 13\.0"
     ):

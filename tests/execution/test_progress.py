@@ -12,8 +12,9 @@ from dynrcnn_ray.config.sections import TrainConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.progress import ProgressLines
+from tests.prepared import prepared
 
-JOBS = {"a trial": TrialJob(TrialConfig(), "table3", "baseline", "storage")}
+JOBS = {"a trial": TrialJob(prepared(TrialConfig()), "table3", "baseline", "storage")}
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_a_driver_may_die_before_its_trial_starts(trials: list[Any], capsys: pyt
     found = [" ".join(line.split()[:7]) for line in capsys.readouterr().out.splitlines()]
     assert found == [
         "[1/2] baseline, seed 0 its process ended;",
-        f"[2/2] baseline, seed 0 starts: trial {TrialConfig().trial_id},",
+        f"[2/2] baseline, seed 0 starts: trial {prepared(TrialConfig()).trial_id},",
         "[1/2] baseline, seed 0 its driver failed;",
     ]
 
@@ -57,7 +58,7 @@ def test_a_tiny_run_has_few_lines(
     trials: list[Any], capsys: pytest.CaptureFixture[str], total: int, every: int, shown: list[int]
 ):
     config = TrialConfig(train=TrainConfig(steps=total))
-    lines = ProgressLines(1, {"a trial": TrialJob(config, "table3", "baseline", "storage")})
+    lines = ProgressLines(1, {"a trial": TrialJob(prepared(config), "table3", "baseline", "storage")})
     lines.on_trial_start(0, trials, trials[0])
     for step in range(every, total + 1, every):
         row = {"step": step, "loss": 1.0, "T_now": 0.4, "beta_now": 1.0, "positives": 2.0, "images_per_second": 9.0}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution import cluster, nodes
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.experiment.experiment import SEARCH_RESULT, SEARCHED
@@ -52,9 +52,9 @@ def finished(run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: p
     def train(trials: Sequence[grid.PlannedTrial], *, storage: str, **_: Any) -> None:
         store = ResultStore.open(storage)
         for trial in trials:
-            store.write_dynamics(trial.config.trial_id, dynamics_rows(0, 0))
-            described = {"seed": trial.config.seed, "scale": "smoke", "config": to_yaml(trial.config)}
-            store.write_trial(trial_row(trial.config.trial_id, **described))
+            store.write_dynamics(trial.trial.trial_id, dynamics_rows(0, 0))
+            described = {"seed": trial.trial.config.seed, "scale": "smoke", "config": to_stored(trial.trial)}
+            store.write_trial(trial_row(trial.trial.trial_id, **described))
 
     with monkeypatch.context() as patch:
         patch.setattr(grid, "run_trials", train)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.config.validation import from_stored
 from tests.execution.commands import Command
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -34,7 +34,7 @@ def test_a_search_stops_what_does_badly_ends_with_its_winner_beside_the_baseline
     dynamics = command.dynamics()
     assert dynamics.loc[dynamics["trial_id"] == stopped["trial_id"], "step"].max() < 10
     assert not list((tmp_path / "store" / "running").glob("*.parquet"))
-    configs = {name: [from_yaml(row["config"]) for row in found] for name, found in rows.items()}
+    configs = {name: [from_stored(row["config"]).config for row in found] for name, found in rows.items()}
     assert sorted(config.model.score_threshold for config in configs["best_search"]) == [0.0, 0.98, 0.99]
     assert sorted(config.model.score_threshold for config in configs["best"]) == [0.0, 0.05]
     # The validation split is for the end alone.

@@ -10,11 +10,11 @@ from ray.tune.search.optuna import OptunaSearch
 
 from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.config.scales import base_config
-from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.config.trial import Trial
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution import search, search_body
 from dynrcnn_ray.execution.job import TrialJob
-from dynrcnn_ray.experiment.search_space import Range, config_at
+from dynrcnn_ray.experiment.search_space import Range, trial_at
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training import environment
 from tests.stored_table import trial_row
@@ -90,14 +90,14 @@ def test_what_is_suggested_lies_in_the_space_and_follows_what_is_known(tmp_path:
     """Ten points are drawn at random; those that are known count among them."""
     base = base_config("smoke")
     space = {"dynamic.iou_top_k": Range(32, 256, log=False, is_whole=True), "dynamic.dsl": (True, False)}
-    planned = search.PlannedSearch("best", base, space, trials=20, seed=0, stops_early=False)
+    planned = search.PlannedSearch("best", Trial(base), space, trials=20, seed=0, stops_early=False)
     store = ResultStore.open(tmp_path)
     known = {}
     for top_k in range(32, 256, 8):
-        config = config_at(base, {"dynamic.iou_top_k": top_k})
-        row = {"scale": "smoke", "config": to_yaml(config), "AP": 50.0}
-        store.write_trial(trial_row(config.trial_id, **row))
-        known[config.trial_id] = -abs(top_k - 96.0)
+        trial = trial_at(Trial(base), {"dynamic.iou_top_k": top_k})
+        row = {"scale": "smoke", "config": to_stored(trial), "AP": 50.0}
+        store.write_trial(trial_row(trial.trial_id, **row))
+        known[trial.trial_id] = -abs(top_k - 96.0)
     suggestions = search.optuna_search(planned, known, store)
     found = [suggestions.suggest(str(number)) for number in range(10)]
     assert all(isinstance(point, dict) for point in found)
@@ -110,20 +110,20 @@ def test_what_is_suggested_lies_in_the_space_and_follows_what_is_known(tmp_path:
 def test_what_was_interrupted_comes_first_and_counts(tmp_path: Path):
     base = base_config("smoke")
     space = {"dynamic.iou_top_k": Range(32, 256, log=False, is_whole=True)}
-    planned = search.PlannedSearch("best", base, space, trials=20, seed=0, stops_early=False)
+    planned = search.PlannedSearch("best", Trial(base), space, trials=20, seed=0, stops_early=False)
     store = ResultStore.open(tmp_path)
     optuna = search.optuna_search(planned, {}, store)
-    interrupted = config_at(base, {"dynamic.iou_top_k": 200})
+    interrupted = trial_at(Trial(base), {"dynamic.iou_top_k": 200})
 
-    def job(config: TrialConfig) -> TrialJob:
-        return TrialJob(config, "best", "a point", str(tmp_path))
+    def job(trial: Trial) -> TrialJob:
+        return TrialJob(trial, "best", "a point", str(tmp_path))
 
     suggestions = search._Suggestions(planned, optuna, set(), [interrupted], store, job)
     assert suggestions.suggest("first") == {"trial": interrupted.trial_id, "job": job(interrupted)}
     second = suggestions.suggest("second")
     assert isinstance(second, dict)
     assert second["trial"] != interrupted.trial_id
-    store.write_trial(trial_row(interrupted.trial_id, scale="smoke", config=to_yaml(interrupted), AP=50.0))
+    store.write_trial(trial_row(interrupted.trial_id, scale="smoke", config=to_stored(interrupted), AP=50.0))
     suggestions.on_trial_complete("first", {})
     assert isinstance(optuna, OptunaSearch)
     assert optuna._ot_study is not None
@@ -137,13 +137,13 @@ def test_a_search_in_a_smaller_space_leaves_out_what_lies_outside(
     """And knows which of its trials has begun, and which has ended."""
     given: list[list[int]] = []
 
-    def run_search(planned: search.PlannedSearch, known: list[str], interrupted: list[TrialConfig], *_: Any, **on: Any):
-        given.append([len(known), *(config.dynamic.iou_top_k for config in interrupted)])
+    def run_search(planned: search.PlannedSearch, known: list[str], interrupted: list[Trial], *_: Any, **on: Any):
+        given.append([len(known), *(trial.config.dynamic.iou_top_k for trial in interrupted)])
         store = ResultStore.open(tmp_path)
         for top_k, status in ((40, "finished"), (50, "running"), (200, "finished"), (210, "running")):
-            config = config_at(planned.base, {"dynamic.iou_top_k": top_k})
-            on["on_trial"](config)
-            row = trial_row(config.trial_id, scale="smoke", config=to_yaml(config), status=status, AP=float(top_k))
+            trial = trial_at(planned.base, {"dynamic.iou_top_k": top_k})
+            on["on_trial"](trial)
+            row = trial_row(trial.trial_id, scale="smoke", config=to_stored(trial), status=status, AP=float(top_k))
             (store.write_trial if status == "finished" else store.write_running)(row)
 
     monkeypatch.setattr(search_body, "run_search", run_search)

@@ -15,6 +15,7 @@ from dynrcnn_ray.execution.starting_weights import require_starting_weights, sta
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
+from tests.prepared import prepared
 from tests.trial_events import run_to_end
 
 
@@ -25,27 +26,34 @@ def model_from(config: TrialConfig, name: str) -> TrialConfig:
 def test_a_trial_starts_from_another_one(trained: tuple[Path, TrialConfig]):
     folder, config = trained
     store = ResultStore.open(folder)
-    checkpoints = CheckpointFolder(store.files, config.training_id)
+    checkpoints = CheckpointFolder(store.files, prepared(config).training_id)
     last, _ = checkpoints.require("last", last_step=config.total_steps)
     best, _ = checkpoints.require("best", last_step=config.total_steps)
     half, _ = checkpoints.require(5, last_step=config.total_steps)
-    for name, state in ((config.trial_id, last), (f"{config.trial_id}:best", best), (f"{config.trial_id}:5", half)):
-        weights = starting_weights(model_from(config, name).model, store, Worker())
+    for name, state in (
+        (prepared(config).trial_id, last),
+        (f"{prepared(config).trial_id}:best", best),
+        (f"{prepared(config).trial_id}:5", half),
+    ):
+        weights = starting_weights(prepared(model_from(config, name)), store, Worker())
         assert weights is not None
         assert weights.class_names == list(CATEGORIES.values())
         assert weights.origin == f"trial {name}"
         assert all(torch.equal(weights.state[key], value) for key, value in state["model"].items())
-    assert starting_weights(config.model, store, Worker()) is None
+    assert starting_weights(prepared(config), store, Worker()) is None
 
     notes: list[str] = []
     tuned = dataclasses.replace(
-        model_from(config, config.trial_id), train=dataclasses.replace(config.train, steps=1, learning_rate=1e-9)
+        model_from(config, prepared(config).trial_id),
+        train=dataclasses.replace(config.train, steps=1, learning_rate=1e-9),
     )
     outcome = run_to_end(
-        tuned, Worker(), detector_weights=starting_weights(tuned.model, store, Worker()), on_note=notes.append
+        tuned, Worker(), detector_weights=starting_weights(prepared(tuned), store, Worker()), on_note=notes.append
     )
-    assert notes == [f"starts from trial {config.trial_id}: {len(last['model'])} of {len(last['model'])} tensors taken"]
-    stored = store.trials([config.trial_id])["AP"].iloc[0]
+    assert notes == [
+        f"starts from trial {prepared(config).trial_id}: {len(last['model'])} of {len(last['model'])} tensors taken"
+    ]
+    stored = store.trials([prepared(config).trial_id])["AP"].iloc[0]
     assert outcome.metrics["AP"] == pytest.approx(stored, abs=1e-3), "a step that hardly moves: the same detector"
 
 
@@ -56,23 +64,23 @@ def test_no_trial_starts_from_another_step_or_trial_than_it_names(
     config = trained[1]
     shutil.copytree(trained[0], tmp_path / "store")
     store = ResultStore.open(tmp_path / "store")
-    folder = tmp_path / "store" / "checkpoints" / config.training_id
+    folder = tmp_path / "store" / "checkpoints" / prepared(config).training_id
     last = folder / f"step_{config.total_steps:08d}.pt"
     content = last.read_bytes()
     last.unlink()
-    model = model_from(config, config.trial_id).model
+    trial = prepared(model_from(config, prepared(config).trial_id))
     with pytest.raises(
         StoreError, match=r"of step 10 \(the trial's last\) is missing; .*--model\.detector-weights TRIAL:5"
     ):
-        require_starting_weights(model, store)
-    require_starting_weights(model_from(config, f"{config.trial_id}:5").model, store)
+        require_starting_weights(trial, store)
+    require_starting_weights(prepared(model_from(config, f"{prepared(config).trial_id}:5")), store)
     foreign = torch.load(io.BytesIO(content), weights_only=True) | {"training_id": "another"}
     torch.save(foreign, last)
-    with pytest.raises(StoreError, match=f"is of training 'another', not of '{config.training_id}'"):
-        require_starting_weights(model, store)
+    with pytest.raises(StoreError, match=f"is of training 'another', not of '{prepared(config).training_id}'"):
+        require_starting_weights(trial, store)
 
 
 def test_what_is_not_there_is_refused_before_anything_starts(trained: tuple[Path, TrialConfig]):
     folder, config = trained
     with pytest.raises(StoreError, match="holds no trial '0123456789ab'"):
-        require_starting_weights(model_from(config, "0123456789ab").model, ResultStore.open(folder))
+        require_starting_weights(prepared(model_from(config, "0123456789ab")), ResultStore.open(folder))

@@ -23,6 +23,7 @@ from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main
 from tests.execution.commands import REPOSITORY, run_command
 from tests.execution.s3_server import Server, s3_server
+from tests.prepared import prepared
 from tests.trained_store import train_into
 
 PART = 10 * 1024 * 1024
@@ -150,7 +151,7 @@ def runs(server: Server, smoke: TrialConfig, cache_home: Path) -> Iterator[Runs]
     with tempfile.TemporaryDirectory(prefix="s3_", dir="/tmp", ignore_cleanup_errors=True) as folder:
         code, out = run_command(cache_home, *command, RAY_TMPDIR=folder, PYTHONPATH=str(REPOSITORY))
     assert code == 0, out
-    return Runs(uri, cache_home, command, smoke.trial_id, before, out)
+    return Runs(uri, cache_home, command, prepared(smoke).trial_id, before, out)
 
 
 def test_a_run_goes_on_from_the_last_checkpoint_that_was_written(runs: Runs):

@@ -69,7 +69,7 @@ def test_drivers_that_die_alone_are_recorded_and_do_not_stop_the_others(
     again: list[str] = []
     monkeypatch.setattr(
         "dynrcnn_ray.execution.trials.run_trials",
-        lambda trials, **_: again.extend(trial.config.trial_id for trial in trials),
+        lambda trials, **_: again.extend(trial.trial.trial_id for trial in trials),
     )
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
     main([*grid, "--storage", str(command.storage)])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.config.validation import from_stored
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
 from tests.execution.commands import Command
@@ -39,8 +39,8 @@ def test_a_trial_without_the_module_after_one_with_it_is_as_alone(cache_home: Pa
     assert code == 0, out
 
     store = ResultStore.open(command.storage)
-    trials = [from_yaml(row["config"]) for row in store.trials().to_dict("records")]
-    with_module, plain = sorted(trials, key=lambda trial: not trial.model.module)
+    trials = [from_stored(row["config"]) for row in store.trials().to_dict("records")]
+    with_module, plain = sorted(trials, key=lambda trial: not trial.config.model.module)
     losses = {trial: store.dynamics([trial.trial_id])["loss"].tolist() for trial in trials}
     # This process has one thread, the driver had two.
     assert losses[plain] == pytest.approx([row["loss"] for row in run_to_end(plain, Worker()).history], rel=1e-3)

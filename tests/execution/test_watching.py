@@ -20,14 +20,16 @@ from tensorboardX.proto.event_pb2 import Event
 
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, to_yaml
+from dynrcnn_ray.config.validation import ConfigError, to_stored
 from dynrcnn_ray.execution import watching
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.watching import MLflow, ended, log_report, watchers_of
 from dynrcnn_ray.store.results_store import ResultStore
+from tests.prepared import prepared
 from tests.stored_table import trial_row
 
 CONFIG = TrialConfig(seed=3)
+TRIAL_ID = prepared(CONFIG).trial_id
 
 
 def scalars(folder: Path) -> list[tuple[str, float, int]]:
@@ -44,13 +46,13 @@ def scalars(folder: Path) -> list[tuple[str, float, int]]:
 
 
 def jobs(storage: Path, config: TrialConfig = CONFIG) -> dict[str, TrialJob]:
-    return {CONFIG.trial_id: TrialJob(config, "my_ki", "DLA", str(storage), git_commit="abc")}
+    return {TRIAL_ID: TrialJob(prepared(config), "my_ki", "DLA", str(storage), git_commit="abc")}
 
 
 def course(storage: Path) -> tuple[Any, list[dict[str, Any]]]:
     """A trial whose row is in the store, and what it reports: a row of the dynamics, a note and its end."""
-    ResultStore.open(storage).write_trial(trial_row(CONFIG.trial_id, AP=51.5, config=to_yaml(CONFIG)))
-    trial: Any = SimpleNamespace(config={"trial": CONFIG.trial_id})
+    ResultStore.open(storage).write_trial(trial_row(TRIAL_ID, AP=51.5, config=to_stored(prepared(CONFIG))))
+    trial: Any = SimpleNamespace(config={"trial": TRIAL_ID})
     row = {"loss": 2.5, "step": 20, "T_now": 0.43, "beta_now": float("nan"), "trial_id": "x", "time_total_s": 3.0}
     return trial, [row, {"note": "a note"}, {"ending": "finished"}]
 
@@ -66,7 +68,7 @@ def report_course(run: RunConfig, storage: Path) -> None:
 
 def test_tensorboard_has_the_finite_numbers_of_each_row_and_the_metrics(tmp_path: Path):
     report_course(RunConfig(tensorboard=True), tmp_path)
-    found = scalars(tmp_path / "tensorboard" / CONFIG.trial_id)
+    found = scalars(tmp_path / "tensorboard" / TRIAL_ID)
     assert ("dynamics/loss", 2.5, 20) in found
     assert ("AP", 51.5, CONFIG.total_steps) in found
     assert {name for name, _, _ in found if name.startswith("dynamics/")} == {"dynamics/loss", "dynamics/T_now"}
@@ -96,7 +98,7 @@ def assert_has_all(uri: str, loss: float = 2.5) -> None:
     assert trial.data.metrics["AP"] == 51.5
     assert trial.data.metrics["dynamics/loss"] == loss
     assert [artifact.path for artifact in client.list_artifacts(report.info.run_id)] == ["report.html"]
-    assert trial.data.tags["trial_id"] == CONFIG.trial_id
+    assert trial.data.tags["trial_id"] == TRIAL_ID
 
 
 def test_a_trial_that_was_ended_goes_on_in_its_run(tmp_path: Path):

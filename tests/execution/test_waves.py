@@ -6,6 +6,7 @@ import pytest
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import RunConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.execution import cluster
 from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.execution.trials import _waves
@@ -13,7 +14,7 @@ from dynrcnn_ray.paper import sync, table2
 
 
 def planned(configs) -> list[PlannedTrial]:
-    return [PlannedTrial(config, "made", "row") for config in configs]
+    return [PlannedTrial(Trial(config), "made", "row") for config in configs]
 
 
 def test_trials_of_a_wave_ask_for_the_same_resources():
@@ -21,21 +22,24 @@ def test_trials_of_a_wave_ask_for_the_same_resources():
 
     waves = _waves(trials)
 
-    asked = [{(trial.config.run.num_workers, trial.config.run.cpus_per_worker) for trial in wave} for wave in waves]
+    asked = [
+        {(trial.trial.config.run.num_workers, trial.trial.config.run.cpus_per_worker) for trial in wave}
+        for wave in waves
+    ]
     assert asked == [{(1, 1)}, {(2, 0.5)}, {(4, 0.25)}, {(8, 0.125)}]
     assert sorted(map(id, trials)) == sorted(id(trial) for wave in waves for trial in wave)
 
 
 def test_trials_that_only_test_again_come_last():
-    configs = [config for _, config in table2.EXPERIMENT.trials(base_config("mini"), (0,)).values()]
+    configs = [trial.config for _, trial in table2.EXPERIMENT.trials(Trial(base_config("mini")), (0,)).values()]
     one_worker = [dataclasses.replace(config, run=RunConfig(num_workers=1)) for config in configs]
 
     waves = _waves(planned([*configs, *one_worker]))
 
-    trained = [{trial.config.training_id for trial in wave} for wave in waves]
+    trained = [{trial.trial.training_id for trial in wave} for wave in waves]
     first = set().union(*(ids for ids, wave in zip(trained, waves, strict=True) if len(ids) == len(wave)))
     assert trained[-1] <= first
-    assert [trial.config.run.num_workers for trial in waves[0]] == [2] * len(waves[0])
+    assert [trial.trial.config.run.num_workers for trial in waves[0]] == [2] * len(waves[0])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.execution import worker as of_ray
 from dynrcnn_ray.execution.checkpoints import decode
@@ -16,6 +16,7 @@ from dynrcnn_ray.execution.preemption import WATCHER
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.inference import detect_all, metrics_of
 from dynrcnn_ray.training.loop import load_trained
+from tests.prepared import prepared
 
 
 @pytest.fixture
@@ -28,9 +29,15 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def train(config: TrialConfig, storage: Path) -> None:
-    row = {"trial_id": config.trial_id, "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke"}
-    row |= {"status": "running", "steps": 9, "num_workers": 1, "config": to_yaml(config)}
-    of_ray.train_worker({"job": TrialJob(config, "train", "trial", str(storage)), "row": row})
+    row = {
+        "trial_id": prepared(config).trial_id,
+        "experiment": "train",
+        "setting": "trial",
+        "seed": 0,
+        "scale": "smoke",
+    }
+    row |= {"status": "running", "steps": 9, "num_workers": 1, "config": to_stored(prepared(config))}
+    of_ray.train_worker({"job": TrialJob(prepared(config), "train", "trial", str(storage)), "row": row})
 
 
 @pytest.mark.slow
@@ -44,7 +51,7 @@ def test_what_comes_after_a_resume_is_told_what_came_before(
     for last in ("step_00000009.pt", "none"):
         train(config, tmp_path)
         of_checkpoints.append([each for each in told if "checkpoint_AP" in each])
-        (tmp_path / "checkpoints" / config.training_id / last).unlink(missing_ok=True)
+        (tmp_path / "checkpoints" / prepared(config).training_id / last).unlink(missing_ok=True)
         told.clear()
     assert [each["step"] for each in of_checkpoints[0]] == [3, 6]
     assert of_checkpoints[1] == of_checkpoints[0]
@@ -62,9 +69,11 @@ def test_each_checkpoint_is_told_with_its_own_ap_also_before_and_between_the_log
     assert list(of_checkpoints) == [3, 6], "the last checkpoint is the trial's end"
     split = CocoDataset(config.data.root, "val")
     for step, average_precision in of_checkpoints.items():
-        content = (tmp_path / "checkpoints" / config.training_id / f"step_{step:08d}.pt").read_bytes()
+        content = (tmp_path / "checkpoints" / prepared(config).training_id / f"step_{step:08d}.pt").read_bytes()
         checkpoint = decode(content)
-        model = load_trained(config, len(split.class_names), Worker(), checkpoint, config.training_id)
+        model = load_trained(
+            prepared(config), len(split.class_names), Worker(), checkpoint, prepared(config).training_id
+        )
         expected = metrics_of(config, split, detect_all(config, model, split, Worker()))["AP"]
         assert expected
         assert average_precision == expected

@@ -3,9 +3,10 @@
 import pytest
 
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.experiment.experiment import Experiment, Row
-from dynrcnn_ray.experiment.search_space import Range, config_at, holds, labels_of, rounded, space_of_flags
+from dynrcnn_ray.experiment.search_space import Range, holds, labels_of, rounded, space_of_flags, trial_at
 
 BASE = base_config("mini")
 
@@ -18,7 +19,7 @@ def test_ranges_and_choices():
         "train.learning_rate": Range(1e-3, 0.1, log=True, is_whole=False),
         "dynamic.dsl": (True, False),
     }
-    config = config_at(BASE, {"dynamic.iou_top_k": 100, "train.learning_rate": 0.02, "dynamic.dsl": False})
+    config = trial_at(Trial(BASE), {"dynamic.iou_top_k": 100, "train.learning_rate": 0.02, "dynamic.dsl": False}).config
     assert labels_of(config, space) == {
         "dynamic.iou_top_k": "100",
         "train.learning_rate": "0.02",
@@ -28,9 +29,9 @@ def test_ranges_and_choices():
 
 def test_a_point_has_the_id_under_which_a_plan_names_it():
     """Scale mini starts from a file of weights, whose fingerprint counts."""
-    config = config_at(BASE, {"dynamic.iou_top_k": 100})
-    table = Experiment("a", "Search", "a", ("AP",), (), lambda _: [Row({"K_I": "100"}, config, {})])
-    assert [line["trial_id"] for line in table.plan(BASE, [0], "")] == [config.trial_id]
+    trial = trial_at(Trial(BASE), {"dynamic.iou_top_k": 100})
+    table = Experiment("a", "Search", "a", ("AP",), (), lambda _: [Row({"K_I": "100"}, trial.config, {})])
+    assert [line["trial_id"] for line in table.plan(Trial(BASE), [0], "")] == [trial.trial_id]
 
 
 @pytest.mark.parametrize(
@@ -62,21 +63,21 @@ def test_points_that_differ_have_labels_that_differ():
     base = base_config("smoke")
     space = {"dynamic.initial_iou": Range(0.4000004, 0.5, log=False, is_whole=False), "dynamic.dsl": (True, False)}
     near = [{"dynamic.initial_iou": value, "dynamic.dsl": True} for value in (0.408010, 0.408041, 0.4080414)]
-    configs = [config_at(base, rounded(point, space)) for point in near]
-    assert [labels_of(config, space)["dynamic.initial_iou"] for config in configs] == [
+    trials = [trial_at(Trial(base), rounded(point, space)) for point in near]
+    assert [labels_of(trial.config, space)["dynamic.initial_iou"] for trial in trials] == [
         "0.40801",
         "0.408041",
         "0.408041",
     ]
-    assert [config.trial_id == configs[1].trial_id for config in configs] == [False, True, True]
-    lowest = config_at(base, rounded({"dynamic.initial_iou": 0.4000004, "dynamic.dsl": True}, space))
-    assert holds(space, lowest)
+    assert [trial.trial_id == trials[1].trial_id for trial in trials] == [False, True, True]
+    lowest = trial_at(Trial(base), rounded({"dynamic.initial_iou": 0.4000004, "dynamic.dsl": True}, space))
+    assert holds(space, lowest.config)
 
 
 def test_a_point_outside_of_the_space():
     base = base_config("smoke")
     space = {"dynamic.iou_top_k": Range(32, 128, log=False, is_whole=True), "dynamic.update_interval": (10, 20)}
     inside = {"dynamic.iou_top_k": 128, "dynamic.update_interval": 10}
-    assert holds(space, config_at(base, inside))
-    assert not holds(space, config_at(base, inside | {"dynamic.iou_top_k": 200}))
-    assert not holds(space, config_at(base, inside | {"dynamic.update_interval": 4}))
+    assert holds(space, trial_at(Trial(base), inside).config)
+    assert not holds(space, trial_at(Trial(base), inside | {"dynamic.iou_top_k": 200}).config)
+    assert not holds(space, trial_at(Trial(base), inside | {"dynamic.update_interval": 4}).config)

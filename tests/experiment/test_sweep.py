@@ -3,6 +3,7 @@
 import pytest
 
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, with_values
 from dynrcnn_ray.experiment.experiment import Row
@@ -37,7 +38,9 @@ def test_a_row_has_one_name_in_whatever_order_its_fields_are_given():
     of_trials = []
     for given in (axes, axes[::-1]):
         rows = rows_of(grid_of_flags(given, [], name="my_ki"))
-        of_trials.append({row.config.trial_id: name for row, name in zip(rows, names(rows), strict=True) if row.config})
+        of_trials.append(
+            {Trial(row.config).trial_id: name for row, name in zip(rows, names(rows), strict=True) if row.config}
+        )
     assert of_trials[0] == of_trials[1]
     assert "dla + dsl, iou_top_k = 64" in of_trials[0].values()
 
@@ -194,10 +197,10 @@ def test_a_field_that_nothing_reads_makes_no_other_trial():
     ):
         config = with_values(base, values)
         read = with_values(base, {path: value for path, value in values.items() if path != list(values)[-1]})
-        assert config.trial_id == read.trial_id, values
+        assert Trial(config).trial_id == Trial(read).trial_id, values
     fixed = {"dynamic.dla": False, "dynamic.dsl": False}
     for path in ("dynamic.fixed_iou", "dynamic.fixed_beta"):
-        assert with_values(base, fixed | {path: 0.6}).trial_id != with_values(base, fixed).trial_id
+        assert Trial(with_values(base, fixed | {path: 0.6})).trial_id != Trial(with_values(base, fixed)).trial_id
     experiment = read_grid("axes: {dynamic.fixed_iou: [0.4, 0.6]}", "mine").experiment()
     with pytest.raises(ConfigError, match="are the same trial"):
         experiment.rows(base)

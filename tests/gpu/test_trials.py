@@ -14,6 +14,7 @@ from dynrcnn_ray.execution.checkpoints import decode
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.environment import package_versions
 from dynrcnn_ray.training.loop import TrainingState, build_training_state
+from tests.prepared import prepared
 from tests.training.test_trial import change, without_clock
 from tests.trial_events import run_to_end
 
@@ -71,7 +72,7 @@ def test_ranks_that_talk_by_nccl_agree(smoke: TrialConfig, cuda: torch.device, t
 
 
 def test_the_settings_of_a_gpu_are_in_force(smoke: TrialConfig, cuda: torch.device):
-    state = build_training_state(change(smoke, run={"gpu": 1}), 3, Worker(device=cuda))
+    state = build_training_state(prepared(change(smoke, run={"gpu": 1})), 3, Worker(device=cuda))
     assert torch.get_float32_matmul_precision() == "high"
     convolutions = [weight for weight in state.model.parameters() if weight.dim() == 4 and weight[0, 0].numel() > 1]
     assert convolutions
@@ -79,7 +80,7 @@ def test_the_settings_of_a_gpu_are_in_force(smoke: TrialConfig, cuda: torch.devi
 
 
 def expandable_segments(_rank: int, config: TrialConfig, folder: str) -> None:
-    build_training_state(config, 3, Worker(device=torch.device("cuda", 0)))
+    build_training_state(prepared(config), 3, Worker(device=torch.device("cuda", 0)))
     expandable = all(segment["is_expandable"] for segment in torch.cuda.memory_snapshot())
     Path(folder, "expandable").write_text(str(expandable))
 

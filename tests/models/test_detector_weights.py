@@ -11,12 +11,14 @@ from torchvision.models import get_model_weights
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, from_yaml
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
+from dynrcnn_ray.experiment.experiment import identified
 from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.detector_weights import DetectorWeights, read_detector_weights, take_weights
-from dynrcnn_ray.models.weights import WeightsError, identify_weights
+from dynrcnn_ray.models.weights import WeightsError, identify_detector_weights
 
 PREDICTOR = "roi_heads.box_predictor"
 
@@ -119,42 +121,44 @@ def test_files_that_hold_weights(tmp_path: Path):
     }
     for name, content in contents.items():
         torch.save(content, tmp_path / name)
-        config = identify_weights(trial(detector_weights=str(tmp_path / name)).model)
-        read = read_detector_weights(config)
+        config = trial(detector_weights=str(tmp_path / name)).model
+        read = read_detector_weights(config, identify_detector_weights(config))
         assert equal(dict(read.state), source.state_dict()) == source.state_dict().keys()
         assert read.class_names == (["dog", "cat"] if name == "exported.pth" else None)
     with (tmp_path / "plain.pth").open("ab") as opened:
         opened.write(b" ")
+    other = dataclasses.replace(config, detector_weights=str(tmp_path / "plain.pth"))
     with pytest.raises(WeightsError, match=r"fingerprint .* but the trial began with"):
-        read_detector_weights(dataclasses.replace(config, detector_weights=str(tmp_path / "plain.pth")))
-    other = dataclasses.replace(config, detector_weights_fingerprint="0" * 16)
+        read_detector_weights(other, identify_detector_weights(config))
     with pytest.raises(WeightsError, match=r"but the trial began with 0{16}; bring the same file to every node"):
-        read_detector_weights(other)
+        read_detector_weights(config, "0" * 16)
     torch.save([1], tmp_path / "list.pth")
     (tmp_path / "text.pth").write_text("no weights")
     for name, message in (("list.pth", "holds no state_dict"), ("text.pth", "is no file of weights")):
         with pytest.raises(WeightsError, match=message):
-            read_detector_weights(identify_weights(trial(detector_weights=str(tmp_path / name)).model))
+            read_detector_weights(trial(detector_weights=str(tmp_path / name)).model)
     with pytest.raises(WeightsError, match=r"'nowhere.pth' is no file; allowed: coco, a file's path, or the id"):
-        identify_weights(trial(detector_weights="nowhere.pth").model)
+        identify_detector_weights(trial(detector_weights="nowhere.pth").model)
 
 
 def test_the_weights_count_in_the_id_and_those_of_the_backbone_do_not(tmp_path: Path):
     def ident(content: int, name: str, **fields: Any) -> str:
         torch.save({"w": torch.tensor(content)}, tmp_path / name)
         config = trial(detector_weights=str(tmp_path / name), **fields)
-        return dataclasses.replace(config, model=identify_weights(config.model)).trial_id
+        return identified(config).trial_id
 
     one = ident(1, "a.pth")
-    assert one != trial().trial_id
+    assert one != Trial(trial()).trial_id
     (tmp_path / "elsewhere").mkdir()
     assert ident(2, "a.pth") != one
     (tmp_path / "a.pth").rename(tmp_path / "elsewhere" / "a.pth")
     moved = trial(detector_weights=str(tmp_path / "elsewhere" / "a.pth"))
     kept = trial(detector_weights=str(tmp_path / "elsewhere" / "a.pth"), weights="shapes")
-    ids = {dataclasses.replace(each, model=identify_weights(each.model)).trial_id for each in (moved, kept)}
+    ids = {identified(each).trial_id for each in (moved, kept)}
     assert ids == {ident(2, "a.pth")}
-    named = {trial(detector_weights=name).trial_id for name in ("0123456789ab", "0123456789ab:best", "0123456789ac")}
+    named = {
+        Trial(trial(detector_weights=name)).trial_id for name in ("0123456789ab", "0123456789ab:best", "0123456789ac")
+    }
     assert len(named) == 3
 
 

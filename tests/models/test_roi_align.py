@@ -9,6 +9,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import build_training_state, seed_step
+from tests.prepared import prepared
 
 NAMES = ["0", "1", "2"]
 
@@ -80,7 +81,7 @@ def test_a_training_has_the_losses_and_gradients_of_torchvisions_pooling(smoke: 
     The fourth of six steps ends with an update of T_now and beta_now.
     """
     dataset = train_split(smoke)
-    fast, plain = (build_training_state(smoke, len(dataset.class_names), Worker()) for _ in range(2))
+    fast, plain = (build_training_state(prepared(smoke), len(dataset.class_names), Worker()) for _ in range(2))
     own_pool = fast.model.roi_heads.box_roi_pool
     plain.model.roi_heads.box_roi_pool = MultiScaleRoIAlign(
         own_pool.featmap_names, own_pool.output_size, 2, canonical_scale=own_pool.canonical_scale

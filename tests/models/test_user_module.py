@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models import user_module
 from dynrcnn_ray.models.user_module import ModuleError, identify_module, require_module
 from dynrcnn_ray.training.collectives import Worker
+from tests.prepared import prepared
 from tests.training.test_trial import change
 from tests.trial_events import run_to_end
 
@@ -29,8 +31,7 @@ def build_model(config, num_classes, dynamic):
 def trial(smoke: TrialConfig, tmp_path: Path) -> TrialConfig:
     file = tmp_path / "mine.py"
     file.write_text(MODULE)
-    trial = change(smoke, model={"module": str(file)}, train={"steps": 2})
-    return change(trial, model={"module_fingerprint": identify_module(trial.model).module_fingerprint})
+    return change(smoke, model={"module": str(file)}, train={"steps": 2})
 
 
 def test_it_is_trained_and_evaluated(trial: TrialConfig, tmp_path: Path):
@@ -39,22 +40,24 @@ def test_it_is_trained_and_evaluated(trial: TrialConfig, tmp_path: Path):
 
 
 def test_another_file_than_the_trial_began_with_is_refused(trial: TrialConfig, tmp_path: Path):
+    began = prepared(trial)
     (tmp_path / "mine.py").write_text(MODULE + "\n#\n")
     with pytest.raises(ModuleError, match=r"on this machine, but the trial began with .*; bring the same file"):
-        run_to_end(trial, Worker())
+        run_to_end(began, Worker())
 
 
 def test_where_the_file_is_does_not_count_but_its_content_does(trial: TrialConfig, smoke: TrialConfig):
     same = change(smoke, train={"steps": 2})
-    assert trial.trial_id != same.trial_id
-    assert change(trial, model={"module": "/elsewhere.py"}).trial_id == trial.trial_id
-    assert change(trial, model={"module_fingerprint": "0"}).trial_id != trial.trial_id
+    one = prepared(trial)
+    assert one.trial_id != prepared(same).trial_id
+    assert Trial(change(one.config, model={"module": "/elsewhere.py"}), one.inputs).trial_id == one.trial_id
+    assert Trial(one.config, dataclasses.replace(one.inputs, module="0")).trial_id != one.trial_id
 
 
 def with_content(trial: TrialConfig, content: str) -> TrialConfig:
     """The trial whose module says this."""
     Path(trial.model.module).write_text(content)
-    return dataclasses.replace(trial, model=identify_module(trial.model))
+    return trial
 
 
 REFUSED = {
@@ -77,19 +80,19 @@ def test_a_command_tries_it_in_a_process_of_its_own(
 ):
     monkeypatch.delenv("SET_BY_MINE", raising=False)
     says = "import os, sys\nos.environ['SET_BY_MINE'] = '1'\nprint('a warning', file=sys.stderr)\n"
-    require_module(with_content(trial, says + "def build_model(*given): ...").model)
+    usable = with_content(trial, says + "def build_model(*given): ...").model
+    require_module(usable, identify_module(usable))
     assert "SET_BY_MINE" not in os.environ
     assert capfd.readouterr().err == "a warning\n"
     for content, message in {**REFUSED, "import os\nos._exit(7)": "ends its process with the code 7"}.items():
         with pytest.raises(ModuleError, match=f"^model.module: .*{message}"):
-            require_module(with_content(trial, content).model)
+            require_module(with_content(trial, content).model, identify_module(trial.model))
 
 
 def test_a_process_that_has_run_one_builds_no_other_model(trial: TrialConfig, smoke: TrialConfig, tmp_path: Path):
     """What the file has changed would train them without a word."""
     (tmp_path / "other.py").write_text(MODULE + "# another\n")
     other = change(trial, model={"module": str(tmp_path / "other.py")})
-    other = dataclasses.replace(other, model=identify_module(other.model))
     losses = [[row["loss"] for row in run_to_end(trial, Worker()).history] for _ in range(2)]
     assert losses[0] == losses[1]
     for later in (smoke, other):
@@ -115,12 +118,14 @@ def test_what_runs_is_the_content_of_the_fingerprint(trial: TrialConfig, tmp_pat
     assert len(changed) == len(MODULE)
     (tmp_path / "mine.py").write_text(changed)
     os.utime(tmp_path / "mine.py", ns=(times.st_atime_ns, times.st_mtime_ns))
-    run_to_end(dataclasses.replace(trial, model=identify_module(trial.model)), Worker())
+    run_to_end(trial, Worker())
     assert (tmp_path / "mine.built").read_text() == "the new number"
 
 
 def test_a_file_without_its_fingerprint_is_not_run(trial: TrialConfig, tmp_path: Path):
     """A row of a store names a file; only the fingerprint tells whether it is that file."""
+    known = prepared(trial)
+    unknown = Trial(known.config, dataclasses.replace(known.inputs, module=""))
     with pytest.raises(ModuleError, match="stands without a fingerprint"):
-        run_to_end(change(trial, model={"module_fingerprint": ""}), Worker())
+        run_to_end(unknown, Worker())
     assert not (tmp_path / "mine.built").exists()

@@ -12,10 +12,11 @@ import torch
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.experiment.experiment import with_fields
 from dynrcnn_ray.models.backbone_weights import read_backbone_weights
 from dynrcnn_ray.models.backbones import build_backbone
-from dynrcnn_ray.models.weights import PACKAGED, WeightsError, identify_weights
+from dynrcnn_ray.models.weights import PACKAGED, WeightsError, identify_weights, require_weights
 from dynrcnn_ray.paper.paper import BESIDE, EXPERIMENTS
 
 BACKBONES = ("tiny", "small")
@@ -35,9 +36,7 @@ def test_the_packages_weights_load_strictly_and_are_those_of_the_record(backbone
     loaded = build_backbone(config).body.state_dict()
     assert loaded.keys() == weights.keys()
     assert all(torch.equal(loaded[name], value) for name, value in weights.items())
-    identified = identify_weights(config)
-    assert identified.weights == "shapes"
-    assert identified.weights_fingerprint == RECORD["backbones"][backbone]["fingerprint"]
+    assert identify_weights(config) == RECORD["backbones"][backbone]["fingerprint"]
 
 
 def test_the_record_says_how_they_were_made():
@@ -54,9 +53,9 @@ def test_every_model_of_the_papers_tables_starts_from_them():
     trials = [
         trials
         for each in (*EXPERIMENTS, *BESIDE)
-        for _, trials in each.trials(base_config("mini"), seeds=(0,)).values()
+        for _, trials in each.trials(Trial(base_config("mini")), seeds=(0,)).values()
     ]
-    models = {trial.model for trial in trials}
+    models = {trial.config.model for trial in trials}
     assert {(config.name, config.backbone, config.deformable) for config in models} >= {
         ("faster_rcnn", "tiny", False),
         ("faster_rcnn", "small", True),
@@ -72,27 +71,28 @@ def test_every_model_of_the_papers_tables_starts_from_them():
 
 def test_every_row_counts_the_weights_of_its_own_backbone():
     for experiment in (*EXPERIMENTS, *BESIDE):
-        trials = experiment.trials(base_config("mini"), seeds=(0,))
-        for _, config in trials.values():
-            own = RECORD["backbones"][config.model.backbone]["fingerprint"]
-            assert config.model.weights_fingerprint == own
-        planned = {row["trial_id"] for row in experiment.plan(base_config("mini"), (0,), "a command")}
+        trials = experiment.trials(Trial(base_config("mini")), seeds=(0,))
+        for _, trial in trials.values():
+            own = RECORD["backbones"][trial.config.model.backbone]["fingerprint"]
+            assert trial.inputs.weights == own
+        planned = {row["trial_id"] for row in experiment.plan(Trial(base_config("mini")), (0,), "a command")}
         assert planned - {None} == trials.keys()
 
 
 def test_a_file_is_known_by_its_content_and_read_no_other(tmp_path: Path):
     file = tmp_path / "mine.npz"
     file.write_bytes((PACKAGED / "tiny.npz").read_bytes())
-    config = identify_weights(model(weights=str(file)))
-    assert config.weights_fingerprint == identify_weights(model()).weights_fingerprint
+    config = model(weights=str(file))
+    began_with = identify_weights(config)
+    assert began_with == identify_weights(model())
     assert read_backbone_weights(config).state.keys() == read_backbone_weights(model()).state.keys()
     file.write_bytes((PACKAGED / "small.npz").read_bytes())
     with pytest.raises(WeightsError, match="bring the same file to every node"):
-        read_backbone_weights(config)
+        require_weights(config, began_with)
     with pytest.raises(
         WeightsError, match=r"does not fit tiny with group_norm: \d+ are too many \(layer1\.1\.[^)]* and "
     ):
-        build_backbone(identify_weights(config))
+        build_backbone(config)
 
 
 def with_a_pickle(file: Path) -> None:
@@ -147,7 +147,7 @@ def test_the_identity_needs_no_torch_and_reading_no_torchvision():
     code = (
         "import sys; from dynrcnn_ray.models.weights import identify_weights\n"
         "from dynrcnn_ray.config.scales import base_config\n"
-        "config = identify_weights(base_config('mini').model); assert 'torch' not in sys.modules\n"
+        "config = base_config('mini').model; assert identify_weights(config); assert 'torch' not in sys.modules\n"
         "from dynrcnn_ray.models.backbone_weights import read_backbone_weights\n"
         "assert read_backbone_weights(config).state; assert 'torchvision' not in sys.modules"
     )

@@ -38,7 +38,7 @@ def called(
 @pytest.mark.slow
 def test_all_is_one_grid_that_holds_each_trial_once(called: dict[str, list[Any]], smoke: TrialConfig, tmp_path: Path):
     (trials,) = called["grids"]
-    ids = Counter(trial.config.trial_id for trial in trials)
+    ids = Counter(trial.trial.trial_id for trial in trials)
     assert set(ids.values()) == {1}
     plans = [ResultStore.open(tmp_path).plan(experiment.name) for experiment in EXPERIMENTS]
     assert all(plan is not None for plan in plans)
@@ -53,6 +53,6 @@ def test_the_data_are_checked_once(called: dict[str, list[Any]]):
 @pytest.mark.slow
 def test_the_longest_trials_start_first(called: dict[str, list[Any]]):
     trials: list[PlannedTrial] = called["grids"][0]
-    seconds = [place_seconds([trial.config]) for trial in trials]
+    seconds = [place_seconds([trial.trial]) for trial in trials]
     assert len(set(seconds)) > 1
     assert seconds == sorted(seconds, reverse=True)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from dynrcnn_ray.config.scales import SCALES, base_config
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.paper import figure1, figure2, figure3, figure4, figure5, table3, table4, table5
 from dynrcnn_ray.report.figures import figures_of
@@ -20,7 +21,7 @@ def test_a_figures_trials_are_those_of_the_tables(scale):
     base = base_config(scale)
 
     def ids(*modules) -> list[str]:
-        return [trial_id for module in modules for trial_id in module.EXPERIMENT.trials(base, seeds=(0,))]
+        return [trial_id for module in modules for trial_id in module.EXPERIMENT.trials(Trial(base), seeds=(0,))]
 
     baseline, dsl, dla, both = ids(table3)
     assert ids(figure1) == ids(figure2) == [baseline]
@@ -36,7 +37,7 @@ def test_rows_are_named_for_the_figure():
     base = base_config("mini")
     names = {module.EXPERIMENT.name: [] for module in MODULES}
     for module in MODULES:
-        names[module.EXPERIMENT.name] = [name for name, _ in module.EXPERIMENT.trials(base, seeds=(0,)).values()]
+        names[module.EXPERIMENT.name] = [name for name, _ in module.EXPERIMENT.trials(Trial(base), seeds=(0,)).values()]
     assert names == {
         "figure1": ["baseline"],
         "figure2": ["baseline"],
@@ -50,11 +51,11 @@ def test_rows_are_named_for_the_figure():
 def test_a_plan_fits_the_store_and_names_every_trial(module, tmp_path):
     experiment = module.EXPERIMENT
     store = ResultStore.open(tmp_path)
-    store.write_plan(experiment.name, experiment.plan(base_config("mini"), SEEDS, "a command"))
+    store.write_plan(experiment.name, experiment.plan(Trial(base_config("mini")), SEEDS, "a command"))
 
     plan = store.plan(experiment.name)
     assert plan is not None
-    assert set(plan["trial_id"]) == set(experiment.trials(base_config("mini"), SEEDS))
+    assert set(plan["trial_id"]) == set(experiment.trials(Trial(base_config("mini")), SEEDS))
     assert is_figure(plan)
     assert [each.name for each in figures_of(experiment.figures, experiment.name)] == [experiment.name]
 

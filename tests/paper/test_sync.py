@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from dynrcnn_ray.config.scales import SCALES, base_config
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.experiment.experiment import with_fields
 from dynrcnn_ray.paper import sync
@@ -37,10 +38,10 @@ def test_rows_are_every_number_of_workers_with_and_without_the_all_reduce():
 @pytest.mark.parametrize("scale", SCALES)
 def test_no_two_rows_share_a_trial_and_no_other_table_runs_one(scale):
     base = base_config(scale)
-    trials = sync.EXPERIMENT.trials(base, SEEDS)
+    trials = sync.EXPERIMENT.trials(Trial(base), SEEDS)
     assert len(trials) == 2 * len(sync.rows(base))
     for experiment in EXPERIMENTS:
-        assert not trials.keys() & experiment.trials(base, SEEDS).keys()
+        assert not trials.keys() & experiment.trials(Trial(base), SEEDS).keys()
 
 
 def test_the_workers_of_a_trial_share_the_cores_of_one_worker():

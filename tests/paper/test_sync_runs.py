@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.experiment.experiment import Experiment, Row
 from dynrcnn_ray.paper import sync
@@ -13,6 +14,7 @@ from dynrcnn_ray.paper.drawn import figures_of_stored
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
+from tests.prepared import prepared
 from tests.processes import run_workers
 from tests.trained_store import train_as, train_into
 
@@ -24,9 +26,9 @@ def first_rows(base: TrialConfig) -> list[Row]:
     return sync.rows(base)[:3]
 
 
-def train_all_as(worker: Worker, folder: Path, configs: list[TrialConfig]) -> None:
-    for config in configs:
-        train_as(worker, folder, config)
+def train_all_as(worker: Worker, folder: Path, trials: list[Trial]) -> None:
+    for trial in trials:
+        train_as(worker, folder, trial)
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +36,17 @@ def drawn(smoke: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """The three trials, two of them by two processes."""
     folder = tmp_path_factory.mktemp("sync")
     experiment = dataclasses.replace(sync.EXPERIMENT, rows=first_rows)
-    one, *of_two = [config for _, config in experiment.trials(smoke, (0,)).values()]
+    one, *of_two = [trial for _, trial in experiment.trials(prepared(smoke), (0,)).values()]
     train_into(folder / "store", one)
     run_workers(train_all_as, 2, folder, folder / "store", of_two)
     store = ResultStore.open(folder / "store")
-    store.write_plan("sync", experiment.plan(smoke, (0,), "a command"))
+    store.write_plan("sync", experiment.plan(prepared(smoke), (0,), "a command"))
     return store, experiment
 
 
 def test_with_the_all_reduce_workers_follow_the_same_values_and_without_it_their_own(drawn, smoke):
     store, experiment = drawn
-    one, shared, alone = experiment.trials(smoke, (0,))
+    one, shared, alone = experiment.trials(prepared(smoke), (0,))
     assert store.finished_trials() == {one, shared, alone}
     for trial_id, differ in ((shared, False), (alone, True)):
         course = store.dynamics([trial_id]).sort_values("step")

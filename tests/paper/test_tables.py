@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dynrcnn_ray.config.scales import SCALES, base_config
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.experiment.experiment import Experiment
 from dynrcnn_ray.paper import table7
@@ -20,7 +21,7 @@ BY_NAME = {experiment.name: experiment for experiment in (*EXPERIMENTS, *BESIDE)
 @pytest.mark.parametrize("experiment", [*EXPERIMENTS, *BESIDE], ids=lambda experiment: experiment.name)
 def test_every_row_is_a_valid_trial_of_its_own(experiment: Experiment, scale):
     rows = experiment.rows(base_config(scale))
-    measured = [(validate(row.config).trial_id, row.metric_prefix) for row in rows if row.config]
+    measured = [(Trial(validate(row.config)).trial_id, row.metric_prefix) for row in rows if row.config]
     assert len(set(measured)) == len(measured)
     assert len({tuple(row.labels.items()) for row in rows}) == len(rows)
     for row in rows:
@@ -30,7 +31,7 @@ def test_every_row_is_a_valid_trial_of_its_own(experiment: Experiment, scale):
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_trial_of_several_tables_is_one_trial(scale):
-    trials = {name: BY_NAME[name].trials(base_config(scale), seeds=(0,)) for name in BY_NAME}
+    trials = {name: BY_NAME[name].trials(Trial(base_config(scale)), seeds=(0,)) for name in BY_NAME}
     baseline, dsl, dla, _ = trials["table3"]
     assert {baseline, dla} <= trials["table4"].keys()
     assert {baseline, dsl} <= trials["table5"].keys()
@@ -43,9 +44,11 @@ def test_a_trial_of_several_tables_is_one_trial(scale):
 
 
 def test_rows_that_only_test_again_share_their_training():
-    trainings = {config.training_id for _, config in BY_NAME["table2"].trials(base_config("coco"), seeds=(0,)).values()}
+    trainings = {
+        config.training_id for _, config in BY_NAME["table2"].trials(Trial(base_config("coco")), seeds=(0,)).values()
+    }
     assert len(trainings) == 12
-    of_table9 = BY_NAME["table9"].trials(base_config("coco"), seeds=(0,)).values()
+    of_table9 = BY_NAME["table9"].trials(Trial(base_config("coco")), seeds=(0,)).values()
     assert len({config.training_id for _, config in of_table9} - trainings) == 2
 
 

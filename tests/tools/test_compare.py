@@ -11,15 +11,16 @@ import pytest
 from PIL import Image
 
 from dynrcnn_ray.config.sections import DataConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, to_yaml
+from dynrcnn_ray.config.validation import ConfigError, to_stored
 from dynrcnn_ray.data.annotations import DataError
-from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.evaluation.results_file import ResultsFileError
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.compare.command import COMMAND
 from tests.cli.calls import call
+from tests.prepared import prepared
 
 NUM_IMAGES = 30
 
@@ -45,12 +46,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
         (tmp_path / "data" / split).mkdir()
         for image in content["images"]:
             Image.new("RGB", (64, 64)).save(tmp_path / "data" / split / image["file_name"])
-    return prepare_data(DataConfig(root=str(tmp_path / "data")))
+    return DataConfig(root=str(tmp_path / "data"))
 
 
 def add_trial(store: ResultStore, trial: str, data: DataConfig, **changes: Any) -> None:
     row = {"trial_id": trial, "experiment": "table3", "setting": "DLA", "seed": 0, "scale": "mini", "AP": 50.0}
-    row |= {"status": "finished", "num_workers": 1, "config": to_yaml(TrialConfig(data=data))}
+    row |= {"status": "finished", "num_workers": 1, "config": to_stored(prepared(TrialConfig(data=data)))}
     store.write_trial(row | {"finished_at": datetime.datetime.now(datetime.UTC)} | changes)
 
 
@@ -169,14 +170,17 @@ def test_results_that_do_not_fit_are_refused(store: ResultStore, tmp_path: Path,
         (["failed", "exact"], StoreError, r"trial failed: has not finished \(out of memory\)"),
         (["exact", "old"], StoreError, "detections/old.parquet: is missing"),
         (["exact", "elsewhere"], ConfigError, "data.val_split: 'val' of trial exact and 'train' of elsewhere differ"),
-        (["exact", "foreign"], ConfigError, "data.fingerprint: .* only trials with the same data"),
+        (["exact", "foreign"], ConfigError, "inputs.data: .* only trials with the same data"),
     ],
 )
 def test_mistakes_are_refused_in_one_line(store: ResultStore, data: DataConfig, arguments, error, message):
     add_trial(store, "failed", data, status="failed", error="out of memory")
     add_trial(store, "old", data)
-    for trial, change in (("elsewhere", {"val_split": "train"}), ("foreign", {"fingerprint": "0123"})):
-        add_trial(store, trial, data, config=to_yaml(TrialConfig(data=dataclasses.replace(data, **change))))
+    known = prepared(TrialConfig(data=data))
+    elsewhere = Trial(TrialConfig(data=dataclasses.replace(data, val_split="train")), known.inputs)
+    foreign = Trial(known.config, dataclasses.replace(known.inputs, data="0123"))
+    add_trial(store, "elsewhere", data, config=to_stored(elsewhere))
+    add_trial(store, "foreign", data, config=to_stored(foreign))
     with pytest.raises(error, match=message) as refused:
         run(store, *arguments)
     assert "\n" not in str(refused.value)

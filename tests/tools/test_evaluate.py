@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from dynrcnn_ray.config.trial import Inputs, Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.examples import example_images
 from dynrcnn_ray.evaluation.results_file import results_bytes
@@ -25,6 +26,7 @@ from dynrcnn_ray.training.inference import detect, detect_all
 from dynrcnn_ray.training.loop import TrainingState, build_training_state
 from experiments.main import main
 from tests.execution.commands import run_command
+from tests.prepared import prepared
 from tests.training.test_trial import change
 
 
@@ -37,15 +39,15 @@ def home(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(tmp_path: Path, home: None, smoke: TrialConfig) -> CheckpointFolder:
     """A finished trial of ten steps with an untrained checkpoint of its last in its store."""
     store = ResultStore.open(tmp_path / "store")
-    write_row(store, smoke)
-    folder = CheckpointFolder(store.files, smoke.training_id)
+    write_row(store, prepared(smoke))
+    folder = CheckpointFolder(store.files, prepared(smoke).training_id)
     save(folder, untrained(smoke))
     return folder
 
 
-def write_row(store: ResultStore, config: TrialConfig) -> None:
+def write_row(store: ResultStore, trial: Trial) -> None:
     row = {"trial_id": "abc", "experiment": "train", "setting": "trial", "seed": 0, "scale": "smoke", "num_workers": 1}
-    row |= {"status": "finished", "AP": 0.0, "config": to_yaml(config)}
+    row |= {"status": "finished", "AP": 0.0, "config": to_stored(trial)}
     store.write_trial(row | {"finished_at": datetime.datetime.now(datetime.UTC)})
 
 
@@ -54,7 +56,7 @@ LAST = 10
 
 def untrained(config: TrialConfig, more_classes: int = 0, step: int = LAST) -> TrainingState:
     classes = CocoDataset(config.data.root, config.data.val_split).class_names
-    state = build_training_state(config, len(classes) + more_classes, Worker())
+    state = build_training_state(prepared(config), len(classes) + more_classes, Worker())
     state.dynamic.step = step
     return state
 
@@ -144,7 +146,7 @@ def of_another_training(folder: CheckpointFolder, smoke: TrialConfig) -> None:
 
 def of_another_model(folder: CheckpointFolder, smoke: TrialConfig) -> None:
     other = change(smoke, model={"name": "cascade_rcnn"}, dynamic={"dla": False, "dsl": False})
-    save(folder, untrained(other).state_dict() | {"training_id": smoke.training_id})
+    save(folder, untrained(other).state_dict() | {"training_id": prepared(smoke).training_id})
 
 
 def of_other_classes(folder: CheckpointFolder, smoke: TrialConfig) -> None:
@@ -156,7 +158,7 @@ def of_weights_alone(folder: CheckpointFolder, smoke: TrialConfig) -> None:
 
 
 def without_a_model(folder: CheckpointFolder, smoke: TrialConfig) -> None:
-    save(folder, {"training_id": smoke.training_id, "dynamic": {"step": LAST}})
+    save(folder, {"training_id": prepared(smoke).training_id, "dynamic": {"step": LAST}})
 
 
 def no_mapping(folder: CheckpointFolder, smoke: TrialConfig) -> None:
@@ -284,7 +286,8 @@ def test_a_trial_of_another_machine_is_measured_on_data_of_this_one(
 ):
     """Its own data set is not here: what its categories are, the store says."""
     store = ResultStore.open(folder.files.root)
-    elsewhere = change(smoke, data={"root": str(tmp_path / "gone"), "fingerprint": "its own"})
+    gone = change(smoke, data={"root": str(tmp_path / "gone")})
+    elsewhere = Trial(gone, Inputs(data="its own", data_root=str(tmp_path / "gone")))
     write_row(store, elsewhere)
     state = untrained(smoke).state_dict() | {"training_id": elsewhere.training_id}
     save(CheckpointFolder(store.files, elsewhere.training_id), state)

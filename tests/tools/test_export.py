@@ -36,6 +36,7 @@ from dynrcnn_ray.tools.export.export import (
     precision_of_onnx,
 )
 from tests.cli.calls import call
+from tests.prepared import prepared
 
 NAMES = ["cat", "dog"]
 IDS = [3, 7]
@@ -104,7 +105,7 @@ def test_what_torchvision_does_not_have_is_refused():
 def trained_detector(trained: tuple[Path, TrialConfig], name: str) -> torch.nn.Module:
     """Random weights find everything equally likely, and roundings then decide what is found."""
     folder, config = trained
-    state, _ = CheckpointFolder(StoreFiles.open(folder), config.training_id).require(
+    state, _ = CheckpointFolder(StoreFiles.open(folder), prepared(config).training_id).require(
         "last", last_step=config.total_steps
     )
     named = dataclasses.replace(config, model=dataclasses.replace(config.model, name=name))
@@ -230,11 +231,11 @@ def test_of_a_strip_one_pixel_remains():
 @pytest.mark.slow
 def test_the_command(trained: tuple[Path, TrialConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder, config = trained
-    options = ("--trial", config.trial_id, "--storage", str(folder), "--output", str(tmp_path))
+    options = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--output", str(tmp_path))
     assert call(COMMAND, *options, "--format", "onnx", "--checkpoint", "best") == 0
     printed = capsys.readouterr().out
     assert "pictures, two sizes of each: boxes differ by at most" in printed
-    graph = onnx.load(tmp_path / f"{config.trial_id}.onnx")
+    graph = onnx.load(tmp_path / f"{prepared(config).trial_id}.onnx")
     assert json.loads(graph.metadata_props[0].value) == list(CATEGORIES.values())
     with pytest.raises(
         ExportError, match=r"torchvision has no detector with model\.backbone tiny; choose --format onnx"

@@ -16,6 +16,7 @@ from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.inspect.command import COMMAND
 from tests.cli.calls import call
+from tests.prepared import prepared
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +27,13 @@ def _cache(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_a_trial_is_inspected_and_drawn(trained: tuple[Path, TrialConfig], capsys: pytest.CaptureFixture[str]):
     folder, config = trained
-    assert call(COMMAND, config.trial_id, "--storage", str(folder), "--min-score", "0.05") == 0
+    assert call(COMMAND, prepared(config).trial_id, "--storage", str(folder), "--min-score", "0.05") == 0
     printed = capsys.readouterr().out
     store = ResultStore.open(folder)
-    found = read_inspection(store, config.trial_id)
+    found = read_inspection(store, prepared(config).trial_id)
     assert found is not None
     assert [row["name"] for row in found.classes] == [*CATEGORIES.values(), "background"]
-    stored = store.trials([config.trial_id])["AP"].iloc[0]
+    stored = store.trials([prepared(config).trial_id])["AP"].iloc[0]
     measured = [row["AP"] for row in found.classes if row["AP"] is not None]
     assert sum(measured) / len(measured) == pytest.approx(stored, abs=1e-9)
     objects = sum(row["objects"] for row in found.classes)
@@ -42,7 +43,7 @@ def test_a_trial_is_inspected_and_drawn(trained: tuple[Path, TrialConfig], capsy
 
     page = Path(draw_html_report(store, read_trials(store))).read_text()
     assert "Where trials fail" in page
-    assert f"Trial {config.trial_id}: trial" in page
+    assert f"Trial {prepared(config).trial_id}: trial" in page
     assert "circle: precision" in page
     assert "missed: no detection accounts for the object" in page
 
@@ -55,12 +56,12 @@ def test_a_trial_of_another_machine_is_inspected_where_the_data_are(
     here = Path(shutil.copytree(config.data.root, tmp_path / "here"))
     printed = []
     for options in ((), ("--data-root", str(here))):
-        assert call(COMMAND, config.trial_id, "--storage", str(folder), *options) == 0
+        assert call(COMMAND, prepared(config).trial_id, "--storage", str(folder), *options) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
     (here / "annotations" / "instances_val.json").unlink()
     with pytest.raises(DataError, match=re.escape(str(here))):
-        call(COMMAND, config.trial_id, "--storage", str(folder), "--data-root", str(here))
+        call(COMMAND, prepared(config).trial_id, "--storage", str(folder), "--data-root", str(here))
 
 
 def test_what_is_wrong_is_said(trained: tuple[Path, TrialConfig]):
@@ -68,6 +69,6 @@ def test_what_is_wrong_is_said(trained: tuple[Path, TrialConfig]):
     with pytest.raises(ConfigError, match="trial: missing"):
         call(COMMAND)
     with pytest.raises(ConfigError, match=r"--min-score: 1\.5 must be from 0 to 1"):
-        call(COMMAND, config.trial_id, "--min-score", "1.5")
+        call(COMMAND, prepared(config).trial_id, "--min-score", "1.5")
     with pytest.raises(StoreError, match="holds no trial '000000000000'"):
         call(COMMAND, "000000000000", "--storage", str(folder))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, to_yaml
+from dynrcnn_ray.config.validation import ConfigError, to_stored
 from dynrcnn_ray.options.output import output_folder, write_whole, writing
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.evaluate import command as evaluate
@@ -17,6 +17,7 @@ from dynrcnn_ray.tools.export import command as export
 from dynrcnn_ray.tools.pretrain import command as pretrain
 from dynrcnn_ray.tools.pretrain import pretrain as pretraining
 from tests.cli.calls import call
+from tests.prepared import prepared
 
 
 def a_file(tmp_path: Path) -> Path:
@@ -82,11 +83,11 @@ def test_every_command_asks_before_it_works(
 ):
     """The store has no checkpoint: it is not even looked for."""
     store = ResultStore.open(tmp_path / "store")
-    row: dict[str, Any] = {"trial_id": smoke.trial_id, "experiment": "train", "setting": "trial", "seed": 0}
-    row |= {"scale": "smoke", "num_workers": 1, "status": "finished", "AP": 0.0, "config": to_yaml(smoke)}
+    row: dict[str, Any] = {"trial_id": prepared(smoke).trial_id, "experiment": "train", "setting": "trial", "seed": 0}
+    row |= {"scale": "smoke", "num_workers": 1, "status": "finished", "AP": 0.0, "config": to_stored(prepared(smoke))}
     row["finished_at"] = datetime.now(UTC)
     store.write_trial(row)
-    arguments = ["--trial", smoke.trial_id, "--storage", str(tmp_path / "store")]
+    arguments = ["--trial", prepared(smoke).trial_id, "--storage", str(tmp_path / "store")]
     if command == "pretrain":
         monkeypatch.setattr(pretraining, "_processes", lambda: pytest.fail("it began"))
         arguments = ["--scale", "smoke"]
@@ -97,7 +98,7 @@ def test_every_command_asks_before_it_works(
 
 def test_an_export_goes_into_the_file_that_is_named(trained: tuple[Path, TrialConfig], tmp_path: Path, capsys):
     folder, config = trained
-    options = ("--trial", config.trial_id, "--storage", str(folder), "--format", "onnx")
+    options = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--format", "onnx")
     assert call(export.COMMAND, *options, "--output", str(tmp_path / "deep" / "mine.onnx")) == 0
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["mine.onnx"]
     assert str(tmp_path / "deep" / "mine.onnx") in capsys.readouterr().out

@@ -17,7 +17,7 @@ from benchmarks.prediction import measure_prediction
 from benchmarks.schema import BENCHMARKS
 from benchmarks.workbench import Workbench
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, to_yaml
+from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.shapes import CATEGORIES
@@ -32,6 +32,7 @@ from dynrcnn_ray.tools.predict.pictures import find_pictures, printable
 from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
 from dynrcnn_ray.tools.predict.predictions import PICTURE, PREDICTIONS, PredictionFiles
 from tests.cli.calls import call
+from tests.prepared import prepared
 from tests.tools.test_predictions import FOUND
 from tests.tools.test_videos import write_video
 from tests.training.test_trial import change
@@ -41,13 +42,13 @@ Trained = tuple[Path, TrialConfig]
 
 def checkpoint_of(trained: Trained) -> dict[str, Any]:
     folder, config = trained
-    checkpoints = CheckpointFolder(StoreFiles.open(folder), config.training_id)
+    checkpoints = CheckpointFolder(StoreFiles.open(folder), prepared(config).training_id)
     return checkpoints.require("last", last_step=config.total_steps)[0]
 
 
 def actor(trained: Trained, drawings: str = "", min_score: float = 0.0) -> DetectingActor:
     _, config = trained
-    described: dict[str, Any] = {"config": to_yaml(config), "training_id": config.training_id}
+    described: dict[str, Any] = {"trial": prepared(config), "training_id": prepared(config).training_id}
     described |= {"checkpoint": checkpoint_of(trained), "category_names": CATEGORIES, "source": ""}
     return DetectingActor(described | {"min_score": min_score, "drawings": drawings})
 
@@ -66,7 +67,7 @@ def test_the_detections_are_those_of_the_evaluation(trained: Trained, tmp_path: 
     split = CocoDataset(config.data.root, "val")
     paths = [str(Path(config.data.root) / "val" / name) for name in split.file_names]
     found = actor(trained)(rows_of(paths)).to_pylist()
-    stored = ResultStore.open(folder).detections([config.trial_id])
+    stored = ResultStore.open(folder).detections([prepared(config).trial_id])
     for picture, image_id in zip(found, split.image_ids, strict=True):
         of_image = stored[stored["image_id"] == image_id]
         assert picture["error"] is None
@@ -135,7 +136,7 @@ def test_no_picture_costs_another(trained: Trained, tmp_path: Path):
 
 def test_what_is_wrong_is_said_before_anything_starts(trained: Trained, tmp_path: Path):
     folder, config = trained
-    own = ("--trial", config.trial_id, "--storage", str(folder), "--output", str(tmp_path / "out"))
+    own = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--output", str(tmp_path / "out"))
     images = tmp_path / "images"
     images.mkdir()
     with pytest.raises(ConfigError, match="--images: missing"):
@@ -215,7 +216,7 @@ def test_a_picture_that_kills_is_tried_three_times_and_costs_no_other(trained: T
         paths.append(str(tmp_path / f"{number:02d}.png"))
         Image.new("RGB", (WIDTH, HEIGHT) if number == 5 else (64, 64)).save(paths[-1])
     with PredictionFiles(tmp_path / "out", CATEGORIES) as files:
-        what = Prediction(killing, config.training_id, CATEGORIES, checkpoint_of(trained), 0.05, "")
+        what = Prediction(prepared(killing), prepared(config).training_id, CATEGORIES, checkpoint_of(trained), 0.05, "")
         predict_pictures(what, paths, files, lambda line: None)
     assert (files.pictures, files.done) == (23, 24)
     lines = (tmp_path / "out" / "bad_files.txt").read_text().splitlines()
@@ -233,7 +234,7 @@ def test_a_refused_call_leaves_earlier_output_and_nothing_else(trained: Trained,
         files.add(pa.Table.from_pylist([FOUND], schema=PICTURE))
     before = (tmp_path / "out" / "results.json").read_text()
     (tmp_path / "a.jpg").write_bytes(a_picture(trained))
-    own = ("--trial", config.trial_id, "--storage", str(folder), "--output", str(tmp_path / "out"))
+    own = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--output", str(tmp_path / "out"))
     with pytest.raises(ConfigError, match=r"run\.num_workers: .* do not fit"):
         call(COMMAND, *own, "--images", str(tmp_path / "a.jpg"), "--run.cpus-per-worker", "1000")
     assert (tmp_path / "out" / "results.json").read_text() == before
@@ -251,7 +252,16 @@ def test_the_command_on_a_cluster(trained: Trained, tmp_path: Path, capfd: pytes
     (images / "broken.jpg").write_bytes(b"x")
     (images / ".hidden.jpg").write_bytes(b"x")
     (images / "notes.txt").write_bytes(b"x")
-    options = ("--trial", config.trial_id, "--storage", str(folder), "--score", "0.05", "--checkpoint", "best")
+    options = (
+        "--trial",
+        prepared(config).trial_id,
+        "--storage",
+        str(folder),
+        "--score",
+        "0.05",
+        "--checkpoint",
+        "best",
+    )
     # Below the images, and twice: neither is it read, nor do two calls mix.
     out = images / "out"
     for _ in range(2):
@@ -280,7 +290,7 @@ def test_pictures_and_videos_by_a_pattern(trained: Trained, tmp_path: Path, capf
     write_video(tmp_path / "c.avi", 40, noise=255)
     whole = (tmp_path / "c.avi").read_bytes()
     (tmp_path / "c.avi").write_bytes(whole[: len(whole) // 2])
-    options = ("--trial", config.trial_id, "--storage", str(folder), "--score", "0.05", "--no-pictures")
+    options = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--score", "0.05", "--no-pictures")
     assert call(COMMAND, *options, "--images", str(tmp_path / "?.*"), "--output", str(tmp_path / "out")) == 0
     images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
     names = [image["file_name"] for image in images]

@@ -1,6 +1,5 @@
 """The command `pretrain` at scale smoke: what it makes, and trials that start from it."""
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from dynrcnn_ray.config.sections import PRETRAINING_SEED
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.experiment.experiment import with_fields
@@ -19,6 +19,7 @@ from dynrcnn_ray.tools.pretrain.pretrain import _pretrain, pretraining
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import TrainingState, build_training_state
 from experiments.main import main
+from tests.prepared import prepared
 from tests.trial_events import run_to_end
 
 
@@ -32,8 +33,7 @@ def made(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def from_weights(trial: TrialConfig, file: Path) -> TrialConfig:
-    trial = with_fields(trial, "model", backbone=file.stem, weights=str(file))
-    return with_fields(trial, "model", weights_fingerprint=identify_weights(trial.model).weights_fingerprint)
+    return with_fields(trial, "model", backbone=file.stem, weights=str(file))
 
 
 @pytest.mark.slow
@@ -43,11 +43,11 @@ def test_its_weights_are_those_of_the_record_and_a_trial_trains_from_them(
 ):
     trial = from_weights(smoke, made / f"{backbone}.npz")
     record = json.loads((made / "made_by.json").read_text())
-    assert record["backbones"][backbone]["fingerprint"] == trial.model.weights_fingerprint
-    assert trial.trial_id != smoke.trial_id
+    assert record["backbones"][backbone]["fingerprint"] == identify_weights(trial.model)
+    assert prepared(trial).trial_id != prepared(smoke).trial_id
 
     weights = read_backbone_weights(trial.model).state
-    start = build_training_state(trial, 6, Worker()).model.get_submodule("backbone.body").state_dict()
+    start = build_training_state(prepared(trial), 6, Worker()).model.get_submodule("backbone.body").state_dict()
     assert all(torch.equal(start[name], value) for name, value in weights.items())
 
     ends: list[TrainingState] = []
@@ -62,7 +62,7 @@ def test_making_one_again_gives_the_same_weights(made: Path, cache_home: Path, t
     """In this process, which has trained others."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
     config = pretraining(PretrainOptions(scale="smoke", steps=4), "tiny")
-    again = _pretrain(dataclasses.replace(config, data=prepare_data(config.data)), tmp_path)
+    again = _pretrain(Trial(config, prepare_data(config.data).inputs), tmp_path)
     assert again == json.loads((made / "made_by.json").read_text())["backbones"]["tiny"]
 
 

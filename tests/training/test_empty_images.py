@@ -11,6 +11,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, Sample, Target
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import build_training_state, train
+from tests.prepared import prepared
 from tests.training.test_trial import change
 
 
@@ -35,7 +36,7 @@ def test_training_leaves_out_images_without_objects(smoke: TrialConfig, tmp_path
     dataset = Recorded(root, "train")
     dataset.seen = set()
     config = change(smoke, train={"steps": 4, "global_batch": 4}, data={"keep_empty_images": keep})
-    state = build_training_state(config, len(dataset.class_names), Worker())
+    state = build_training_state(prepared(config), len(dataset.class_names), Worker())
     for _ in train(config, state, dataset):
         pass
     assert dataset.seen == set(range(0, 16, 1 if keep else 2))

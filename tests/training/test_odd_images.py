@@ -38,6 +38,6 @@ def test_strips_of_one_pixel_and_the_thinnest_boxes_train(
             )
         ]
         file.write_text(json.dumps(content))
-    config = change(smoke, model={"name": name}, train={"steps": 3}, data={"root": str(root), "fingerprint": ""})
-    config = change(config, data=vars(prepare_data(config.data, include_masks=config.model.has_masks)))
+    config = change(smoke, model={"name": name}, train={"steps": 3}, data={"root": str(root)})
+    config = change(config, data={"root": prepare_data(config.data, include_masks=config.model.has_masks).root})
     assert run_to_end(config, Worker()).metrics["AP"] is not None

@@ -17,7 +17,7 @@ def _simulated_workers(store: ResultStore, plan: pd.DataFrame, finished: set[str
         statistics = store.statistics([line["trial_id"]])
         if len(statistics):
             [trial] = store.trials([line["trial_id"]], ["trial_id", "config"]).to_dict("records")
-            dynamic = store.config_of(trial).dynamic
+            dynamic = store.trial_of(trial).config.dynamic
             records = records_of(statistics, dynamic.initial_iou, dynamic.initial_beta)
             return draw_simulated_workers(plan, records, dynamic.update_interval, int(line["seed"]))
     return None

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, finding_cells
 from dynrcnn_ray.report.html.inspections import curves_of, tables_of
 from dynrcnn_ray.report.html.pictures import MIN_SCORE, pictures_of
@@ -156,10 +156,10 @@ def _figure(store: ResultStore, name: str, *, is_drawn: bool) -> dict[str, str]:
     return {"title": short_title(name), "data": ""}
 
 
-def _readable_config(store: ResultStore, row: dict[Any, Any]) -> TrialConfig | None:
-    """A trial's configuration; None if this release does not read it, which costs the page a hint and no more."""
+def _readable(store: ResultStore, row: dict[Any, Any]) -> Trial | None:
+    """A trial; None if this release does not read it, which costs the page a hint and no more."""
     try:
-        return store.config_of(row)
+        return store.trial_of(row)
     except StoreError:
         return None
 
@@ -171,8 +171,8 @@ def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
     if len(finished) > MOST_WITH_DETAILS:
         return []
     texts += [f"Trial {trial_id}: {note}." for trial_id, note in explosions(store, finished["trial_id"]).items()]
-    configs = [_readable_config(store, row) for row in finished.to_dict("records")]
-    known = [config.dynamic if config else None for config in configs]
+    readable = [_readable(store, row) for row in finished.to_dict("records")]
+    known = [trial.config.dynamic if trial else None for trial in readable]
     intervals = pd.Series([each.update_interval if each else math.nan for each in known], index=finished.index)
     with_dla = pd.Series([each is not None and each.dla for each in known], index=finished.index, dtype=bool)
     updates = finished["steps"] / intervals
@@ -218,10 +218,10 @@ def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.D
     if not chosen:
         return []
     first = trials.loc[trials["trial_id"] == next(iter(chosen.values())), :].to_dict("records")[0]
-    config = _readable_config(store, first)
-    if config is None:
+    trial = _readable(store, first)
+    if trial is None:
         return []
-    images = store.images(config.data.fingerprint)
+    images = store.images(trial.inputs.data)
     detections = {name: store.detections([trial_id]) for name, trial_id in chosen.items()}
     detections = {name: found for name, found in detections.items() if len(found)}
     if images.empty or not detections:

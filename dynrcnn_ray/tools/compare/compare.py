@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.data.layout import annotation_path
 from dynrcnn_ray.data.prepare import data_here, prepare_data
@@ -37,12 +37,13 @@ def compare_trials(options: CompareOptions, _call: Call) -> int:
     store_b = ResultStore.open(storage_location(options.storage_b, options.scale)) if options.storage_b else store
     row_a = finished_trial(store, options.trial_a)
     row_b = None if options.results else finished_trial(store_b, options.trial_b)
-    config = store.config_of(row_a)
+    trial = store.trial_of(row_a)
     if row_b:
-        _require_same_images(row_a, config, row_b, store_b.config_of(row_b))
+        _require_same_images(row_a, trial, row_b, store_b.trial_of(row_b))
 
-    data = prepare_data(data_here(config.data, options.data_root), include_masks=config.model.has_masks)
-    annotations = annotation_path(data.root, data.val_split)
+    data, masks = data_here(trial.config.data, options.data_root), trial.config.model.has_masks
+    prepared = prepare_data(data, include_masks=masks, expected=trial.inputs.data)
+    annotations = annotation_path(prepared.root, data.val_split)
     truth = read_ground_truth(annotations)
     differences = bootstrap_differences(
         _stored_matches(store, row_a, truth),
@@ -68,12 +69,14 @@ def _described(row: dict[str, Any]) -> str:
     return f"{row['trial_id']}  {row['experiment']}, {row['setting']}, seed {row['seed']}"
 
 
-def _require_same_images(row_a: dict[str, Any], config: TrialConfig, row_b: dict[str, Any], other: TrialConfig) -> None:
-    for field in ("fingerprint", "val_split"):
-        values = getattr(config.data, field), getattr(other.data, field)
+def _require_same_images(row_a: dict[str, Any], trial: Trial, row_b: dict[str, Any], other: Trial) -> None:
+    for what, values in (
+        ("inputs.data", (trial.inputs.data, other.inputs.data)),
+        ("data.val_split", (trial.config.data.val_split, other.config.data.val_split)),
+    ):
         if values[0] != values[1]:
             raise ConfigError(
-                f"data.{field}: {values[0]!r} of trial {row_a['trial_id']} and {values[1]!r} of {row_b['trial_id']} "
+                f"{what}: {values[0]!r} of trial {row_a['trial_id']} and {values[1]!r} of {row_b['trial_id']} "
                 "differ; only trials with the same data can be compared"
             )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset
@@ -12,26 +13,26 @@ from dynrcnn_ray.store.trained import category_names
 from dynrcnn_ray.tools.evaluate.command import EvaluateOptions
 
 
-def checked_split(
-    options: EvaluateOptions, config: TrialConfig, split: str, store: ResultStore
-) -> tuple[str, CocoDataset]:
+def checked_split(options: EvaluateOptions, trial: Trial, split: str, store: ResultStore) -> tuple[str, CocoDataset]:
     """The split to detect on, and the folder that it is read from.
 
     Raises:
         DataError: it cannot be used, or its categories are not those that the trial was trained with.
     """
+    config, inputs = trial.config, trial.inputs
     data, masks = config.data, config.model.has_masks
     if not (options.data_root or options.data.drop_invalid or split != data.val_split):
-        root = prepare_data(data, include_masks=masks).root
+        root = prepare_data(data, include_masks=masks, expected=inputs.data).root
         return root, CocoDataset(root, split)
-    is_there = annotation_path(data.root, data.val_split).is_file()
-    stored = {} if is_there or not options.data_root else category_names(store, data.fingerprint)
+    is_there = annotation_path(inputs.data_root, data.val_split).is_file()
+    stored = {} if is_there or not options.data_root else category_names(store, inputs.data)
     if stored:
         # The trial is another machine's: its own data are not needed here.
         trained_root, categories = "", stored
-        known_from = store.files.describe_path(f"images/{data.fingerprint}.parquet")
+        known_from = store.files.describe_path(f"images/{inputs.data}.parquet")
     else:
-        trained_root = data.root if is_there else prepare_data(data, include_masks=masks).root
+        made_again = None if is_there else prepare_data(data, include_masks=masks, expected=inputs.data)
+        trained_root = made_again.root if made_again else inputs.data_root
         trained_on = CocoDataset(trained_root, data.val_split)
         categories, known_from = trained_on.category_names, str(trained_on.annotation_file)
     as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))

@@ -14,7 +14,7 @@ from dynrcnn_ray.config.sections import CheckpointName, RunConfig, TestConfig
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.output import output_folder
 from dynrcnn_ray.options.parsing import parse_first
-from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config
+from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_trial
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _of_the_trial(arguments: Sequence[str]) -> tuple[EvaluateOptions, Sequence[s
     if {"-h", "--help"} & set(arguments):
         return EvaluateOptions(), arguments
     first, rest = parse_first(TrainedTrial, arguments)
-    config = trained_config(first)
+    config = trained_trial(first).config
     return EvaluateOptions(first.storage, first.scale, first.trial, test=config.test, run=config.run), rest
 
 

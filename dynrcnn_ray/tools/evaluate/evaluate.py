@@ -4,7 +4,7 @@ import dataclasses
 import sys
 
 from dynrcnn_ray.config.sections import CheckpointName
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.evaluation.results_file import check_results
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
@@ -16,7 +16,7 @@ from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.evaluate.checked_split import checked_split
 from dynrcnn_ray.tools.evaluate.command import EvaluateOptions
 from dynrcnn_ray.tools.evaluate.evaluation import Evaluation, EvaluationFailedError, run_evaluation
-from dynrcnn_ray.tools.trained_trial import trained_config
+from dynrcnn_ray.tools.trained_trial import trained_trial
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import CheckpointError, load_trained
 
@@ -24,19 +24,20 @@ from dynrcnn_ray.training.loop import CheckpointError, load_trained
 def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     """Detect on a split with a trial's last checkpoint; print the metrics and where the results file is."""
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    config = trained_config(options)
-    trained_id = config.training_id
+    trained = trained_trial(options)
+    trained_id = trained.training_id
     # Tested in another way it is another trial, with an id and results of its own.
-    is_same = options.test == config.test
-    name = options.trial if is_same else dataclasses.replace(config, test=options.test).trial_id
-    config = validate(dataclasses.replace(config, test=options.test, run=options.run))
+    is_same = options.test == trained.config.test
+    other_test = dataclasses.replace(trained.config, test=options.test)
+    name = options.trial if is_same else Trial(other_test, trained.inputs).trial_id
+    config = validate(dataclasses.replace(other_test, run=options.run))
     split = options.split or config.data.val_split
     output = output_folder(options.output)
-    root, dataset = checked_split(options, config, split, store)
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=root))
-    _check_checkpoint(config, trained_id, store, len(dataset.class_names), options.checkpoint)
+    root, dataset = checked_split(options, Trial(config, trained.inputs), split, store)
+    trial = Trial(config, dataclasses.replace(trained.inputs, data_root=root))
+    _check_checkpoint(trial, trained_id, store, len(dataset.class_names), options.checkpoint)
     storage = storage_location(options.storage, options.scale)
-    evaluation = Evaluation(config, name, trained_id, split, storage, options.checkpoint)
+    evaluation = Evaluation(trial, name, trained_id, split, storage, options.checkpoint)
     try:
         metrics = run_evaluation(evaluation)
     except EvaluationFailedError as error:
@@ -57,12 +58,12 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
 
 
 def _check_checkpoint(
-    config: TrialConfig, training_id: str, store: ResultStore, num_classes: int, which: CheckpointName
+    trial: Trial, training_id: str, store: ResultStore, num_classes: int, which: CheckpointName
 ) -> None:
     """Refuse a checkpoint that does not fit before anything starts."""
     folder = CheckpointFolder(store.files, training_id)
-    checkpoint, _ = folder.require(which, last_step=config.total_steps)
+    checkpoint, _ = folder.require(which, last_step=trial.config.total_steps)
     try:
-        load_trained(config, num_classes, Worker(), checkpoint, training_id)
+        load_trained(trial, num_classes, Worker(), checkpoint, training_id)
     except CheckpointError as error:
         raise StoreError(f"{folder.described}: {error}") from None

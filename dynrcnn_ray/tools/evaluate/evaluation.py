@@ -14,6 +14,7 @@ from ray import tune
 
 from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.config.sections import CheckpointName
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.evaluation.results_file import results_bytes
@@ -39,7 +40,7 @@ class Evaluation:
     """What to evaluate, and where.
 
     Attributes:
-        config: the trial with the data's folder, the testing protocol and the workers of this evaluation.
+        trial: the trial with the data's folder, the testing protocol and the workers of this evaluation.
         trial_id: the trained trial, for people and for the file's name.
         training_id: whose checkpoint it is.
         split: the split to detect on.
@@ -47,7 +48,7 @@ class Evaluation:
         checkpoint: which of the trial's.
     """
 
-    config: TrialConfig
+    trial: Trial
     trial_id: str
     training_id: str
     split: str
@@ -55,6 +56,11 @@ class Evaluation:
     checkpoint: CheckpointName = "last"
     setting = "evaluation"
     trains = False
+
+    @property
+    def config(self) -> TrialConfig:
+        """The trial's configuration, with the workers of this evaluation."""
+        return self.trial.config
 
     @property
     def starts(self) -> str:
@@ -92,7 +98,7 @@ def run_evaluation(evaluation: Evaluation) -> dict[str, float | None]:
 def drive_evaluation(evaluation: Evaluation) -> None:
     """Have the workers detect; then write the results file and report the metrics."""
     try:
-        outcome = fit(evaluation.config, _evaluate_worker, {"evaluation": evaluation})
+        outcome = fit(evaluation.trial, _evaluate_worker, {"evaluation": evaluation})
         store = ResultStore.open(evaluation.storage)
         store.files.write_bytes(evaluation.results_file, results_bytes(outcome["detections"]))
     except Exception as error:  # Whatever the workers or the storage raised; nothing of it is left but this line.
@@ -106,9 +112,9 @@ def _evaluate_worker(payload: dict[str, Any]) -> dict[str, Any]:
     config = evaluation.config
     worker, report = this_worker(config)
     folder = CheckpointFolder(StoreFiles.open(evaluation.storage), evaluation.training_id)
-    dataset = CocoDataset(config.data.root, evaluation.split)
+    dataset = CocoDataset(evaluation.trial.inputs.data_root, evaluation.split)
     content = agreed_content(folder, evaluation.checkpoint, last_step=config.total_steps, worker=worker)
-    model = load_trained(config, len(dataset.class_names), worker, decode(content), evaluation.training_id)
+    model = load_trained(evaluation.trial, len(dataset.class_names), worker, decode(content), evaluation.training_id)
     detections = detect_all(config, model, dataset, worker, on_tenth=_progress(report, len(dataset)))
     has_metrics = worker.is_first and dataset.has_annotations
     metrics = metrics_of(config, dataset, detections) if has_metrics else {}

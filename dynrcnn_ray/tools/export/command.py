@@ -16,7 +16,7 @@ from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.output import output_folder
-from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config
+from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_trial
 
 _SUFFIXES = {"torchvision": ".pth", "onnx": ".onnx"}
 
@@ -53,7 +53,7 @@ def output_file(options: ExportOptions) -> Path:
 
 
 def _check(options: ExportOptions, _call: Call) -> None:
-    trained_config(options)
+    trained_trial(options)
     output_file(options)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dynrcnn_ray.config.sections import TestConfig
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.output import writing
 from dynrcnn_ray.options.shared import storage_location
@@ -16,16 +16,17 @@ from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.checkpoint_of_trial import usable_checkpoint
 from dynrcnn_ray.tools.export.command import ExportOptions, output_file
 from dynrcnn_ray.tools.export.export import export_onnx, export_torchvision, plain_detector, precision_of_onnx
-from dynrcnn_ray.tools.trained_trial import trained_config
+from dynrcnn_ray.tools.trained_trial import trained_trial
 
 _OTHER_SIZE = 0.7
 
 
 def export(options: ExportOptions, _call: Call) -> int:
     """Write a trial's detector, and say how it is used."""
-    config = trained_config(options)
+    trial = trained_trial(options)
+    config = trial.config
     file = output_file(options)
-    checkpoint, names = usable_checkpoint(options, config, options.checkpoint)
+    checkpoint, names = usable_checkpoint(options, trial, options.checkpoint)
     ids = sorted(names)
     class_names = [names[category] for category in ids]
     if config.test != TestConfig():
@@ -38,7 +39,7 @@ def export(options: ExportOptions, _call: Call) -> int:
     model = plain_detector(config, checkpoint["model"], len(ids))
     with writing(file):
         export_onnx(model, class_names, ids, file)
-    reached = precision_of_onnx(file, model, _pictures(options, config))
+    reached = precision_of_onnx(file, model, _pictures(options, trial))
     print(
         f"{file}: input image, float32 [3, height, width], RGB in 0..1. Beside PyTorch on {reached.runs} pictures, two "
         f"sizes of each: boxes differ by at most {reached.pixels:.1e} pixels, scores by at most {reached.score:.1e}"
@@ -47,10 +48,10 @@ def export(options: ExportOptions, _call: Call) -> int:
     return 0
 
 
-def _pictures(options: ExportOptions, config: TrialConfig) -> Iterator[Any]:
+def _pictures(options: ExportOptions, trial: Trial) -> Iterator[Any]:
     """Validation pictures as the store holds them, and each once more smaller and turned on its side."""
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    for content in store.images(config.data.fingerprint)["jpeg"]:
+    for content in store.images(trial.inputs.data)["jpeg"]:
         image = Image.open(io.BytesIO(content)).convert("RGB")
         yield np.array(image)
         smaller = (max(1, round(_OTHER_SIZE * image.height)), max(1, round(_OTHER_SIZE * image.width)))

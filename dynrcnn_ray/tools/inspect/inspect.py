@@ -25,10 +25,12 @@ def inspect_trial(options: InspectOptions, _call: Call) -> int:
     """
     store = ResultStore.open(storage_location(options.storage, options.scale))
     row = finished_trial(store, options.trial)
-    config = store.config_of(row)
+    trial = store.trial_of(row)
+    config = trial.config
     detections = as_arrays(stored_detections(store, row))
-    data = prepare_data(data_here(config.data, options.data_root), include_masks=config.model.has_masks)
-    split = CocoDataset(data.root, data.val_split)
+    data, masks = data_here(config.data, options.data_root), config.model.has_masks
+    prepared = prepare_data(data, include_masks=masks, expected=trial.inputs.data)
+    split = CocoDataset(prepared.root, data.val_split)
     found = inspect_detections(split.annotation_file, split.category_names, detections, min_score=options.min_score)
     write_inspection(store, options.trial, *found)
     print(f"Trial {options.trial}, boxes on the {len(split)} images of {data.val_split}.")

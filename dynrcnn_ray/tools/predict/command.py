@@ -15,7 +15,7 @@ from dynrcnn_ray.config.sections import CheckpointName, RunConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.parsing import parse_first
-from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_config
+from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_trial
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _of_the_trial(arguments: Sequence[str]) -> tuple[PredictOptions, Sequence[st
     if {"-h", "--help"} & set(arguments):
         return PredictOptions(), arguments
     first, rest = parse_first(TrainedTrial, arguments)
-    return PredictOptions(first.storage, first.scale, first.trial, run=trained_config(first).run), rest
+    return PredictOptions(first.storage, first.scale, first.trial, run=trained_trial(first).config.run), rest
 
 
 def _check(options: PredictOptions, _call: Call) -> None:

@@ -13,7 +13,7 @@ import torch
 from pycocotools import mask as mask_utils
 
 from dynrcnn_ray.config.errors import innermost_line
-from dynrcnn_ray.config.validation import from_yaml
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.tools.predict.drawing import Painter
 from dynrcnn_ray.tools.predict.pictures import Pixels, file_system, printable
 from dynrcnn_ray.tools.predict.predictions import PICTURE
@@ -30,14 +30,15 @@ class DetectingActor:
     def __init__(self, described: dict[str, Any]) -> None:
         """Load the model on this process's device."""
         warnings.filterwarnings("ignore")
-        config = from_yaml(described["config"])
+        trial: Trial = described["trial"]
+        config = trial.config
         torch.set_num_threads(config.run.threads_per_worker)
         device = torch.device("cuda" if config.run.gpu else "cpu")
         names: dict[int, str] = described["category_names"]
         checkpoint = described["checkpoint"]
         if isinstance(checkpoint, ray.ObjectRef):
             checkpoint = ray.get(checkpoint)
-        self._predictor = Predictor(config, checkpoint, described["training_id"], sorted(names), device)
+        self._predictor = Predictor(trial, checkpoint, described["training_id"], sorted(names), device)
         self._min_score: float = described["min_score"]
         self._drawings = Path(described["drawings"]) if described["drawings"] else None
         self._painter = Painter(names) if self._drawings else None

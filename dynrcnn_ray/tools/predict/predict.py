@@ -4,6 +4,7 @@ import dataclasses
 import sys
 
 from dynrcnn_ray.config.extras import import_extra
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.tools.checkpoint_of_trial import usable_checkpoint
@@ -12,7 +13,7 @@ from dynrcnn_ray.tools.predict.pictures import find_pictures
 from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
 from dynrcnn_ray.tools.predict.predictions import PredictionFiles, output_folder
 from dynrcnn_ray.tools.predict.videos import open_videos, require_videos
-from dynrcnn_ray.tools.trained_trial import trained_config
+from dynrcnn_ray.tools.trained_trial import trained_trial
 
 _MOST_BAD_SHOWN = 5
 
@@ -23,7 +24,8 @@ def predict(options: PredictOptions, _call: Call) -> int:
     Returns:
         The exit code: 0 done, 2 no picture could be read.
     """
-    config = validate(dataclasses.replace(trained_config(options), run=options.run))
+    trained = trained_trial(options)
+    trial = Trial(validate(dataclasses.replace(trained.config, run=options.run)), trained.inputs)
     output = output_folder(options.output)
     output.check()
     listing = find_pictures(options.images, without=(output.folder, output.partial))
@@ -32,14 +34,14 @@ def predict(options: PredictOptions, _call: Call) -> int:
     videos, bad_videos = open_videos(listing.videos, after_pictures=bool(listing.paths))
     if not listing.paths:
         require_videos(videos, bad_videos)
-    checkpoint, names = usable_checkpoint(options, config, options.checkpoint)
+    checkpoint, names = usable_checkpoint(options, trial, options.checkpoint)
     if left_out := listing.describe_left_out():
         _tell(f"left out: {left_out}")
     with PredictionFiles(output.folder, names) as files:
         for line in (*listing.unreadable, *bad_videos):
             files.add_bad(line)
         drawings = str(files.drawings) if options.pictures else ""
-        prediction = Prediction(config, config.training_id, names, checkpoint, options.score, drawings, listing.source)
+        prediction = Prediction(trial, trial.training_id, names, checkpoint, options.score, drawings, listing.source)
         predict_pictures(prediction, listing.paths, files, _tell, videos)
     for line in files.bad[:_MOST_BAD_SHOWN]:
         _tell(f"skipped: {line}")

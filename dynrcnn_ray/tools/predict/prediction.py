@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_yaml
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.execution.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.options.progress import NowAndThen
 from dynrcnn_ray.tools.predict.detecting_pool import DetectingPool, detecting_pool
@@ -29,7 +28,7 @@ class Prediction:
     """What to detect, and with what.
 
     Attributes:
-        config: the trial, with the workers of this prediction.
+        trial: the trial, with the workers of this prediction.
         training_id: whose checkpoint it is.
         category_names: name of each category by its id.
         checkpoint: the training state that every worker detects with, whatever the storage holds meanwhile.
@@ -38,7 +37,7 @@ class Prediction:
         source: the URI whose file system has what is detected on; empty: each node's own.
     """
 
-    config: TrialConfig
+    trial: Trial
     training_id: str
     category_names: dict[int, str]
     checkpoint: dict[str, Any]
@@ -71,7 +70,7 @@ def predict_pictures(
         PredictionError: the workers cannot start.
     """
     progress = _Progress(files, len(paths) + sum(video.stated_frames for video in videos), tell)
-    run = prediction.config.run
+    run = prediction.trial.config.run
     rows = [{"image_id": number, "path": os.fsencode(path)} for number, path in enumerate(paths, start=1)]
     with ray_cluster():
         trials_at_once(run)
@@ -155,7 +154,7 @@ class _Progress:
 
 
 def _described(prediction: Prediction) -> dict[str, Any]:
-    """What an actor is given: plain values, and where in the cluster's memory the checkpoint is."""
-    plain = ("training_id", "category_names", "min_score", "drawings", "source")
-    described = {name: getattr(prediction, name) for name in plain}
-    return described | {"config": to_yaml(prediction.config), "checkpoint": ray.put(prediction.checkpoint)}
+    """What an actor is given: small values, and where in the cluster's memory the checkpoint is."""
+    small = ("trial", "training_id", "category_names", "min_score", "drawings", "source")
+    described = {name: getattr(prediction, name) for name in small}
+    return described | {"checkpoint": ray.put(prediction.checkpoint)}

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.evaluation.coco_ap import Detections
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.inference import detections_of, outputs_of
@@ -15,17 +15,17 @@ class Predictor:
     """A trial's detector with the weights of a checkpoint, tested as the trial says.
 
     Attributes:
-        config: the trial.
+        config: the trial's configuration.
         category_ids: COCO category id of each class, ascending.
     """
 
     def __init__(
-        self, config: TrialConfig, checkpoint: dict, training_id: str, category_ids: list[int], device: torch.device
+        self, trial: Trial, checkpoint: dict, training_id: str, category_ids: list[int], device: torch.device
     ) -> None:
         """Load the weights.
 
         Args:
-            config: the trial.
+            trial: the trial.
             checkpoint: a training state.
             training_id: whose it must be.
             category_ids: id of each class, ascending.
@@ -34,10 +34,10 @@ class Predictor:
         Raises:
             CheckpointError: the checkpoint is another training's or another model's.
         """
-        self.config = config
+        self.config = trial.config
         self.category_ids = category_ids
         self._device = device
-        self._model = load_trained(config, len(category_ids), Worker(device=device), checkpoint, training_id)
+        self._model = load_trained(trial, len(category_ids), Worker(device=device), checkpoint, training_id)
         self._model.eval()
 
     @torch.inference_mode()

@@ -15,6 +15,7 @@ import torch
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import PRETRAINING_SEED
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.data.coco import CocoDataset
@@ -60,8 +61,8 @@ def run_pretrain(options: PretrainOptions, call: Call) -> int:
     }
     record |= {"seed": PRETRAINING_SEED, "images_seed": PRETRAINING_SEED}
     record |= {"versions": package_versions()}
-    data = prepare_data(configs["tiny"].data)
-    prepared = [dataclasses.replace(config, data=data) for config in configs.values()]
+    inputs = prepare_data(configs["tiny"].data).inputs
+    prepared = [Trial(config, inputs) for config in configs.values()]
     file = output / "made_by.json"
     with _processes() as processes:
         made = processes.map(_pretrain, prepared, [output] * len(BACKBONES))
@@ -87,17 +88,18 @@ def _processes() -> Iterator[ProcessPoolExecutor]:
             raise
 
 
-def _pretrain(config: TrialConfig, output: Path) -> dict[str, Any]:
+def _pretrain(trial: Trial, output: Path) -> dict[str, Any]:
     """Train one backbone and write its weights.
 
     Returns:
         What is recorded of them.
     """
+    config, root = trial.config, trial.inputs.data_root
     backbone = config.model.backbone
-    images = CocoDataset(config.data.root, config.data.train_split)
-    val_images = CocoDataset(config.data.root, config.data.val_split)
+    images = CocoDataset(root, config.data.train_split)
+    val_images = CocoDataset(root, config.data.val_split)
     torch.set_num_threads(config.run.threads_per_worker)
-    state = build_training_state(config, len(images.class_names), Worker(device=torch.device("cpu")))
+    state = build_training_state(trial, len(images.class_names), Worker(device=torch.device("cpu")))
     for event in train(config, state, images):
         if isinstance(event, Logged):
             print(f"{backbone}: step {event.row['step']}/{config.total_steps}", flush=True)
@@ -111,8 +113,8 @@ def _pretrain(config: TrialConfig, output: Path) -> dict[str, Any]:
     print(f"{file}: {fingerprint}, from a training that ended with AP {metrics['AP']:.1f}")
     return {
         "fingerprint": fingerprint,
-        "trial_id": config.trial_id,
+        "trial_id": trial.trial_id,
         "steps": config.total_steps,
-        "images": config.data.fingerprint,
+        "images": trial.inputs.data,
         **{name: round(metrics[name] or 0.0, 1) for name in METRICS},
     }
