@@ -13,6 +13,7 @@ from dynrcnn_ray.data.prepare import data_here, prepare_data
 from dynrcnn_ray.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynrcnn_ray.evaluation.matching import Matches, match
 from dynrcnn_ray.evaluation.results_file import read_results
+from dynrcnn_ray.evaluation.stored_detections import as_arrays
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.progress import NowAndThen
 from dynrcnn_ray.options.shared import storage_location
@@ -20,7 +21,6 @@ from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import finished_trial, stored_detections
 from dynrcnn_ray.tools.compare.bootstrap import Difference, bootstrap_differences
 from dynrcnn_ray.tools.compare.command import CompareOptions
-from dynrcnn_ray.tools.inspect.inspect_trial import as_arrays
 
 METRICS = ("AP", "AP50", "AP75", "AP80", "AP90")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.prepare import data_here, prepare_data
+from dynrcnn_ray.evaluation.stored_detections import as_arrays
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import storage_location
 from dynrcnn_ray.report.inspection import write_inspection
@@ -13,7 +14,7 @@ from dynrcnn_ray.report.table_text import simple_markdown
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import finished_trial, stored_detections
 from dynrcnn_ray.tools.inspect.command import InspectOptions
-from dynrcnn_ray.tools.inspect.inspect_trial import as_arrays, inspect_detections
+from dynrcnn_ray.tools.inspect.inspect_trial import inspect_detections
 
 
 def inspect_trial(options: InspectOptions, _call: Call) -> int:

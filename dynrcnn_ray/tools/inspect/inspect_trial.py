@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
 from dynrcnn_ray.evaluation.matching import DetectionArrays, match
@@ -13,16 +12,6 @@ from dynrcnn_ray.tools.inspect.class_numbers import class_numbers
 from dynrcnn_ray.tools.inspect.error_kinds import KINDS, failures
 
 BACKGROUND = "background"
-
-
-def as_arrays(rows: pd.DataFrame) -> DetectionArrays:
-    """Stored detections, columns as in `schemas.DETECTIONS`, for the evaluation."""
-    return DetectionArrays(
-        image_ids=rows["image_id"].to_numpy(),
-        category_ids=rows["category_id"].to_numpy(),
-        scores=rows["score"].to_numpy(),
-        boxes=rows[["x1", "y1", "x2", "y2"]].to_numpy(),
-    )
 
 
 def inspect_detections(
