@@ -47,7 +47,7 @@ def _watch(store: ResultStore, every: float) -> None:
 
     There is a line for each look at the store.
 
-    A look that fails is told, and the next one may succeed: a storage may not answer for a while.
+    A look that fails is printed, and the next one may succeed: a storage may not answer for a while.
     """
     # Once something has run, two looks in a row find it ended: a search plans its next trial when one has ended.
     looks_at_an_end = 1

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynrcnn_ray.data.check.check_split import CheckedSplit
-from dynrcnn_ray.data.check.faults import Finding
+from dynrcnn_ray.data.check.faults import Fault
 
 
 def hold_out(checked: CheckedSplit, fraction: float, seed: int) -> tuple[CheckedSplit, CheckedSplit]:
@@ -22,30 +22,30 @@ def hold_out(checked: CheckedSplit, fraction: float, seed: int) -> tuple[Checked
         seed: of the choice.
 
     Returns:
-        The part for training, with all findings, and the part for validation.
+        The part for training, with all faults, and the part for validation.
     """
     if checked.content is None:
-        return checked, dataclasses.replace(checked, findings=[])
+        return checked, dataclasses.replace(checked, faults=[])
     count = len(checked.content["images"])
     number = min(max(1, round(fraction * count)), count - 1)
     is_held_out = np.zeros(count, dtype=bool)
     is_held_out[np.random.default_rng(seed).permutation(count)[:number]] = True
     held_out = is_held_out[checked.image_rows]
     train, val = _part(checked, ~held_out), _part(checked, held_out)
-    note = Finding(
+    note = Fault(
         checked.file,
         "file",
         f"{number} of {count} images are held out for validation",
         f"chosen by data.val_fraction {fraction:g} and data.val_seed {seed}",
         is_error=False,
     )
-    findings = [*checked.findings, note]
+    faults = [*checked.faults, note]
     if checked.num_objects():
         parts = {"training": train, "validation": val}
-        findings += [_without_objects(checked, name) for name, part in parts.items() if not part.num_objects()]
+        faults += [_without_objects(checked, name) for name, part in parts.items() if not part.num_objects()]
     # The numbers of what was left out are those of the whole file.
     content = checked.content | _lists(checked.content, without=val)
-    return dataclasses.replace(train, findings=findings, content=content), val
+    return dataclasses.replace(train, faults=faults, content=content), val
 
 
 def _part(checked: CheckedSplit, which: NDArray[np.bool_]) -> CheckedSplit:
@@ -58,7 +58,7 @@ def _part(checked: CheckedSplit, which: NDArray[np.bool_]) -> CheckedSplit:
     annotations = [checked.annotations[row] for row in of_images]
     return dataclasses.replace(
         checked,
-        findings=[],
+        faults=[],
         content=checked.content | {"images": images, "annotations": annotations},
         images=images,
         annotations=annotations,
@@ -81,6 +81,6 @@ def _others(records: list[Any], rows: Collection[int]) -> list[Any]:
     return [record for row, record in enumerate(records) if row not in rows]
 
 
-def _without_objects(checked: CheckedSplit, part: str) -> Finding:
+def _without_objects(checked: CheckedSplit, part: str) -> Fault:
     problem = f"the images for {part} have no objects"
-    return Finding(checked.file, "file", problem, "choose another data.val_fraction or data.val_seed")
+    return Fault(checked.file, "file", problem, "choose another data.val_fraction or data.val_seed")

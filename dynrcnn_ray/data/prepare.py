@@ -13,7 +13,7 @@ from dynrcnn_ray.config.sections import DataConfig, ShapesConfig
 from dynrcnn_ray.config.trial import Inputs
 from dynrcnn_ray.data.annotations import DataError, cache_folder, is_unlabelled, unreadable
 from dynrcnn_ray.data.check.check_split import CheckedSplit, Demands, check_splits
-from dynrcnn_ray.data.check.faults import Finding
+from dynrcnn_ray.data.check.faults import Fault
 from dynrcnn_ray.data.check.images import check_images
 from dynrcnn_ray.data.converted_copy import must_be_copied, write_copy
 from dynrcnn_ray.data.hold_out import hold_out
@@ -141,7 +141,7 @@ def check_data(
     for split, checked in splits.items():
         if is_unlabelled(checked.file):
             problem = "has no annotations to train on or to measure with"
-            checked.findings.append(Finding(checked.file, "file", problem, "name a split that has them"))
+            checked.faults.append(Fault(checked.file, "file", problem, "name a split that has them"))
         splits[split] = check_images(
             files[split].images,
             checked,
@@ -178,7 +178,7 @@ def describe_dropped(checked: CheckedSplit) -> list[str]:
     images = len(checked.content["images"]) - len(checked.images)
     annotations = len(checked.content["annotations"]) - len(checked.annotations)
     total = f"{checked.file}: left out {images} images and {annotations} annotations, those of the images among them"
-    return [total, *(f"  {finding}" for finding in checked.errors)]
+    return [total, *(f"  {fault}" for fault in checked.errors)]
 
 
 def fingerprint(data: DataConfig, *, include_masks: bool = False) -> str:
@@ -299,7 +299,7 @@ def _check_fingerprint(data: DataConfig, real: str, expected: str) -> None:
 def _print_notes(splits: Iterable[CheckedSplit]) -> None:
     """Say what is left out, and what is used otherwise than it was found."""
     for checked in splits:
-        notes = [f"note: {finding}" for finding in checked.findings if not finding.is_error]
+        notes = [f"note: {fault}" for fault in checked.faults if not fault.is_error]
         for line in (*notes, *describe_dropped(checked)):
             _say_once(line)
 
@@ -311,25 +311,25 @@ def _say_once(line: str) -> None:
 
 
 def _refuse_errors(data: DataConfig, splits: dict[str, CheckedSplit], *, is_generated: bool) -> None:
-    errors = [finding for checked in splits.values() for finding in checked.errors]
-    if errors and is_generated and not any(finding.may_be_whole for finding in errors):
+    errors = [fault for checked in splits.values() for fault in checked.errors]
+    if errors and is_generated and not any(fault.may_be_whole for fault in errors):
         damaged = f"{own_folder(data)}: the generated data set is damaged; move the folder away, then it is made again"
         raise DataError("\n".join([damaged, *map(str, errors)]))
     _raise(errors, drop_invalid=data.drop_invalid)
 
 
-def _raise(errors: Iterable[Finding], *, drop_invalid: bool) -> None:
+def _raise(errors: Iterable[Fault], *, drop_invalid: bool) -> None:
     errors = list(errors)
-    if all(drop_invalid and finding.can_be_dropped for finding in errors):
+    if all(drop_invalid and fault.can_be_dropped for fault in errors):
         return
     # What is left out may be why nothing is left; without leaving out, what follows from an error needs no line.
-    told = [finding for finding in errors if drop_invalid or not finding.follows]
+    told = [fault for fault in errors if drop_invalid or not fault.follows]
     raise DataError("\n".join(map(str, told or errors)))
 
 
 def _check_categories_agree(train: CheckedSplit, val: CheckedSplit) -> None:
-    """Add a finding to the validation split for each category that the splits disagree on."""
-    broken = any(finding.kind == "category" for finding in (*train.errors, *val.errors))
+    """Add a fault to the validation split for each category that the splits disagree on."""
+    broken = any(fault.kind == "category" for fault in (*train.errors, *val.errors))
     if broken or train.content is None or val.content is None:
         return
     train_names, val_names = _category_names(train), _category_names(val)
@@ -339,7 +339,7 @@ def _check_categories_agree(train: CheckedSplit, val: CheckedSplit) -> None:
                 f"category {category_id} is {val_names.get(category_id)!r}, but {train.file.name} says "
                 f"{train_names.get(category_id)!r}"
             )
-            val.findings.append(Finding(val.file, "file", problem, "both splits need the same categories"))
+            val.faults.append(Fault(val.file, "file", problem, "both splits need the same categories"))
 
 
 def _count_empty_images(train: CheckedSplit, *, kept: bool) -> None:
@@ -350,7 +350,7 @@ def _count_empty_images(train: CheckedSplit, *, kept: bool) -> None:
         return
     problem = f"{empty} of {len(counts)} images have no objects, crowds and boxes without extent not counted"
     consequence = "trained on too" if kept else "left out of training; --data.keep-empty-images keeps them"
-    train.findings.append(Finding(train.file, "file", problem, consequence, is_error=False))
+    train.faults.append(Fault(train.file, "file", problem, consequence, is_error=False))
 
 
 def _category_names(checked: CheckedSplit) -> dict[int, str]:

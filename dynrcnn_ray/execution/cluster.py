@@ -26,7 +26,7 @@ from dynrcnn_ray.execution.temporary import temporary_folder, use_a_folder_that_
 
 _HEAD = "node:__internal_head__"
 
-# Every Ray head has this resource. A trial's driver asks for a crumb of it, so that drivers sit on the head node and
+# Every Ray head has this resource. A trial's driver asks for a tiny share of it: so drivers sit on the head node, and
 # take no core from the workers, who would otherwise wait for each other.
 DRIVER_RESOURCES = {_HEAD: 0.001}
 

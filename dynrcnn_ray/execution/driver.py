@@ -45,7 +45,7 @@ _MINUTES_TO_WAIT_FOR_NODES = 24 * 60
 
 
 def driver_resources(run: RunConfig) -> dict[str, float]:
-    """What a driver holds: a worker's resources where that trains in its process, else a crumb of the head node."""
+    """What a driver holds: a worker's resources where that trains in its process, else a share of the head node."""
     return {"cpu": run.cpus_per_worker, "gpu": run.gpu} if run.is_local else DRIVER_RESOURCES
 
 

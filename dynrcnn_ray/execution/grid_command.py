@@ -21,7 +21,7 @@ from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.scales import SCALES, base_config
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU
-from dynrcnn_ray.experiment.sweep import Grid, grid_of_flags, read_grid
+from dynrcnn_ray.experiment.sweep import Sweep, read_sweep, sweep_of_flags
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.parsing import parse_first
 from dynrcnn_ray.options.shared import BaseOptions, RunOptions, checked_seeds, start_from, starting_config
@@ -69,14 +69,14 @@ def _starts_elsewhere(arguments: Sequence[str]) -> bool:
     return any(each.partition("=")[0] in ("--scale", "--config") for each in arguments)
 
 
-def grid_of(options: GridOptions) -> Grid:
+def grid_of(options: GridOptions) -> Sweep:
     """The grid that flags or a file describe.
 
     Raises:
         ConfigError: the flags or the file are wrong.
     """
     if options.axis:
-        return grid_of_flags(
+        return sweep_of_flags(
             options.axis,
             options.baseline,
             name=options.name,
@@ -89,13 +89,13 @@ def grid_of(options: GridOptions) -> Grid:
     return dataclasses.replace(grid, metrics=options.metrics, **changed)
 
 
-def _read(file: str) -> Grid:
+def _read(file: str) -> Sweep:
     try:
         text = Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({one_line(error)})") from None
     try:
-        return read_grid(text, Path(file).stem)
+        return read_sweep(text, Path(file).stem)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
 

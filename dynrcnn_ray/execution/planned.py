@@ -12,7 +12,7 @@ from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError, field_paths, from_stored, to_stored
 from dynrcnn_ray.experiment.experiment import OF_SEARCHES, SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.store.files import StoreError, UnusableFileError
-from dynrcnn_ray.store.plans import added_up
+from dynrcnn_ray.store.plans import with_earlier_rows
 from dynrcnn_ray.store.results_store import ResultStore
 
 
@@ -43,7 +43,7 @@ class Planned:
         """
         for name, experiment in self.experiments.items():
             require_name(self.store, name, experiment.anchor)
-            if experiment.adds_up and (earlier := self._earlier_base(name)):
+            if experiment.keeps_earlier_rows and (earlier := self._earlier_base(name)):
                 self._require_same_base(name, experiment, earlier)
 
     def write(self) -> None:
@@ -60,13 +60,13 @@ class Planned:
     def write_plan(self, name: str) -> pd.DataFrame:
         """Write one plan, and the base of a table that adds up; returns the plan as rows of `schemas.PLAN`."""
         experiment = self.experiments[name]
-        if experiment.adds_up and self._earlier_base(name) is None:
+        if experiment.keeps_earlier_rows and self._earlier_base(name) is None:
             self.store.files.write_bytes(_base_file(name), to_stored(self.base).encode())
         lines = experiment.plan(self.base, self.seeds, self.command)
-        earlier = self.store.plan(name) if experiment.adds_up else None
+        earlier = self.store.plan(name) if experiment.keeps_earlier_rows else None
         if earlier is not None:
             earlier_seeds = earlier["seed"].dropna().astype(int).unique().tolist()
-            lines = added_up(earlier, lines, experiment.plan(self.base, earlier_seeds, self.command))
+            lines = with_earlier_rows(earlier, lines, experiment.plan(self.base, earlier_seeds, self.command))
         return self.store.write_plan(name, lines)
 
     def _earlier_base(self, name: str) -> Trial | None:

@@ -87,7 +87,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
 def _log_report(store: ResultStore, uri: str, names: Sequence[str]) -> None:
     """Draw the store's page, and log it to MLflow beside the trials."""
     # Imported late, as Ray comes with it.
-    from dynrcnn_ray.execution.watching import log_report
+    from dynrcnn_ray.execution.trackers import log_report
 
     draw_html_report(store, read_trials(store))
     content = store.files.read_bytes(REPORT_FILE)

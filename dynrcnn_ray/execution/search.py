@@ -20,9 +20,9 @@ from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.nodes import storage_seen_by_all
 from dynrcnn_ray.execution.progress import ProgressLines
 from dynrcnn_ray.execution.temporary import scratch_folder
+from dynrcnn_ray.execution.trackers import ended, trackers_of
 from dynrcnn_ray.execution.trials import quiet_run, require_what_is_asked_for, trial_name
 from dynrcnn_ray.execution.tune_private import Searcher, tune_optuna
-from dynrcnn_ray.execution.watching import ended, watchers_of
 from dynrcnn_ray.experiment.experiment import field_value
 from dynrcnn_ray.experiment.search_space import Range, Space, labels_of, rounded, trial_at
 from dynrcnn_ray.store.results_store import ResultStore
@@ -89,12 +89,12 @@ def run_search(
     left = search.trials - len(known)
     store = ResultStore.open(storage)
     jobs: dict[str, TrialJob] = {}
-    watchers = watchers_of(run, storage, jobs)
-    callbacks = [ProgressLines(left, jobs), *watchers]
+    trackers = trackers_of(run, storage, jobs)
+    callbacks = [ProgressLines(left, jobs), *trackers]
     optuna = optuna_search(search, known, store)
     cluster.enter_context(ray_cluster())
     with contextlib.ExitStack() as stack:
-        stack.enter_context(ended(watchers))
+        stack.enter_context(ended(trackers))
         scratch = stack.enter_context(scratch_folder())
         # What does not fit is refused before anything is trained.
         at_once = trials_at_once(run)

@@ -29,7 +29,7 @@ from dynrcnn_ray.experiment.sweep import fields_of_flags
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import storage_location
 from dynrcnn_ray.store.files import StoreError
-from dynrcnn_ray.store.plans import added_up
+from dynrcnn_ray.store.plans import with_earlier_rows
 from dynrcnn_ray.store.results_store import ResultStore
 
 
@@ -77,7 +77,7 @@ def _search(
     def add_to_plan(trial: Trial) -> None:
         row = Row(labels_of(trial.config, space), dataclasses.replace(trial.config, seed=0), {})
         one = Experiment(name, SEARCHED, f"Trials of the search {options.name}", ("AP",), (), lambda _: [row])
-        store.write_plan(name, added_up(store.plan(name), one.plan(base, [seed], shown)))
+        store.write_plan(name, with_earlier_rows(store.plan(name), one.plan(base, [seed], shown)))
 
     if (left := options.trials - len(so_far.known)) > 0:
         require_models(with_their_models(base, space, fields_of_flags(options.baseline)), store)

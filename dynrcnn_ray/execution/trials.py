@@ -15,8 +15,8 @@ from dynrcnn_ray.execution.job import Job, PlannedTrial, TrialJob
 from dynrcnn_ray.execution.nodes import storage_seen_by_all
 from dynrcnn_ray.execution.progress import ProgressLines
 from dynrcnn_ray.execution.temporary import scratch_folder
+from dynrcnn_ray.execution.trackers import ended, trackers_of
 from dynrcnn_ray.execution.tune_private import Trial
-from dynrcnn_ray.execution.watching import ended, watchers_of
 
 _Job = TypeVar("_Job", bound=Job)
 
@@ -41,9 +41,9 @@ def run_trials(
     jobs: dict[str, TrialJob] = {}
     progress = ProgressLines(len(trials), jobs)
     # Tune's own files are of no use afterwards: the store is what counts.
-    watchers = watchers_of(trials[0].trial.config.run, storage, jobs)
-    callbacks = [progress, *watchers]
-    with ended(watchers), ray_cluster(), scratch_folder() as scratch:
+    trackers = trackers_of(trials[0].trial.config.run, storage, jobs)
+    callbacks = [progress, *trackers]
+    with ended(trackers), ray_cluster(), scratch_folder() as scratch:
         waves = _waves(trials)
         # What does not fit is refused before anything is trained.
         for wave in waves:

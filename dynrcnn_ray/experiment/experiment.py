@@ -55,7 +55,7 @@ class Experiment:
         paper_split: where the paper measured: COCO minival (val2017) or test-dev.
         figures: name of the module whose `FIGURES` draw it, see `report.figures`; empty: the trends of its rows. It is
             imported when something is drawn.
-        adds_up: rows of an earlier plan of this name stay in the table; see `plans.added_up`.
+        keeps_earlier_rows: rows of an earlier plan of this name stay in the table; see `plans.with_earlier_rows`.
         data_of_masks: the data of rows with masks, where other annotations are left out for them; None: the base's.
     """
 
@@ -67,7 +67,7 @@ class Experiment:
     rows: Callable[[TrialConfig], Sequence[Row]]
     paper_split: Literal["minival", "test-dev"] = "minival"
     figures: str = ""
-    adds_up: bool = False
+    keeps_earlier_rows: bool = False
     data_of_masks: Inputs | None = None
 
     def rows_with_trials(self, base: Trial) -> list[tuple[Row, Trial | None]]:

@@ -28,7 +28,7 @@ _FOR_ALL_ROWS = re.compile(
 
 
 @dataclass(frozen=True)
-class Grid:
+class Sweep:
     """What a YAML file of a grid may say.
 
     Attributes:
@@ -91,7 +91,7 @@ class Grid:
             metrics=self.metrics,
             sets=tuple(_by_path(self.axes)),
             rows=self._rows,
-            adds_up=True,
+            keeps_earlier_rows=True,
         )
 
     def _rows(self, base: TrialConfig) -> list[Row]:
@@ -109,7 +109,7 @@ class Grid:
         ]
 
 
-def read_grid(text: str, name: str) -> Grid:
+def read_sweep(text: str, name: str) -> Sweep:
     """A grid from a YAML file's content.
 
     Args:
@@ -119,11 +119,11 @@ def read_grid(text: str, name: str) -> Grid:
     Raises:
         ConfigError: not YAML, an unknown field, or a wrong type.
     """
-    grid = parse_yaml(Grid, text, "the grid")
-    return grid if grid.name else Grid(**{**vars(grid), "name": name})
+    grid = parse_yaml(Sweep, text, "the grid")
+    return grid if grid.name else Sweep(**{**vars(grid), "name": name})
 
 
-def grid_of_flags(axes: Sequence[Sequence[str]], baseline: Sequence[str], **others: Any) -> Grid:
+def sweep_of_flags(axes: Sequence[Sequence[str]], baseline: Sequence[str], **others: Any) -> Sweep:
     """A grid from `--axis FIELD VALUE ...` and `--baseline FIELD=VALUE ...`.
 
     Raises:
@@ -136,7 +136,7 @@ def grid_of_flags(axes: Sequence[Sequence[str]], baseline: Sequence[str], **othe
         if (path := field_path(axis[0])) in values:
             raise ConfigError(f"--axis: {axis[0]} stands twice; give all of its values at once")
         values[path] = [_value_of_text(path, text) for text in axis[1:]]
-    return Grid(axes=values, baseline=fields_of_flags(baseline) or "", **others)
+    return Sweep(axes=values, baseline=fields_of_flags(baseline) or "", **others)
 
 
 def _value_of_text(path: str, text: str) -> Any:
@@ -206,7 +206,7 @@ def check_paths(paths: Sequence[str]) -> None:
         raise ConfigError(f"{shared[0]}: all rows share it; set it once, or run a grid for each (seeds: --seeds)")
 
 
-def _check(grid: Grid) -> None:
+def _check(grid: Sweep) -> None:
     check_name(grid.name)
     if bool(grid.axes) == bool(grid.rows):
         raise ConfigError("axes, rows: give the one or the other: fields with their values, or named rows")
@@ -249,7 +249,7 @@ def _set_by(row: Mapping[str, Any]) -> dict[str, Any]:
     return flat({name: value for name, value in row.items() if name != _PAPER})
 
 
-def _rows_of_axes(grid: Grid, base: TrialConfig) -> tuple[list[tuple[dict[str, str], TrialConfig]], int | None]:
+def _rows_of_axes(grid: Sweep, base: TrialConfig) -> tuple[list[tuple[dict[str, str], TrialConfig]], int | None]:
     """The rows with their labels, and the baseline's place: the first, unless one of the combinations is it."""
     axes = _by_path(grid.axes)
     of_baseline = flat(grid.baseline) if isinstance(grid.baseline, Mapping) else {}

@@ -18,7 +18,7 @@ _Row = tuple[str, int]
 """A row of one of the two plans: "old" or "new", and its number there."""
 
 
-def added_up(
+def with_earlier_rows(
     earlier: pd.DataFrame | None, new: Sequence[_Line], at_earlier_seeds: Iterable[_Line] = ()
 ) -> list[dict[str, Any]]:
     """The lines of an earlier plan and then those of a new one.

@@ -375,7 +375,7 @@ def test_cocos_own_oddities_are_notes(root: Path) -> None:
     found = checked(root, "train", masks=True)
     assert found.errors == []
     assert not found.is_changed
-    assert any("bbox of (nearly) zero width or height: 1 annotation (id 4" in str(note) for note in found.findings)
+    assert any("bbox of (nearly) zero width or height: 1 annotation (id 4" in str(note) for note in found.faults)
     train = load_and_measure(data(root))["train"]
     assert [train.num_objects(index) for index in range(3)] == [2, 1, 2]
 
@@ -387,7 +387,7 @@ def test_neither_area_nor_iscrowd_is_needed(root: Path) -> None:
     del content["annotations"][0]["iscrowd"]
     write(root, "val", content)
     load_and_measure(data(root))
-    notes = [str(note) for note in checked(root, "val", evaluated=True).findings]
+    notes = [str(note) for note in checked(root, "val", evaluated=True).faults]
     assert any("has no 'area', by which AP_S, AP_M and AP_L sort objects: 7 annotations" in note for note in notes)
 
 

@@ -1,4 +1,4 @@
-"""The command `check-data`: findings, a summary and the exit code."""
+"""The command `check-data`: faults, a summary and the exit code."""
 
 import json
 from pathlib import Path

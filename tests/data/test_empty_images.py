@@ -78,7 +78,7 @@ def test_the_check_counts_them_in_training_alone(root: Path, capsys: pytest.Capt
     prepare_data(data, expected=prepared.fingerprint)
     assert capsys.readouterr().err == ""
     keeping = check_data(dataclasses.replace(data, keep_empty_images=True))["train"]
-    assert any(str(note).endswith("; trained on too") for note in keeping.findings)
+    assert any(str(note).endswith("; trained on too") for note in keeping.faults)
 
 
 def test_a_set_whose_every_image_has_objects_gets_no_note(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

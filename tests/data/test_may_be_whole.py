@@ -79,7 +79,7 @@ def test_images_in_a_folder_that_is_closed_are_not_missing(tmp_path: Path):
     assert not check_images(files.images, checked, cache=tmp_path).errors
     with without_rights(tmp_path):
         found = check_images(files.images, checked, cache=tmp_path / "another")
-    (error,) = (finding for finding in found.errors if not finding.follows)
+    (error,) = (fault for fault in found.errors if not fault.follows)
     assert str(error).endswith("cannot be read (Permission denied); check the permissions and the disk")
     assert not error.can_be_dropped
     assert "missing" not in str(error)

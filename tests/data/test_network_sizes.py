@@ -70,7 +70,7 @@ def test_no_size_that_is_let_through_has_a_side_of_zero_pixels(root: Path, long_
         lengths = range(narrow * long_side - 3, narrow * long_side + 4)
         for length in lengths:
             with_strip(root, length, narrow)
-            refused = any("a side of 0" in str(finding) for finding in check_data(data)["train"].findings)
+            refused = any("a side of 0" in str(fault) for fault in check_data(data)["train"].faults)
             assert refused or min(resized(data, length, narrow)) > 0
             assert not refused or length > 0.99 * narrow * long_side
 
@@ -111,7 +111,7 @@ def test_a_box_thinner_than_that_is_left_out_with_a_note(root: Path) -> None:
     content = valid_content()
     content["annotations"].append(content["annotations"][0] | {"id": 60, "bbox": [0.3, 5.0, 1e-6, 20.0]})
     write(root, "train", content)
-    (note,) = [str(finding) for finding in check_data(DataConfig(root=str(root)))["train"].findings]
+    (note,) = [str(fault) for fault in check_data(DataConfig(root=str(root)))["train"].faults]
     assert (
         "bbox of (nearly) zero width or height: 1 annotation (id 60: bbox [0.3, 5.0, 1e-06, 20.0]); left out of" in note
     )

@@ -114,7 +114,7 @@ def photograph(root: Path, orientations: dict[int, int], *, displayed: bool = Tr
 
 
 def notes(data: DataConfig) -> list[str]:
-    return [str(finding) for finding in check_data(data)["train"].findings]
+    return [str(fault) for fault in check_data(data)["train"].faults]
 
 
 @pytest.mark.parametrize("orientation", STORED_AS)

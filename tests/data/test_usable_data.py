@@ -61,7 +61,7 @@ def taken(root: Path, *, masks: bool = False) -> dict[str, Any]:
 
 
 def notes(root: Path, split: str, *, masks: bool = False) -> list[str]:
-    return [str(finding) for finding in check_data(DataConfig(root=str(root)), include_masks=masks)[split].findings]
+    return [str(fault) for fault in check_data(DataConfig(root=str(root)), include_masks=masks)[split].faults]
 
 
 def area_of_box(content: Content) -> None:

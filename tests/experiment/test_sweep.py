@@ -7,13 +7,13 @@ from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, with_values
 from dynrcnn_ray.experiment.experiment import Row
-from dynrcnn_ray.experiment.sweep import Grid, grid_of_flags, read_grid
+from dynrcnn_ray.experiment.sweep import Sweep, read_sweep, sweep_of_flags
 from dynrcnn_ray.store.labels import row_names
 
 BASE = base_config("mini")
 
 
-def rows_of(grid: Grid, base: TrialConfig = BASE) -> list[Row]:
+def rows_of(grid: Sweep, base: TrialConfig = BASE) -> list[Row]:
     return list(grid.experiment().rows(grid.based_on(base)))
 
 
@@ -23,7 +23,7 @@ def names(rows: list[Row]) -> list[str]:
 
 def test_every_combination_is_a_row_and_the_baseline_comes_first():
     axes = [("dynamic.iou-top-k", "64", "100"), ("--dynamic.dsl", "true", "false")]
-    rows = rows_of(grid_of_flags(axes, ["dynamic.dla=false"], name="my_ki"))
+    rows = rows_of(sweep_of_flags(axes, ["dynamic.dla=false"], name="my_ki"))
     fields = [
         (row.config.dynamic.iou_top_k, row.config.dynamic.dsl, row.config.dynamic.dla) for row in rows if row.config
     ]
@@ -37,7 +37,7 @@ def test_a_row_has_one_name_in_whatever_order_its_fields_are_given():
     axes = [("dynamic.iou-top-k", "64", "100"), ("dynamic.dsl", "true", "false"), ("dynamic.dla", "true", "false")]
     of_trials = []
     for given in (axes, axes[::-1]):
-        rows = rows_of(grid_of_flags(given, [], name="my_ki"))
+        rows = rows_of(sweep_of_flags(given, [], name="my_ki"))
         of_trials.append(
             {Trial(row.config).trial_id: name for row, name in zip(rows, names(rows), strict=True) if row.config}
         )
@@ -47,7 +47,7 @@ def test_a_row_has_one_name_in_whatever_order_its_fields_are_given():
 
 def test_side_by_side_and_a_baseline_among_the_rows():
     axes = [("dynamic.dla", "true", "false"), ("train.learning-rate", "1e-2", "0.02")]
-    rows = rows_of(grid_of_flags(axes, ["dynamic.dla=false", "train.learning_rate=2e-2"], name="a", zip=True))
+    rows = rows_of(sweep_of_flags(axes, ["dynamic.dla=false", "train.learning_rate=2e-2"], name="a", zip=True))
     assert [(row.config.dynamic.dla, row.config.train.learning_rate) for row in rows if row.config] == [
         (True, 0.01),
         (False, 0.02),
@@ -68,7 +68,7 @@ seeds: [0, 1]
 
 
 def test_a_file_names_its_rows():
-    grid = read_grid(FILE, "ki")
+    grid = read_sweep(FILE, "ki")
     rows = rows_of(grid)
     experiment = grid.experiment()
     assert (experiment.name, experiment.title, experiment.metrics, grid.seeds) == ("ki", "K_I", ("AP", "AP90"), (0, 1))
@@ -143,7 +143,7 @@ def test_a_file_names_its_rows():
 )
 def test_a_mistake_is_refused_in_one_line(text: str, message: str):
     with pytest.raises(ConfigError) as refused:
-        rows_of(read_grid(text, "mine"))
+        rows_of(read_sweep(text, "mine"))
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -155,7 +155,7 @@ def test_a_file_means_what_it_says():
       "1": {train.steps: 064, train.learning_rate: 1e-3}
       "no": {train: {steps: 0x40}, data.train_short_sides: [0o100, 64]}
     """
-    one, no = (row.config for row in rows_of(read_grid(text, "mine")))
+    one, no = (row.config for row in rows_of(read_sweep(text, "mine")))
     assert one
     assert no
     assert (one.train.steps, one.train.learning_rate) == (64, 0.001)
@@ -173,7 +173,7 @@ def test_a_file_means_what_it_says():
 )
 def test_flags_that_are_not_whole_are_refused(axes, baseline, message: str):
     with pytest.raises(ConfigError, match=message):
-        grid_of_flags(axes, baseline, name="mine")
+        sweep_of_flags(axes, baseline, name="mine")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_flags_that_are_not_whole_are_refused(axes, baseline, message: str):
 def test_what_all_rows_share_is_no_axis(path: str):
     """The data are prepared once, and a grid is logged to one place."""
     with pytest.raises(ConfigError, match=f"{path}: all rows share it"):
-        read_grid(f"axes: {{{path}: [0, 1]}}", "mine").experiment()
+        read_sweep(f"axes: {{{path}: [0, 1]}}", "mine").experiment()
 
 
 def test_a_field_that_nothing_reads_makes_no_other_trial():
@@ -201,6 +201,6 @@ def test_a_field_that_nothing_reads_makes_no_other_trial():
     fixed = {"dynamic.dla": False, "dynamic.dsl": False}
     for path in ("dynamic.fixed_iou", "dynamic.fixed_beta"):
         assert Trial(with_values(base, fixed | {path: 0.6})).trial_id != Trial(with_values(base, fixed)).trial_id
-    experiment = read_grid("axes: {dynamic.fixed_iou: [0.4, 0.6]}", "mine").experiment()
+    experiment = read_sweep("axes: {dynamic.fixed_iou: [0.4, 0.6]}", "mine").experiment()
     with pytest.raises(ConfigError, match="are the same trial"):
         experiment.rows(base)

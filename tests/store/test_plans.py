@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dynrcnn_ray.store.plans import added_up
+from dynrcnn_ray.store.plans import with_earlier_rows
 from dynrcnn_ray.store.results_store import ResultStore
 
 
@@ -29,18 +29,20 @@ def test_rows_seeds_and_the_baseline_of_both_are_there(store: ResultStore):
         line(1, {"K": "", "dla": ""}, 0, "b0", 1, "2"),
         line(1, {"K": "", "dla": ""}, 1, "b1", 1, "2"),
     ]
-    store.write_plan("mine", added_up(store.plan("mine"), second))
+    store.write_plan("mine", with_earlier_rows(store.plan("mine"), second))
     plan = store.plan("mine")
     assert plan is not None
     found = [(each["row"], each["seed"], each["trial_id"], each["baseline_row"]) for each in plan.to_dict("records")]
     assert found == [(0, 0, "b0", 0), (0, 1, "b1", 0), (1, 0, "k64", 0), (2, 0, "k100", 0)]
     assert set(plan["command"]) == {"2"}
-    assert added_up(store.plan("mine"), second) == added_up(None, added_up(store.plan("mine"), second))
+    assert with_earlier_rows(store.plan("mine"), second) == with_earlier_rows(
+        None, with_earlier_rows(store.plan("mine"), second)
+    )
 
 
 def test_a_row_that_is_trained_anew_takes_the_place_of_the_old_one():
     first = [line(0, {"K": "64"}, 0, "old", None, "1")]
-    assert [each["trial_id"] for each in added_up(None, first)] == ["old"]
+    assert [each["trial_id"] for each in with_earlier_rows(None, first)] == ["old"]
 
 
 def found(lines: list[dict[str, Any]]) -> list[tuple[int, int | None, str | None, int | None]]:
@@ -51,7 +53,7 @@ def test_switched_off_is_not_the_same_as_a_column_that_the_row_does_not_have(sto
     store.write_plan("mine", lines_at((0, 1), [({"K": "64"}, "on")], None, "1"))
     rows = [({"K": "64", "dsl": ""}, "off"), ({"K": "64", "dsl": "✓"}, "on"), ({"K": "100", "dsl": "-"}, "other")]
     second, at_earlier_seeds = (lines_at(seeds, rows, None, "2") for seeds in ((2,), (0, 1)))
-    lines = added_up(store.plan("mine"), second, at_earlier_seeds)
+    lines = with_earlier_rows(store.plan("mine"), second, at_earlier_seeds)
     # A trial tells that the row with the check mark is the first command's, though they share no seed.
     assert [each[:3] for each in found(lines)] == [
         (0, 0, "on 0"),
@@ -63,7 +65,7 @@ def test_switched_off_is_not_the_same_as_a_column_that_the_row_does_not_have(sto
     assert [each["labels"] for each in lines[:3]] == [{"K": "64", "dsl": "✓"}] * 3
     store.write_plan("mine", lines)
     third = lines_at((1,), [({"K": "100"}, "other")], None, "3")
-    assert [each["row"] for each in added_up(store.plan("mine"), third)] == [0, 0, 0, 1, 2]
+    assert [each["row"] for each in with_earlier_rows(store.plan("mine"), third)] == [0, 0, 0, 1, 2]
 
 
 def test_a_name_that_is_given_to_another_configuration_takes_no_seed_along(store: ResultStore):
@@ -71,7 +73,7 @@ def test_a_name_that_is_given_to_another_configuration_takes_no_seed_along(store
     store.write_plan("mine", lines_at((0, 1), [({"Setting": "A"}, "k64"), ({"Setting": "B"}, "k100")], None, "1"))
     rows = [({"Setting": "A"}, "k200"), ({"Setting": "C"}, "k64"), ({"Setting": "B"}, "k100")]
     second, at_earlier_seeds = (lines_at(seeds, rows, None, "2") for seeds in ((0,), (0, 1)))
-    lines = added_up(store.plan("mine"), second, at_earlier_seeds)
+    lines = with_earlier_rows(store.plan("mine"), second, at_earlier_seeds)
     assert {(each["labels"]["Setting"], each["trial_id"]) for each in lines} == {
         ("A", "k200 0"),
         ("B", "k100 0"),
@@ -88,7 +90,7 @@ def test_what_belongs_to_a_row_is_that_of_the_latest_command_for_all_its_seeds(s
     second, at_earlier_seeds = (lines_at(seeds, rows, 0, "2") for seeds in ((2,), (0, 1)))
     for each in (*second, *at_earlier_seeds):
         each["reported"] = {"AP": 38.9} if each["row"] == 1 else {}
-    lines = added_up(store.plan("mine"), second, at_earlier_seeds)
+    lines = with_earlier_rows(store.plan("mine"), second, at_earlier_seeds)
     assert [each[:3] for each in found(lines)] == [
         (0, 0, "old baseline 0"),
         (0, 1, "old baseline 1"),

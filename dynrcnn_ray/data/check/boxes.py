@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynrcnn_ray.data.check.faults import CORRECT_OR_DROP, Finding, Records
+from dynrcnn_ray.data.check.faults import CORRECT_OR_DROP, Fault, Records
 from dynrcnn_ray.data.check.fields import found
 from dynrcnn_ray.data.check.values import as_box, as_number, is_missing
 
@@ -55,7 +55,7 @@ def check_boxes(annotations: Records, sizes: ImageSizes, *, evaluated: bool) -> 
     if problem := _other_format(_xywh(annotations), sizes.of(annotations)):
         # Whatever else could be said of single boxes follows from it.
         remedy = "give x, y, width and height in pixels"
-        annotations.findings.append(Finding(annotations.file, "file", problem, remedy))
+        annotations.faults.append(Fault(annotations.file, "file", problem, remedy))
         annotations.keep(np.zeros(len(annotations.left), dtype=bool))
         return
     annotations.convert("area", {int, float}, as_number, default=_NO_AREA)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dynrcnn_ray.data.check.faults import Finding, Records
+from dynrcnn_ray.data.check.faults import Fault, Records
 from dynrcnn_ray.data.check.values import as_whole_number, why_no_id
 
 
@@ -69,10 +69,10 @@ def root_categories(content: Mapping[str, Any], used: Collection[int]) -> dict[i
     return found
 
 
-def note_root_categories(file: Path, roots: Mapping[int, str]) -> list[Finding]:
+def note_root_categories(file: Path, roots: Mapping[int, str]) -> list[Fault]:
     """A note for each category that is left out."""
     return [
-        Finding(
+        Fault(
             file, "file", f"category {number} has no annotations and {what}", "left out, it is no class", is_error=False
         )
         for number, what in roots.items()

@@ -24,7 +24,7 @@ def run_check_data(options: CheckOptions, call: Call) -> int:
     splits = check_data(config.data, include_masks=options.masks, decode=True, on_progress=_print_progress)
     usable = True
     for split, checked in splits.items():
-        usable &= _print_findings(checked, drop_invalid=config.data.drop_invalid)
+        usable &= _print_faults(checked, drop_invalid=config.data.drop_invalid)
         if config.data.drop_invalid and checked.errors:
             print(*describe_dropped(checked)[:1])
         if checked.num_objects():
@@ -43,20 +43,20 @@ def check_one_more(root: str, split: str) -> bool:
         Whether detections can be made and measured on it.
     """
     checked = check_split(root, split, on_progress=lambda done, total: _print_progress(split, done, total))
-    usable = _print_findings(checked, drop_invalid=False)
+    usable = _print_faults(checked, drop_invalid=False)
     if checked.num_objects():
         print(f"{split}: {checked.file}")
         print(summary(split, checked))
     return usable
 
 
-def _print_findings(checked: CheckedSplit, *, drop_invalid: bool) -> bool:
+def _print_faults(checked: CheckedSplit, *, drop_invalid: bool) -> bool:
     """Print what was found; whether a run would go on with it."""
     usable = True
-    for finding in checked.findings:
-        dropped = drop_invalid and finding.can_be_dropped
-        usable &= dropped or not finding.is_error
-        print(f"{'error' if finding.is_error and not dropped else 'note'}: {finding}")
+    for fault in checked.faults:
+        dropped = drop_invalid and fault.can_be_dropped
+        usable &= dropped or not fault.is_error
+        print(f"{'error' if fault.is_error and not dropped else 'note'}: {fault}")
     return usable
 
 

@@ -24,7 +24,7 @@ from dynrcnn_ray.data.check.categories import (
     root_categories,
     used_categories,
 )
-from dynrcnn_ray.data.check.faults import Finding, Records
+from dynrcnn_ray.data.check.faults import Fault, Records
 from dynrcnn_ray.data.check.fields import (
     check_crowds,
     check_images,
@@ -59,7 +59,7 @@ class CheckedSplit:
 
     Attributes:
         file: The annotations file.
-        findings: Errors and notes.
+        faults: Errors and notes.
         content: The file's content as parsed; None if it could not be.
         images: The images that can be used, converted.
         annotations: The annotations that can be used, converted. Those of an image that cannot be used are not among
@@ -72,7 +72,7 @@ class CheckedSplit:
     """
 
     file: Path
-    findings: list[Finding]
+    faults: list[Fault]
     content: dict[str, Any] | None
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
@@ -83,9 +83,9 @@ class CheckedSplit:
     files: list[ImageFile] = field(default_factory=list)
 
     @property
-    def errors(self) -> list[Finding]:
-        """The findings that are more than notes."""
-        return [finding for finding in self.findings if finding.is_error]
+    def errors(self) -> list[Fault]:
+        """The faults that are more than notes."""
+        return [fault for fault in self.faults if fault.is_error]
 
     @cached_property
     def objects_per_image(self) -> NDArray[np.int64]:
@@ -117,7 +117,7 @@ def check_splits(
         splits: Their names, and what they are for.
         used_elsewhere: Ids of categories that are classes, whether these splits use them or not.
     """
-    contents: dict[Path, dict[str, Any] | Finding] = {}
+    contents: dict[Path, dict[str, Any] | Fault] = {}
     for split in splits:
         file = files[split].annotations
         try:
@@ -126,7 +126,7 @@ def check_splits(
             problem, _, remedy = str(error).removeprefix(f"{file}: ").rpartition("; ")
             if files[split] == canonical_files(file.parents[1], split) and not file.exists():
                 remedy = remedy_for_absent_split(file.parents[1], split) or remedy
-            contents[file] = Finding(file, "file", problem, remedy, may_be_whole=isinstance(error, InaccessibleError))
+            contents[file] = Fault(file, "file", problem, remedy, may_be_whole=isinstance(error, InaccessibleError))
     used = set(used_elsewhere).union(
         *(used_categories(found) for found in contents.values() if isinstance(found, dict))
     )
@@ -134,12 +134,12 @@ def check_splits(
     for split, demands in splits.items():
         file = files[split].annotations
         content = contents[file]
-        if isinstance(content, Finding):
+        if isinstance(content, Fault):
             checked[split] = CheckedSplit(file, [content], None)
             continue
         checked[split] = check_annotations(file, content, demands, roots=root_categories(content, used))
         if not is_unlabelled(file) and not checked[split].num_objects():
-            checked[split].findings.extend(_why_no_objects(checked[split]))
+            checked[split].faults.extend(_why_no_objects(checked[split]))
     return checked
 
 
@@ -175,13 +175,13 @@ def check_annotations(
         check_masks(annotations, sizes.of(annotations), evaluated=demands.evaluated)
     annotations.note_conversions()
 
-    findings = [*note_root_categories(file, roots), *categories.findings, *images.findings, *annotations.findings]
+    faults = [*note_root_categories(file, roots), *categories.faults, *images.faults, *annotations.faults]
     if not len(images.rows):
-        findings.append(Finding(file, "file", "no image can be used", "correct the problems above", follows=True))
+        faults.append(Fault(file, "file", "no image can be used", "correct the problems above", follows=True))
     changed = bool(roots) or any(records.is_changed for records in (categories, images, annotations))
     return CheckedSplit(
         file,
-        findings,
+        faults,
         content,
         images.left,
         annotations.left,
@@ -192,9 +192,9 @@ def check_annotations(
     )
 
 
-def _why_no_objects(checked: CheckedSplit) -> Sequence[Finding]:
+def _why_no_objects(checked: CheckedSplit) -> Sequence[Fault]:
     """Why a split has nothing to train on or to measure with; nothing more if an error explains it."""
-    if checked.errors and not all(finding.can_be_dropped for finding in checked.errors):
+    if checked.errors and not all(fault.can_be_dropped for fault in checked.errors):
         return ()
     total = len(checked.annotations)
     if not total:
@@ -204,4 +204,4 @@ def _why_no_objects(checked: CheckedSplit) -> Sequence[Finding]:
     else:
         why = "all objects that can be used have boxes of (nearly) zero width or height"
     remedy = "a split needs objects to train on or to measure with"
-    return (Finding(checked.file, "file", why, remedy, follows=not total and bool(checked.errors)),)
+    return (Fault(checked.file, "file", why, remedy, follows=not total and bool(checked.errors)),)

@@ -19,7 +19,7 @@ _PLURALS = {"category": "categories", "image": "images", "annotation": "annotati
 
 
 @dataclass(frozen=True)
-class Finding:
+class Fault:
     """One problem of a file, with all the records that have it.
 
     Attributes:
@@ -59,12 +59,12 @@ class Finding:
 
 
 class Records:
-    """The records of one list of an annotations file, less those that a finding has refused.
+    """The records of one list of an annotations file, less those that a fault has refused.
 
     Attributes:
         left: The records that are left. One that was changed is a copy: the file's content stays as it is.
         rows: Their positions in the list, int64 `[n]`.
-        findings: What was refused or noted so far.
+        faults: What was refused or noted so far.
         is_changed: Whether any record that is left differs from the file's.
     """
 
@@ -74,7 +74,7 @@ class Records:
         self._kind: Kind = kind
         self.left = list(records)
         self.rows: NDArray[np.int64] = np.arange(len(self.left))
-        self.findings: list[Finding] = []
+        self.faults: list[Fault] = []
         self.is_changed = False
         self._converted: dict[str, dict[int, str]] = {}
         self._columns: dict[str, list[Any]] = {}
@@ -101,11 +101,11 @@ class Records:
             problem: what is wrong with them.
             remedy: what to do.
             value: what to show of each: a field, or a function of the position among those that are left.
-            may_be_whole: as in `Finding`.
+            may_be_whole: as in `Fault`.
         """
         if bad.any():
-            finding = self._finding(bad, problem, remedy, value, is_error=True)
-            self.findings.append(dataclasses.replace(finding, may_be_whole=may_be_whole))
+            fault = self._fault(bad, problem, remedy, value, is_error=True)
+            self.faults.append(dataclasses.replace(fault, may_be_whole=may_be_whole))
             self.keep(~bad)
 
     def refuse_each(
@@ -127,7 +127,7 @@ class Records:
     ) -> None:
         """Mention records and leave them in."""
         if which.any():
-            self.findings.append(self._finding(which, problem, remedy, value, is_error=False))
+            self.faults.append(self._fault(which, problem, remedy, value, is_error=False))
 
     def keep(self, good: NDArray[np.bool_]) -> None:
         """Take the others out without a word."""
@@ -176,9 +176,9 @@ class Records:
             fields = ", ".join(key for key, of_field in self._converted.items() if of_field)
             examples = tuple(itertools.islice(rows.values(), _MOST_EXAMPLES))
             problem, remedy = f"values of another JSON type ({fields})", "read as what they stand for"
-            self.findings.append(Finding(self.file, self._kind, problem, remedy, len(rows), examples, is_error=False))
+            self.faults.append(Fault(self.file, self._kind, problem, remedy, len(rows), examples, is_error=False))
 
-    def _finding(
+    def _fault(
         self,
         which: NDArray[np.bool_],
         problem: str,
@@ -186,7 +186,7 @@ class Records:
         value: str | Callable[[int], str] | None,
         *,
         is_error: bool,
-    ) -> Finding:
+    ) -> Fault:
         positions = which.nonzero()[0].tolist()
         examples = []
         for position in positions[:_MOST_EXAMPLES]:
@@ -196,7 +196,7 @@ class Records:
             elif value is not None:
                 example += f": {value(position)}"
             examples.append(example)
-        return Finding(self.file, self._kind, problem, remedy, len(positions), tuple(examples), is_error)
+        return Fault(self.file, self._kind, problem, remedy, len(positions), tuple(examples), is_error)
 
     def _name(self, position: int) -> str:
         record = self.left[position]

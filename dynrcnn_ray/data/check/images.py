@@ -17,7 +17,7 @@ from PIL import Image
 from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.data.annotations import LFS_POINTER
 from dynrcnn_ray.data.check.check_split import CheckedSplit
-from dynrcnn_ray.data.check.faults import Finding, Records, shown
+from dynrcnn_ray.data.check.faults import Fault, Records, shown
 from dynrcnn_ray.data.image_files import ImageFile, find_images
 from dynrcnn_ray.data.orientation import WrongSizeError, read_pixels, view
 from dynrcnn_ray.data.remembered import recall, remember
@@ -86,7 +86,7 @@ def check_images(
         on_progress: called with the number of images done and of all.
 
     Returns:
-        `checked` with the findings, less the images that cannot be used and their annotations. The images have their
+        `checked` with the faults, less the images that cannot be used and their annotations. The images have their
         names as they are on disk, and `files` says what is there.
     """
     if checked.content is None:
@@ -97,7 +97,7 @@ def check_images(
         found = find_images(folder, names)
     except OSError as error:
         problem = f"{error.filename or folder} cannot be read ({error.strerror})"
-        images.findings.append(Finding(images.file, "file", problem, _ACCESS_REMEDY, may_be_whole=True))
+        images.faults.append(Fault(images.file, "file", problem, _ACCESS_REMEDY, may_be_whole=True))
         images.keep(np.zeros(len(names), dtype=bool))
         return _without_refused(checked, images, [])
     _refuse_absent(folder, images, found)
@@ -140,7 +140,7 @@ def check_images(
 def _refuse_absent(folder: Path, images: Records, found: Sequence[ImageFile | list[str]]) -> None:
     if not folder.is_dir():
         remedy = "check data.root and the name of the split"
-        images.findings.append(Finding(images.file, "file", f"there is no folder {folder} for the images", remedy))
+        images.faults.append(Fault(images.file, "file", f"there is no folder {folder} for the images", remedy))
         images.keep(np.zeros(len(found), dtype=bool))
         return
     absent = np.array([not isinstance(file, ImageFile) for file in found], dtype=bool)
@@ -159,7 +159,7 @@ def _without_refused(checked: CheckedSplit, images: Records, files: list[ImageFi
     rows = [row for row, record in enumerate(checked.annotations) if record["image_id"] in kept_ids]
     left = dataclasses.replace(
         checked,
-        findings=[*checked.findings, *images.findings],
+        faults=[*checked.faults, *images.faults],
         images=images.left,
         annotations=[checked.annotations[row] for row in rows],
         image_rows=checked.image_rows[images.rows],
@@ -167,11 +167,11 @@ def _without_refused(checked: CheckedSplit, images: Records, files: list[ImageFi
         is_changed=checked.is_changed or images.is_changed,
         files=files,
     )
-    explained = any(not finding.can_be_dropped for finding in images.findings if finding.is_error)
+    explained = any(not fault.can_be_dropped for fault in images.faults if fault.is_error)
     is_less = len(left.images) < len(checked.images) and not explained
     if is_less and checked.num_objects() and not left.num_objects():
-        left.findings.append(
-            Finding(checked.file, "file", "no image with objects is left", "restore the images", follows=True)
+        left.faults.append(
+            Fault(checked.file, "file", "no image with objects is left", "restore the images", follows=True)
         )
     return left
 

@@ -1,4 +1,4 @@
-"""Pictures without annotations: finding them, and reading one.
+"""Pictures without annotations: fault them, and reading one.
 
 What a folder holds is taken by the names: pictures and videos, also in the folders below and behind links. Hidden files
 and folders are left out, and so is what `predict` wrote.

@@ -21,9 +21,9 @@ from tensorboardX.proto.event_pb2 import Event
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, to_stored
-from dynrcnn_ray.execution import watching
+from dynrcnn_ray.execution import trackers
 from dynrcnn_ray.execution.job import TrialJob
-from dynrcnn_ray.execution.watching import MLflow, ended, log_report, watchers_of
+from dynrcnn_ray.execution.trackers import MLflow, ended, log_report, trackers_of
 from dynrcnn_ray.store.results_store import ResultStore
 from tests.prepared import prepared
 from tests.stored_table import trial_row
@@ -58,12 +58,12 @@ def course(storage: Path) -> tuple[Any, list[dict[str, Any]]]:
 
 
 def report_course(run: RunConfig, storage: Path) -> None:
-    """As Tune does to each watcher."""
+    """As Tune does to each tracker."""
     trial, results = course(storage)
-    for watcher in watchers_of(run, str(storage), jobs(storage)):
+    for tracker in trackers_of(run, str(storage), jobs(storage)):
         for result in results:
-            watcher.on_trial_result(0, [], trial, result)
-        watcher.on_experiment_end([])
+            tracker.on_trial_result(0, [], trial, result)
+        tracker.on_experiment_end([])
 
 
 def test_tensorboard_has_the_finite_numbers_of_each_row_and_the_metrics(tmp_path: Path):
@@ -108,11 +108,11 @@ def test_a_trial_that_was_ended_goes_on_in_its_run(tmp_path: Path):
 
     def watch(*results: dict[str, Any], config: TrialConfig = CONFIG) -> MLflow:
         store = tmp_path / "store"
-        (watcher,) = watchers_of(RunConfig(mlflow=uri), str(store), jobs(store, config))
-        assert isinstance(watcher, MLflow)
+        (tracker,) = trackers_of(RunConfig(mlflow=uri), str(store), jobs(store, config))
+        assert isinstance(tracker, MLflow)
         for result in results:
-            watcher.on_trial_result(0, [], trial, result)
-        return watcher
+            tracker.on_trial_result(0, [], trial, result)
+        return tracker
 
     def status() -> list[str]:
         client = MlflowClient(uri)
@@ -177,22 +177,22 @@ def test_a_server_that_goes_away_ends_nothing_and_later_has_all(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     store = tmp_path / "store"
-    (watcher,) = watchers_of(RunConfig(mlflow=server.uri), str(store), jobs(store))
+    (tracker,) = trackers_of(RunConfig(mlflow=server.uri), str(store), jobs(store))
     trial, (row, note, ending) = course(tmp_path / "store")
-    watcher.on_trial_result(0, [], trial, row)
+    tracker.on_trial_result(0, [], trial, row)
     server.stop()
-    watcher.on_trial_result(0, [], trial, row | {"step": 40, "loss": 1.5})
-    watcher.on_trial_result(0, [], trial, note)
+    tracker.on_trial_result(0, [], trial, row | {"step": 40, "loss": 1.5})
+    tracker.on_trial_result(0, [], trial, note)
     err = capsys.readouterr().err
     assert err.startswith("note: MLflow does not take what is logged: ")
     assert err.count("\n") == 1
-    watcher.on_experiment_end([])
+    tracker.on_experiment_end([])
     assert capsys.readouterr().err == "note: MLflow lacks the last 2 reports; the store has the rows\n"
 
     server.start()
-    watcher.on_trial_result(0, [], trial, ending)
+    tracker.on_trial_result(0, [], trial, ending)
     assert not capsys.readouterr().err, "it does not ask again so soon"
-    watcher.on_experiment_end([])
+    tracker.on_experiment_end([])
     log_report(server.uri, "my_ki", "<p>report</p>")
     assert not capsys.readouterr().err
     assert_has_all(server.uri, loss=1.5)
@@ -200,9 +200,9 @@ def test_a_server_that_goes_away_ends_nothing_and_later_has_all(
 
 def test_what_cannot_be_had_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ConfigError, match=r"run.tensorboard: needs a storage that is a folder"):
-        watchers_of(RunConfig(tensorboard=True), "s3://bucket/folder", {})
+        trackers_of(RunConfig(tensorboard=True), "s3://bucket/folder", {})
     with pytest.raises(ConfigError, match=r"run.mlflow: 'http://127.0.0.1:9' does not answer"):
-        watchers_of(RunConfig(mlflow="http://127.0.0.1:9"), str(tmp_path), {})
+        trackers_of(RunConfig(mlflow="http://127.0.0.1:9"), str(tmp_path), {})
 
 
 class OnlyNumbers:
@@ -236,7 +236,7 @@ def test_a_server_that_takes_no_files_gets_the_numbers_in_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     client = OnlyNumbers()
-    monkeypatch.setattr(watching, "mlflow_client", lambda uri: client)
+    monkeypatch.setattr(trackers, "mlflow_client", lambda uri: client)
     report_course(RunConfig(mlflow="http://elsewhere"), tmp_path)
     assert client.runs == 1
     assert {2.5, 51.5} <= set(client.metrics)

@@ -36,7 +36,7 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOU
 _SECONDS_BETWEEN_TRIES = 60.0
 
 
-def watchers_of(run: RunConfig, storage: str, jobs: Mapping[str, TrialJob]) -> "list[TensorBoard | MLflow]":
+def trackers_of(run: RunConfig, storage: str, jobs: Mapping[str, TrialJob]) -> "list[TensorBoard | MLflow]":
     """What a run asks for.
 
     Args:
@@ -47,24 +47,24 @@ def watchers_of(run: RunConfig, storage: str, jobs: Mapping[str, TrialJob]) -> "
     Raises:
         ConfigError: the storage is no folder of this machine, a package is not installed, or no MLflow answers.
     """
-    watchers: list[TensorBoard | MLflow] = []
+    trackers: list[TensorBoard | MLflow] = []
     if run.tensorboard:
         if "://" in storage:
             raise ConfigError("run.tensorboard: needs a storage that is a folder; leave it out, or use run.mlflow")
-        watchers.append(TensorBoard(ResultStore.open(storage), Path(storage) / TENSORBOARD_FOLDER, jobs))
+        trackers.append(TensorBoard(ResultStore.open(storage), Path(storage) / TENSORBOARD_FOLDER, jobs))
     if run.mlflow:
-        watchers.append(MLflow(ResultStore.open(storage), mlflow_client(run.mlflow), jobs))
-    return watchers
+        trackers.append(MLflow(ResultStore.open(storage), mlflow_client(run.mlflow), jobs))
+    return trackers
 
 
 @contextlib.contextmanager
-def ended(watchers: "Sequence[TensorBoard | MLflow]") -> Iterator[None]:
+def ended(trackers: "Sequence[TensorBoard | MLflow]") -> Iterator[None]:
     """End them when the trials have, also by a signal, of which Tune tells its callbacks nothing."""
     try:
         yield
     finally:
-        for watcher in watchers:
-            watcher.end()
+        for tracker in trackers:
+            tracker.end()
 
 
 class TensorBoard(Callback):
