@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from dynrcnn_ray.paper.drawn import figures_of_stored
 from dynrcnn_ray.paper.speed_table import SPEED_FILE, speed_parquet
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, findings_parquet
 from dynrcnn_ray.report.inspection import CLASSES, ERRORS, read_inspection, write_inspection
@@ -141,7 +142,7 @@ def test_all_that_is_written_says_its_place(table3_store: ResultStore, tmp_path:
         table3_store.write_trial(trial_row(f"more{number}"))
     write_of(table3_store, "a")
     table3_store.files.write_bytes(SPEED_FILE, speed_parquet([]))
-    draw_report(table3_store, "table3")
+    draw_report(table3_store, "table3", figures_of_stored("table3"))
     table3_store.files.write_bytes(FINDINGS_FILE, findings_parquet([], "findings"))
     table3_store.fold()
     root = tmp_path / "storage"
