@@ -190,7 +190,7 @@ def test_commands_on_the_page_name_their_store(store: ResultStore, table3_store,
     store.files.write_bytes(SPEED_FILE, speed_parquet([speed_row(kind) for kind in ("Dynamic", "Cascade")]))
     text = page_of(store).text
     assert f"dynrcnn inspect row3seed0 --storage {tmp_path}/storage\n" in text
-    assert f"python experiments/main.py table7 --storage {tmp_path}/storage\n" in text
+    assert f"dynrcnn table7 --storage {tmp_path}/storage\n" in text
 
 
 def speed_row(kind: str) -> dict[str, object]:
