@@ -66,4 +66,9 @@ def _tools() -> list[str]:
 
 def _developers() -> list[str]:
     root = Path(dynrcnn_ray.__file__).parents[1]
-    return [_BENCHMARKS] if (root / "benchmarks" / "command.py").is_file() else []
+    if not (root / "benchmarks" / "command.py").is_file():
+        return []
+    if str(root) not in sys.path:
+        # An editable install knows the package alone.
+        sys.path.append(str(root))
+    return [_BENCHMARKS]

@@ -40,6 +40,20 @@ def run(installed: Path, folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.slow
+def test_a_checkout_is_used_from_any_folder(tmp_path: Path) -> None:
+    """As an editable install does it: the package is found, what lies beside it is not."""
+    finder = "import sys, runpy; sys.path.insert(0, sys.argv.pop(1)); import dynrcnn_ray; del sys.path[0]; "
+    command = [sys.executable, "-P", "-c", finder + "runpy.run_module('dynrcnn_ray', run_name='__main__')"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    arguments = [str(REPOSITORY), "benchmark", "--dry-run"]
+    done = subprocess.run(
+        [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "training_step" in done.stdout
+
+
+@pytest.mark.slow
 def test_the_wheel_has_every_command_but_the_benchmarks(installed: Path, tmp_path: Path) -> None:
     listed = run(installed, tmp_path)
     for command in program().commands:
