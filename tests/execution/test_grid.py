@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
 from dynrcnn_ray.config.validation import from_stored
 from dynrcnn_ray.execution import trials as grid
@@ -163,7 +162,7 @@ def test_a_trained_trial_is_evaluated_on_any_split(
     assert printed["AP50"] == f"{trial['AP50']:.1f}"
     assert printed["segm_AP50"] == f"{trial['segm_AP50']:.1f}"
 
-    root = Path(yaml.safe_load(trial["config"])["data"]["root"])
+    root = Path(from_stored(trial["config"]).inputs.data_root)
     content = json.loads((root / "annotations" / "instances_val.json").read_text())
     del content["annotations"]
     (tmp_path / "annotations").mkdir()
