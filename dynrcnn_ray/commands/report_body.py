@@ -34,7 +34,7 @@ def report(options: ReportOptions, call: Call) -> int:
     trials = read_trials(store)
     drawn = {name: print_report(store, name, figures_of_stored(name), trials) for name in experiments}
     if holds_rows_of_the_paper(store):
-        place = store.files.describe_path("").rstrip("/")
+        place = store.files.place
         print_findings(store, call.shown(options.storage, place), trials)
     print(f"\n{draw_html_report(store, trials, drawn, speed_section(store))}")
     if stalled := _stalled(trials):

@@ -28,7 +28,7 @@ def print_plan(store: ResultStore, experiment: Experiment, base: Trial, seeds: S
     there = list(states.values()).count("there")
     print(
         f"{experiment.name}, scale {base.config.scale}: {len(experiment.rows(base.config))} rows, "
-        f"{len(trials)} distinct trials, {there} of them in {store.files.describe_path('').rstrip('/')}"
+        f"{len(trials)} distinct trials, {there} of them in {store.files.place}"
     )
     for trial_id, (setting, trial) in trials.items():
         config = trial.config

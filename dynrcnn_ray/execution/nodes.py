@@ -60,7 +60,7 @@ def storage_seen_by_all(trials: Sequence[Trial], storage: str) -> Iterator[str]:
         StoreError: the storage cannot be written.
     """
     files = StoreFiles.open(storage)
-    place = files.describe_path("").rstrip("/")
+    place = files.place
     kind = "" if files.scheme else kind_of_file_system(Path(files.root))
     if may_add_nodes() and kind in _OF_ONE_MACHINE:
         raise NodesError(
@@ -97,7 +97,7 @@ def require_marker(files: StoreFiles, marker: str) -> None:
         StoreError: the marker is not there.
     """
     if marker and files.read_bytes(marker) is None:
-        place = files.describe_path("").rstrip("/")
+        place = files.place
         raise StoreError(
             f"storage {place}: on the node {socket.gethostname()} it lacks what the command has left there: its mount "
             "has gone, or it is a disk of the node's own; bring it back and run the same command again, or "
@@ -134,7 +134,7 @@ def _look(storage: str, own_marker: str, marker: str, needs: _Needs) -> list[str
     try:
         files = StoreFiles.open(storage)
         if files.read_bytes(marker) is None:
-            lacking.append(_unseen(files.describe_path("").rstrip("/")))
+            lacking.append(_unseen(files.place))
         else:
             files.write_bytes(own_marker, b"")
     except StoreError as error:

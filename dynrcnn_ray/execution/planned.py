@@ -131,4 +131,4 @@ def _base_file(name: str) -> str:
 
 
 def _place(store: ResultStore) -> str:
-    return store.files.describe_path("").rstrip("/")
+    return store.files.place

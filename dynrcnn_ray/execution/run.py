@@ -68,7 +68,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         base, experiments = _with_their_data(experiments, config, with_data)
     trials = _distinct_trials(experiments, base, seeds)
     by_name = {plan_name(experiment, list(trials)): experiment for experiment in experiments}
-    shown = call.shown(options.storage, store.files.describe_path("").rstrip("/"))
+    shown = call.shown(options.storage, store.files.place)
     planned = Planned(store, by_name, base, seeds, shown)
     planned.require_room()
     with _saying_where_it_goes_on(store, trials):
@@ -150,7 +150,7 @@ def _train_missing(
     store = planned.store
     finished = store.finished_trials()
     missing = [trial for trial_id, trial in trials.items() if trial_id not in finished]
-    place, done = store.files.describe_path("").rstrip("/"), len(trials) - len(missing)
+    place, done = store.files.place, len(trials) - len(missing)
     if not missing:
         if trials:
             print(f"{command}: nothing to train, all {done} trials are in {place}.")
@@ -220,7 +220,7 @@ def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, T
     fresh = len(missing) - len(begun)
     begun += [f"{fresh} from the start"] if fresh else []
     return (
-        f"{len(trials) - len(missing)} of {len(trials)} trials are in {store.files.describe_path('').rstrip('/')}; "
+        f"{len(trials) - len(missing)} of {len(trials)} trials are in {store.files.place}; "
         f"the same command goes on with {', '.join(begun) or 'the report'}"
     )
 

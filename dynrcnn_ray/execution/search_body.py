@@ -67,7 +67,7 @@ def _search(
     """
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
-    name, shown = f"{options.name}_search", call.shown(options.storage, store.files.describe_path("").rstrip("/"))
+    name, shown = f"{options.name}_search", call.shown(options.storage, store.files.place)
     require_name(store, options.name, SEARCH_RESULT)
     require_name(store, name, SEARCHED)
     require_cluster()
@@ -98,7 +98,7 @@ def _search(
         except KeyboardInterrupt as interrupt:
             with contextlib.suppress(StoreError):
                 done = len(trials_so_far(store, name, base, space).known)
-                place = store.files.describe_path("").rstrip("/")
+                place = store.files.place
                 interrupt.add_note(f"{done} of {options.trials} trials are in {place}; the same command goes on")
             raise
         so_far = trials_so_far(store, name, base, space)
@@ -120,7 +120,7 @@ def _print_plan(options: SearchOptions, space: Space, seeds: Sequence[int]) -> i
     if not images_to_generate(options.data):
         base = searched(options, space, seeds[0])
         known = len(trials_so_far(store, f"{options.name}_search", base, space).known)
-    place, left = store.files.describe_path("").rstrip("/"), max(0, options.trials - known)
+    place, left = store.files.place, max(0, options.trials - known)
     judged = f"judged on {options.holdout:.0%} of the training split"
     print(f"{options.name}: {options.trials} trials over {', '.join(space)}, {judged}; {known} in {place}, {left} new")
     print(f"then the winner and the baseline with {len(seeds)} seeds each, on the validation split")

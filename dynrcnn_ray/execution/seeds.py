@@ -50,4 +50,4 @@ def _stored_table(store: ResultStore, experiment: Experiment) -> tuple[pd.DataFr
 
 
 def _place(store: ResultStore) -> str:
-    return store.files.describe_path("").rstrip("/")
+    return store.files.place

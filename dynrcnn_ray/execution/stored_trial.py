@@ -14,7 +14,7 @@ def existing_store(options: StoredOptions) -> ResultStore:
     """
     store = ResultStore.open(storage_location(options.storage, options.scale))
     if not store.files.is_there():
-        place = store.files.describe_path("").rstrip("/")
+        place = store.files.place
         raise StoreError(f"storage {place}: is not there; name the storage of a run with --storage")
     return store
 

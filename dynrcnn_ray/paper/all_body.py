@@ -27,7 +27,7 @@ def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions) -
     """Print the plan of `all`: every experiment's rows and new trials, then the time of each scale."""
     seeds = options.seeds
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    finished, place = store.finished_trials(), store.files.describe_path("").rstrip("/")
+    finished, place = store.finished_trials(), store.files.place
     base, experiments, problem = data_of_plan(experiments, options.config())
     scale = base.config.scale
     print(f"Scale {scale}, seeds {', '.join(map(str, seeds))}. A trial that several tables need runs once.\n")

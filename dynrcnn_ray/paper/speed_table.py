@@ -43,7 +43,7 @@ def speed_section(store: ResultStore) -> list[Section]:
     rows = read_speeds(store)
     if not rows:
         return []
-    command = f"dynrcnn table7 --storage {shlex.quote(store.files.describe_path('').rstrip('/'))}"
+    command = f"dynrcnn table7 --storage {shlex.quote(store.files.place)}"
     shown = {"grid": speed_grid(rows), "note": speed_note(rows), "command": command}
     return [section("table7", "grid.html", SPEED_TITLE, **shown)]
 

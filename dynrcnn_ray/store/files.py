@@ -74,6 +74,11 @@ class StoreFiles:
             ) from None
         return cls(filesystem, root.rstrip("/"), "" if filesystem.type_name == "local" else scheme)
 
+    @property
+    def place(self) -> str:
+        """The storage itself, as `describe_path` names what lies in it."""
+        return self.describe_path("").rstrip("/")
+
     def describe_path(self, relative: str) -> str:
         """The absolute path or URI of a file of the store, for people. Leaves out a URI's credentials and options."""
         path = f"{self.root}/{relative}"

@@ -201,7 +201,7 @@ def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
 
 def _command(store: ResultStore, *words: str) -> str:
     """A command as it is typed for this store."""
-    return shlex.join([*words, "--storage", store.files.describe_path("").rstrip("/")])
+    return shlex.join([*words, "--storage", store.files.place])
 
 
 def _findings(store: ResultStore) -> list[Section]:
