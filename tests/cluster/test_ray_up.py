@@ -79,7 +79,7 @@ def test_a_cluster_goes_up_starts_a_node_for_a_job_and_goes_down(cloud: Cloud):
     assert "Did not find any active Ray processes" in out  # The file's `ray stop`, whatever runs outside of the cloud.
     assert [machine["node_type"] for machine in cloud.machines()] == ["head"]
     # The project as it was copied there, with all of its packages.
-    where = cloud.run("""ray exec ~/gpu.yaml 'python -c "from dynrcnn_ray import results; print(results.__file__)"'""")
+    where = cloud.run("""ray exec ~/gpu.yaml 'python -c "from dynrcnn_ray import store; print(store.__file__)"'""")
     assert f"{small_cloud.HOME}/dynrcnn_ray/dynrcnn_ray/store/__init__.py" in where
 
     cloud.run("ray dashboard ~/gpu.yaml > /dev/null 2>&1 &")
