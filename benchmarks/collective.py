@@ -21,7 +21,7 @@ from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
-from dynrcnn_ray.training.loop import build_training_state
+from dynrcnn_ray.training.state import build_training_state
 
 _FLOAT_BYTES = 4
 _RECORDS = 3

@@ -17,7 +17,8 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.device import on_device
-from dynrcnn_ray.training.loop import build_training_state, to_device
+from dynrcnn_ray.training.loop import to_device
+from dynrcnn_ray.training.state import build_training_state
 
 _NUM_IMAGES = 8
 _ROUNDS_OF_MINI = 4

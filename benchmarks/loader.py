@@ -14,7 +14,7 @@ from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.loader import train_loader
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import build_training_state
+from dynrcnn_ray.training.state import build_training_state
 
 
 def measure_loader(bench: Workbench, rounds: int) -> Iterator[Row]:

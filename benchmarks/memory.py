@@ -17,7 +17,8 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import from_yaml, to_yaml
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.events import Logged
-from dynrcnn_ray.training.loop import build_training_state, train
+from dynrcnn_ray.training.loop import train
+from dynrcnn_ray.training.state import build_training_state
 
 STEPS = 2000
 _EVERY = 100

@@ -25,7 +25,7 @@ from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
 from dynrcnn_ray.tools.predict.predictions import PredictionFiles
 from dynrcnn_ray.tools.predict.predictor import Predictor
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import build_training_state
+from dynrcnn_ray.training.state import build_training_state
 
 PICTURES = 1200
 _MIN_SCORE = 0.05

@@ -17,7 +17,8 @@ from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.execution.trials import run_trials
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import build_training_state, train
+from dynrcnn_ray.training.loop import train
+from dynrcnn_ray.training.state import build_training_state
 
 STEPS = 90
 

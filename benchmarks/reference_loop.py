@@ -30,7 +30,8 @@ from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.layout import find_split
 from dynrcnn_ray.models.backbones import build_backbone
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import build_training_state, train
+from dynrcnn_ray.training.loop import train
+from dynrcnn_ray.training.state import build_training_state
 
 _ASPECT_RATIO_GROUPS = 3
 

@@ -19,7 +19,7 @@ from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.execution.trials import run_trials
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import build_training_state
+from dynrcnn_ray.training.state import build_training_state
 
 FIRST_MEASUREMENT = 11.5
 """Seconds from the driver's start, two trials at once on two quiet cores, when this was first measured."""

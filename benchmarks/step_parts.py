@@ -22,7 +22,8 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.loader import Batch
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.device import distributed, prepare_device
-from dynrcnn_ray.training.loop import TrainingState, forward_losses, seed_step
+from dynrcnn_ray.training.loop import forward_losses, seed_step
+from dynrcnn_ray.training.state import TrainingState
 
 _NUM_BATCHES = 8
 _WARM_UP = 3

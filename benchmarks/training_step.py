@@ -17,8 +17,9 @@ from dynrcnn_ray.data.loader import Batch
 from dynrcnn_ray.models.detector import build_torchvision_model
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.training.device import on_device
-from dynrcnn_ray.training.loop import build_training_state, seed_step, train
+from dynrcnn_ray.training.loop import seed_step, train
 from dynrcnn_ray.training.optimizer import build_optimizer, set_learning_rate
+from dynrcnn_ray.training.state import build_training_state
 from dynrcnn_ray.training.telemetry import loss_names
 
 _NUM_BATCHES = 8
@@ -127,8 +128,9 @@ def _telemetry_row(config: TrialConfig, rounds: int) -> Row:
     def records() -> float:
         started = time.perf_counter()
         for _ in range(steps):
-            state.telemetry.add(losses, state.assignment, len(batch[0]))
-        state.telemetry.row(steps, 0.0, state.dynamic, state.assignment, all_reduce_sum)
+            state.telemetry.add(0, losses, state.assignment, len(batch[0]))
+            state.telemetry.end_step()
+        state.telemetry.row(steps, 0.0, state.dynamic, {0: state.assignment}, all_reduce_sum)
         return (time.perf_counter() - started) / steps
 
     step()

@@ -21,8 +21,9 @@ from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.experiment.experiment import identified
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import TrainingState, build_training_state, forward_losses
+from dynrcnn_ray.training.loop import forward_losses
 from dynrcnn_ray.training.optimizer import set_learning_rate
+from dynrcnn_ray.training.state import TrainingState, build_training_state
 
 RESNET_SIDE = 320
 """Long side of the images at which ResNet-50-FPN is measured, in pixels."""
@@ -75,7 +76,8 @@ def _mini() -> TrialConfig:
     return dataclasses.replace(
         base,
         data=_on_disk(dataclasses.replace(base.data, shapes=shapes)),
-        # What is compared is one worker's.
+        # What is compared is one worker's, which takes its images at once.
+        train=dataclasses.replace(base.train, shards=1),
         run=dataclasses.replace(base.run, num_workers=1),
     )
 
@@ -91,7 +93,7 @@ def _resnet(data_root: str) -> TrialConfig:
             data=_on_disk(data),
             # Without pretrained weights frozen batch norm overflows.
             model=dataclasses.replace(base.model, weights="none", norm="group_norm"),
-            train=TrainConfig(global_batch=2, reference_batch=2, learning_rate=0.0025),
+            train=TrainConfig(global_batch=2, shards=1, reference_batch=2, learning_rate=0.0025),
             run=RunConfig(cpus_per_worker=2),
         )
     )

@@ -82,8 +82,8 @@ def dynamics_rows(row: int, seed: int) -> list[dict[str, Any]]:
                 "loss": 2.5 - 1.5 * progress,
                 "positives_iou50": proposals,
                 "positives": min(32.0, proposals * (1.1 - threshold)),
-                "worker_T_now": [t_now, t_now],
-                "worker_beta_now": [beta_now, beta_now],
+                "shard_T_now": [t_now, t_now],
+                "shard_beta_now": [beta_now, beta_now],
             }
         )
     return rows

@@ -9,7 +9,7 @@ from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import TrainingState
+from dynrcnn_ray.training.state import TrainingState
 from tests.prepared import prepared
 from tests.trial_events import run_to_end
 

@@ -7,8 +7,8 @@ from dynrcnn_ray.config import Trial, TrialConfig
 from dynrcnn_ray.models.detector_weights import DetectorWeights
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note
-from dynrcnn_ray.training.loop import TrainingState
 from dynrcnn_ray.training.outcome import TrialOutcome
+from dynrcnn_ray.training.state import TrainingState
 from dynrcnn_ray.training.telemetry import DynamicsRow
 from dynrcnn_ray.training.trial import run_trial
 from tests.prepared import prepared

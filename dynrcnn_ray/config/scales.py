@@ -29,7 +29,7 @@ _SMOKE = TrialConfig(
     data=DataConfig(short_side=64, long_side=64, shapes=ShapesConfig(train_images=16, val_images=8, image_size=64)),
     model=_TINY_MODEL,
     dynamic=DynamicConfig(update_interval=4),
-    train=TrainConfig(steps=10, global_batch=4, reference_batch=4, learning_rate=0.01, warmup_steps=2),
+    train=TrainConfig(steps=10, global_batch=4, shards=2, reference_batch=4, learning_rate=0.01, warmup_steps=2),
     run=RunConfig(log_every=2, checkpoint_every=5),
 )
 
@@ -39,7 +39,7 @@ _MINI = TrialConfig(
     # From random weights 600 steps are all early training; the paper starts from ImageNet's.
     model=dataclasses.replace(_TINY_MODEL, weights="shapes"),
     dynamic=DynamicConfig(update_interval=20),
-    train=TrainConfig(steps=600, global_batch=8, reference_batch=8, warmup_steps=50),
+    train=TrainConfig(steps=600, global_batch=8, shards=2, reference_batch=8, warmup_steps=50),
     run=RunConfig(num_workers=2, log_every=20, checkpoint_every=200),
 )
 

@@ -190,9 +190,9 @@ class DynamicConfig:
     dsl: bool = True
     """Dynamic SmoothL1 Loss: beta follows the regression errors (Paper: Eq. 5)."""
     convention: Literal["paper", "mmdetection", "released"] = "paper"
-    """How the two statistics are taken; only `paper` does not depend on how a batch is split over workers."""
+    """How the two statistics are taken; only `paper` does not depend on how a batch is cut into shards."""
     all_reduce: bool = True
-    """Every worker follows the records of all workers. Off: each follows its own, as in other implementations."""
+    """Every shard follows the records of all shards. Off: each follows its own, as in other implementations."""
     count_ground_truths: bool = True
     """The ground truths that training appends to the proposals count in I_k and E_k, as in other implementations."""
     iou_top_k: _RankOfRoIs = 75
@@ -210,11 +210,6 @@ class DynamicConfig:
     fixed_beta: Annotated[float, Gt(0)] = 1.0
     """SmoothL1's beta while DSL is off."""
 
-    @property
-    def is_independent_of_split(self) -> bool:
-        """Whether T_now and beta_now are the same however the images of a step are split over workers."""
-        return self.convention == "paper" and self.all_reduce
-
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -225,7 +220,10 @@ class TrainConfig:
     steps: Positive = 90_000
     """Steps at the reference batch. Another global batch scales them inversely."""
     global_batch: Positive = 16
-    """Images per step over all workers."""
+    """Images per step over all shards."""
+    shards: Positive = 8
+    """Parts of a global batch, 8 as the paper's GPUs. Each draws its RoIs and averages its losses for itself, and
+    follows its own proposals where `dynamic` says so. Shards decide the result; the number of workers does not."""
     reference_batch: Positive = 16
     """The global batch for which steps, warm-up and learning rate are stated."""
     learning_rate: Annotated[float, Gt(0)] = 0.02
@@ -251,7 +249,7 @@ class RunConfig:
     __pydantic_config__ = FORBID_EXTRA
 
     num_workers: Positive = 1
-    """Training workers; the global batch is split evenly over them."""
+    """Training workers, at most as many as shards, which are divided over them."""
     cpus_per_worker: Annotated[float, Ge(0.01)] = 1
     """CPU cores, and so threads, of each worker. Below 1, workers of one thread share a core."""
     gpu: Annotated[float, Interval(ge=0, le=1)] = 0
@@ -272,8 +270,6 @@ class RunConfig:
     """How many of the newest checkpoints are kept."""
     record_statistics: bool = False
     """Keep every image's I_k and E_k of every step in the store."""
-    distinct_by_workers: bool = False
-    """Trials that differ in `num_workers` alone are different trials, to measure what the number of workers changes."""
     evaluate_checkpoints: bool = False
     """Evaluate at every checkpoint, and keep the one with the best AP as well."""
 

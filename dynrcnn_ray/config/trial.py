@@ -7,6 +7,7 @@ it reports) is not, so the same run is never done twice.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -99,8 +100,12 @@ class Trial:
         for section, name, fingerprint in _fingerprints(inputs):
             if fingerprint:
                 deciding.setdefault(section, {})[name] = fingerprint
-        if _is_split_over_workers(config) or config.run.distinct_by_workers:
-            deciding["num_workers"] = config.run.num_workers
+        of_train = deciding.setdefault("train", {})
+        of_train.pop("shards", None)
+        if config.train.shards != shards_of_earlier_releases(config.train.global_batch):
+            of_train["shards"] = config.train.shards
+        if not of_train:
+            del deciding["train"]
         for section, name in _without_effect(config):
             if deciding.get(section, {}).pop(name, None) is not None and not deciding[section]:
                 del deciding[section]
@@ -128,9 +133,12 @@ def _fingerprints(inputs: Inputs) -> Iterator[tuple[str, str, str]]:
     yield "model", "module_fingerprint", inputs.module
 
 
-def _is_split_over_workers(config: TrialConfig) -> bool:
-    """Whether the number of workers decides what dynamic training sees."""
-    return not (config.dynamic.is_independent_of_split or _has_no_proposals(config.model))
+def shards_of_earlier_releases(global_batch: int) -> int:
+    """The shards with which the trials count that earlier releases trained, by their global batch.
+
+    They had a shard a worker and left the number out of the id: 8 of `coco`'s 16 images, 2 of a smaller batch.
+    """
+    return math.gcd(global_batch, 8 if global_batch >= 16 else 2)
 
 
 def _without_effect(config: TrialConfig) -> Iterator[tuple[str, str]]:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar, overload
 from pydantic import TypeAdapter, ValidationError
 
 from dynrcnn_ray.config.errors import DynrcnnError, one_line
-from dynrcnn_ray.config.sections import PRETRAINING_SEED, DataConfig, ModelConfig
-from dynrcnn_ray.config.trial import Inputs, Trial
+from dynrcnn_ray.config.sections import PRETRAINING_SEED, DataConfig, ModelConfig, RunConfig, TrainConfig
+from dynrcnn_ray.config.trial import Inputs, Trial, shards_of_earlier_releases
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.yaml_text import dump, load, load_stored
 
@@ -46,21 +46,21 @@ def validate(config: TrialConfig) -> TrialConfig:
         ConfigError: naming the field, its value and what is allowed.
     """
     parsed = _parse(dataclasses.asdict(config))
-    if parsed.train.global_batch % parsed.run.num_workers:
+    if parsed.train.global_batch % parsed.train.shards:
         raise ConfigError(
-            f"run.num_workers: {parsed.run.num_workers} does not divide train.global_batch = "
-            f"{parsed.train.global_batch}; choose a divisor"
+            f"train.shards: {parsed.train.shards} does not divide train.global_batch = {parsed.train.global_batch}; "
+            "choose a divisor"
+        )
+    if parsed.run.num_workers > parsed.train.shards:
+        raise ConfigError(
+            f"run.num_workers: {parsed.run.num_workers} is above train.shards = {parsed.train.shards}, and a shard is "
+            f"trained by one worker; choose at most {parsed.train.shards}, or more --train.shards, which is another "
+            "trial"
         )
     if parsed.run.min_workers > parsed.run.num_workers:
         raise ConfigError(
             f"run.min_workers: {parsed.run.min_workers} is above run.num_workers = {parsed.run.num_workers}; "
             "it must be at most as large"
-        )
-    if parsed.run.min_workers and not parsed.dynamic.is_independent_of_split:
-        raise ConfigError(
-            f"run.min_workers: {parsed.run.min_workers} would let the number of workers change, and with it the "
-            f"statistics of dynamic.convention = {parsed.dynamic.convention!r} with dynamic.all_reduce = "
-            f"{parsed.dynamic.all_reduce}; only 'paper' with the all-reduce does not depend on it"
         )
     if parsed.data.long_side < parsed.data.short_side:
         raise ConfigError(
@@ -214,6 +214,7 @@ def from_stored(text: str) -> Trial:
     """
     tree = _tree(text, "the configuration", load_stored)
     inputs = tree.pop("inputs") if "inputs" in tree else _inputs_of_earlier_release(tree)
+    _add_shards_to_earlier_release(tree)
     return Trial(validate(_parse(tree)), _parse(inputs, Inputs))
 
 
@@ -230,6 +231,22 @@ def _inputs_of_earlier_release(tree: dict[str, Any]) -> dict[str, Any]:
     elif source_root or data.get("train_annotations") or data.get("val_annotations"):
         data["root"] = source_root
     return inputs
+
+
+def _add_shards_to_earlier_release(tree: dict[str, Any]) -> None:
+    """Say how many shards a trial had whose release knew of none: those that its id stands for."""
+    train, run, dynamic = (tree.setdefault(name, {}) for name in ("train", "run", "dynamic"))
+    if not all(isinstance(section, dict) for section in (train, run, dynamic)) or "shards" in train:
+        return
+    workers = run.get("num_workers", 1)
+    followed_workers = dynamic.get("convention", "paper") != "paper" or dynamic.get("all_reduce") is False
+    if run.pop("distinct_by_workers", False) or followed_workers:
+        train["shards"] = workers
+        return
+    train["shards"] = shards_of_earlier_releases(train.get("global_batch", TrainConfig.global_batch))
+    # Workers without a shard of their own trained then; none does now.
+    for name in ("num_workers", "min_workers"):
+        run[name] = min(run.get(name, getattr(RunConfig, name)), train["shards"])
 
 
 def _taken(tree: dict[str, Any], path: str) -> Any:

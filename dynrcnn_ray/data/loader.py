@@ -18,7 +18,7 @@ def train_loader(dataset: CocoDataset, sampler: TrainSampler, *, loader_workers:
 
     Args:
         dataset: The training split.
-        sampler: Built from `dataset.sizes`; decides the order, the flips and this rank's share.
+        sampler: Built from `dataset.sizes`; decides the order, the flips and this worker's shards.
         loader_workers: Processes that load images; 0 loads them in this one.
 
     Returns:
@@ -35,27 +35,32 @@ def train_loader(dataset: CocoDataset, sampler: TrainSampler, *, loader_workers:
 
 
 def eval_loader(
-    dataset: CocoDataset, *, batch_size: int, loader_workers: int, rank: int = 0, world_size: int = 1
+    dataset: CocoDataset, *, batch_size: int, loader_workers: int, shards: int = 1, own_shards: range | None = None
 ) -> DataLoader[Any]:
-    """Every image of this rank, `rank::world_size`, once and in order, unflipped.
+    """Every image of a worker's shards once and unflipped. Shard `i` has the images `i::shards`, in order.
 
-    Ranks may differ by one image: nothing is repeated to make them equal, as that would change the AP.
+    Shards may differ by one image: nothing is repeated to make them equal, as that would change the AP. No batch has
+    images of two: what stands beside an image in a batch decides its padding, and so its last bits.
 
     Args:
         dataset: The split to evaluate.
-        batch_size: Images per batch; the last may be smaller.
+        batch_size: Images per batch; a shard's last may be smaller.
         loader_workers: Processes that load images; 0 loads them in this one.
-        rank: This worker's rank.
-        world_size: Number of workers.
+        shards: Parts of the split.
+        own_shards: Those of this worker. Default: all.
 
     Returns:
         A loader of `Batch`es.
     """
-    samples = [Sample(index, flip=False) for index in range(rank, len(dataset), world_size)]
+    batches = [
+        [Sample(index, flip=False) for index in images[first : first + batch_size]]
+        for shard in (range(shards) if own_shards is None else own_shards)
+        for images in [range(shard, len(dataset), shards)]
+        for first in range(0, len(images), batch_size)
+    ]
     return DataLoader(
         dataset,
-        sampler=samples,
-        batch_size=batch_size,
+        batch_sampler=batches,
         num_workers=loader_workers,
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),

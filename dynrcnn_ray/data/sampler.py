@@ -1,6 +1,6 @@
 """Which images each training step sees: a function of the seed and the step alone.
 
-So a resumed run replays nothing, and workers agree on the order without talking: each takes its slice.
+So a resumed run replays nothing, and workers agree on the order without talking: each takes its shards.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from dynrcnn_ray.config.shares import share_of_worker
+from dynrcnn_ray.config.shares import images_of_shard
 from dynrcnn_ray.data.coco import Sample
 
 _ORDER_STREAM = 0
@@ -17,10 +17,9 @@ _AUGMENTATION_STREAM = 1
 
 
 class TrainSampler(Sampler[list[Sample]]):
-    """Batches of one rank, for a fixed number of steps.
+    """Batches of one worker, for a fixed number of steps: in each step a batch for each of its shards, in order.
 
-    Rank `r` of `world_size` gets the `r`-th slice of the global batch, so the split over workers does not change what a
-    step learns from.
+    A shard is a slice of the global batch, so that how shards lie on workers does not change what a step learns from.
     """
 
     def __init__(
@@ -35,14 +34,14 @@ class TrainSampler(Sampler[list[Sample]]):
         photometric: bool = False,
         images: NDArray[np.int64] | None = None,
         start_step: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        shards: int = 1,
+        own_shards: range | None = None,
     ) -> None:
         """Set up the order.
 
         Args:
             sizes: Width and height of each image, `[num_images, 2]`.
-            global_batch: Images per step over all ranks; at least one for each.
+            global_batch: Images per step over all shards; at least one for each.
             total_steps: The step after the last one.
             seed: Seed of the order and of the flips.
             flip_probability: Chance of a horizontal flip.
@@ -50,10 +49,10 @@ class TrainSampler(Sampler[list[Sample]]):
             photometric: Each image draws the seed of a distortion of its colours.
             images: Positions of the images to train on, at least one. Default: all.
             start_step: The first step to yield, after a resume.
-            rank: This worker's rank.
-            world_size: Number of workers.
+            shards: Parts of a global batch.
+            own_shards: Those of this worker. Default: all.
         """
-        assert global_batch >= world_size, f"{world_size} ranks for a global batch of {global_batch}"
+        assert global_batch >= shards, f"{shards} shards for a global batch of {global_batch}"
         self._images = np.arange(len(sizes)) if images is None else images
         self._landscape = sizes[self._images, 0] > sizes[self._images, 1]
         self._batch_size = global_batch
@@ -63,22 +62,24 @@ class TrainSampler(Sampler[list[Sample]]):
         self._photometric = photometric
         self._short_sides = np.array(short_sides or (0,), dtype=np.int64)
         self._start_step = start_step
-        self._share = share_of_worker(global_batch, rank, world_size)
+        own_shards = range(shards) if own_shards is None else own_shards
+        self._shares = [images_of_shard(global_batch, shards, shard) for shard in own_shards]
         self._steps_per_epoch = max(1, len(self._images) // global_batch)
         self._cached_epoch = -1
         self._cached_batches = np.empty((0, global_batch), dtype=np.int64)
 
     def __len__(self) -> int:
-        """Steps that are left."""
-        return max(0, self._total_steps - self._start_step)
+        """Batches that are left."""
+        return max(0, self._total_steps - self._start_step) * len(self._shares)
 
     def __iter__(self) -> Iterator[list[Sample]]:
-        """Yield this rank's share of every step that is left."""
+        """Yield the batches of every step that is left."""
         for step in range(self._start_step, self._total_steps):
-            yield self.global_batch(step)[self._share]
+            images = self.global_batch(step)
+            yield from (images[share] for share in self._shares)
 
     def global_batch(self, step: int) -> list[Sample]:
-        """The images and their augmentation in a step over all ranks, in rank order."""
+        """The images and their augmentation in a step over all shards, in their order."""
         epoch, batch = divmod(step, self._steps_per_epoch)
         if epoch != self._cached_epoch:
             self._cached_epoch, self._cached_batches = epoch, self._epoch_batches(epoch)

@@ -1,8 +1,8 @@
 """Algorithm 1 of the paper: the IoU threshold and SmoothL1's beta follow the statistics of the proposals.
 
-Every step each worker measures its proposals (I_k and E_k) and records them on its device; nothing is copied to the
-host. Every C steps one all-reduce joins the records of all workers, and every worker computes the same T_now and
-beta_now from them. The state lives beside the model: it is in no `state_dict` of the detector.
+Every step each shard of the global batch measures its proposals (I_k and E_k), and they are recorded on the device;
+nothing is copied to the host. Every C steps one all-reduce joins the records of all workers, and every worker computes
+the same T_now and beta_now from them. The state lives beside the model: it is in no `state_dict` of the detector.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynrcnn_ray.config.shares import share_of_worker
+from dynrcnn_ray.config.shares import images_of_shard
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.dynamic.statistics import MEASURES, ProposalStatistics
@@ -31,48 +31,64 @@ class DynamicTrainingState:
     """T_now, beta_now and the sets S_I and S_E (Paper: Algorithm 1).
 
     S_I and S_E are one buffer with a slot for each image of the global batch and each step of the interval. A worker
-    fills the slots of its own images and leaves the others zero, so that a sum over the workers is their union.
+    fills the slots of its own shards and leaves the others zero, so that a sum over the workers is their union.
+
+    Without the all-reduce each shard follows its own records, as a GPU does in other implementations.
 
     Attributes:
         step: training steps done.
-        iou_now: T_now; scalar, on the device.
-        beta_now: beta_now; scalar, on the device.
-        kept_iou_updates: updates that found nothing measured and kept T_now; scalar, on the device.
-        kept_beta_updates: the same of beta_now, an unusable median among them.
-        recorded: with `run.record_statistics`, all workers' records of each interval, `[3, C, global_batch]` on the
+        shard: whose T_now and beta_now are in force, and whose images are measured; one of this worker's.
+        recorded: with `run.record_statistics`, all shards' records of each interval, `[3, C, global_batch]` on the
             host: I_k, E_k, and whether they are valid.
     """
 
     def __init__(
-        self,
-        config: TrialConfig,
-        *,
-        device: torch.device | str = "cpu",
-        rank: int = 0,
-        world_size: int = 1,
+        self, config: TrialConfig, *, device: torch.device | str = "cpu", own_shards: range | None = None
     ) -> None:
         """Start Algorithm 1 at `initial_iou` and `initial_beta` with empty S_I and S_E.
 
         Args:
-            config: the trial; its `dynamic` section, its global batch and its RoIs per image count here.
+            config: the trial; its `dynamic` section, its global batch, its shards and its RoIs per image count here.
             device: where the model trains.
-            rank: this worker's number.
-            world_size: the number of workers, at most the global batch.
+            own_shards: those that this worker trains; all by default.
         """
         self.config = config.dynamic
         self.iou_top_k = config.iou_top_k
         self.beta_top_k = config.beta_top_k
         self.step = 0
         self.recorded: list[Tensor] | None = [] if config.run.record_statistics else None
-        self.iou_now = torch.tensor(self.config.initial_iou, device=device)
-        self.beta_now = torch.tensor(self.config.initial_beta, device=device)
-        self.kept_iou_updates = torch.zeros((), dtype=torch.int64, device=device)
-        self.kept_beta_updates = torch.zeros((), dtype=torch.int64, device=device)
+        shards, images = config.train.shards, config.train.global_batch
+        self.own_shards = range(shards) if own_shards is None else own_shards
+        self.shard = self.own_shards.start
+        self._slots = [images_of_shard(images, shards, shard) for shard in range(shards)]
+        # A value for each shard; with the all-reduce all are equal.
+        self._iou_now = torch.full((shards,), self.config.initial_iou, device=device)
+        self._beta_now = torch.full((shards,), self.config.initial_beta, device=device)
+        self._kept_iou_updates = torch.zeros(shards, dtype=torch.int64, device=device)
+        self._kept_beta_updates = torch.zeros(shards, dtype=torch.int64, device=device)
         self._fixed_iou = torch.tensor(self.config.fixed_iou, device=device)
         self._fixed_beta = torch.tensor(self.config.fixed_beta, device=device)
-        self._rank, self._world_size = rank, world_size
-        self._own_slots = share_of_worker(config.train.global_batch, rank, world_size)
-        self._records = torch.zeros(3, self.config.update_interval, config.train.global_batch, device=device)
+        self._records = torch.zeros(3, self.config.update_interval, images, device=device)
+
+    @property
+    def iou_now(self) -> Tensor:
+        """T_now of the current shard; scalar, on the device."""
+        return self._iou_now[self.shard]
+
+    @property
+    def beta_now(self) -> Tensor:
+        """beta_now of the current shard; scalar, on the device."""
+        return self._beta_now[self.shard]
+
+    @property
+    def kept_iou_updates(self) -> Tensor:
+        """The current shard's updates that found nothing measured and kept T_now; scalar, on the device."""
+        return self._kept_iou_updates[self.shard]
+
+    @property
+    def kept_beta_updates(self) -> Tensor:
+        """The same of beta_now, those with an unusable median among them."""
+        return self._kept_beta_updates[self.shard]
 
     @property
     def iou_threshold(self) -> Tensor:
@@ -88,7 +104,7 @@ class DynamicTrainingState:
         """Take I_k and E_k of one step's images by the configured convention.
 
         Args:
-            images: this worker's images.
+            images: the current shard's images.
             weights: the box coder's weights, which normalise the errors.
         """
         if not self.config.count_ground_truths:
@@ -97,12 +113,12 @@ class DynamicTrainingState:
         return measure(images, weights, self.iou_threshold, self.iou_top_k, self.beta_top_k)
 
     def record(self, statistics: ProposalStatistics) -> None:
-        """Add one step's values to S_I and S_E. At most as many values as this worker has images."""
+        """Add one step's values of the current shard to S_I and S_E. At most as many values as it has images."""
         count = statistics.ious.numel()
-        assert count <= self._own_slots.stop - self._own_slots.start, "more values than this worker has slots"
+        slots = self._slots[self.shard]
+        assert count <= slots.stop - slots.start, "more values than the shard has slots"
         values = torch.stack([statistics.ious, statistics.errors, torch.ones_like(statistics.ious)])
-        first = self._own_slots.start
-        self._records[:, self.step % self.config.update_interval, first : first + count] = torch.where(
+        self._records[:, self.step % self.config.update_interval, slots.start : slots.start + count] = torch.where(
             statistics.valid, values, 0
         )
 
@@ -118,28 +134,35 @@ class DynamicTrainingState:
             self._update(all_reduce)
 
     def _update(self, all_reduce: AllReduceSum) -> None:
-        """T_now = max(initial, mean of S_I), beta_now = min(initial, median of S_E), then empty both."""
+        """Compute the next T_now and beta_now, of all records or of each shard's own, then empty S_I and S_E."""
         if self.config.all_reduce:
             all_reduce(self._records)
         if self.recorded is not None:
             self.recorded.append(self._records_of_all(all_reduce, joined=self.config.all_reduce).cpu())
-        ious, errors, valid = self._records.flatten(1)
+        if self.config.all_reduce:
+            self._follow(self._records, slice(None))
+        else:
+            for shard in self.own_shards:
+                self._follow(self._records[:, :, self._slots[shard]], slice(shard, shard + 1))
+        self._records.zero_()
+
+    def _follow(self, records: Tensor, shards: slice) -> None:
+        """T_now = max(initial, mean of S_I), beta_now = min(initial, median of S_E), for some shards."""
+        ious, errors, valid = records.flatten(1)
         count = valid.sum()
         measured = count > 0
 
         # float64, so that the mean does not depend on how many records there are.
         mean_iou = (ious.double().sum() / count.clamp(min=1)).to(ious.dtype)
         next_iou = mean_iou.clamp(min=self.config.initial_iou)
-        self.iou_now.copy_(torch.where(measured, next_iou, self.iou_now))
-        self.kept_iou_updates += ~measured
+        self._iou_now[shards] = torch.where(measured, next_iou, self._iou_now[shards])
+        self._kept_iou_updates[shards] += ~measured
 
         median_error = _median_of_valid(errors, valid > 0, upper=self.config.convention == "released")
         usable = measured & (median_error >= SMALLEST_BETA)
         next_beta = median_error.clamp(max=self.config.initial_beta)
-        self.beta_now.copy_(torch.where(usable, next_beta, self.beta_now))
-        self.kept_beta_updates += ~usable
-
-        self._records.zero_()
+        self._beta_now[shards] = torch.where(usable, next_beta, self._beta_now[shards])
+        self._kept_beta_updates[shards] += ~usable
 
     def _records_of_all(self, all_reduce: AllReduceSum, *, joined: bool = False) -> Tensor:
         """A copy of the records of all workers; `joined` says that they are together already."""
@@ -149,24 +172,24 @@ class DynamicTrainingState:
         return records
 
     def state_dict(self, all_reduce: AllReduceSum = single_worker) -> dict[str, Any]:
-        """Everything that a checkpoint needs, with the records of all workers. Every worker must call it."""
-        values = torch.stack([getattr(self, name).double() for name in _VALUES])
-        of_workers = values.new_zeros(self._world_size, len(_VALUES))
-        of_workers[self._rank] = values
-        all_reduce(of_workers)
+        """Everything that a checkpoint needs, of all shards. Every worker must call it."""
+        values = torch.stack([getattr(self, name).double() for name in _VALUES], dim=1)
+        of_all = torch.zeros_like(values)
+        of_all[self.own_shards] = values[self.own_shards]
+        all_reduce(of_all)
         return {
             "step": self.step,
-            "values": of_workers,
+            "values": of_all,
             "records": self._records_of_all(all_reduce),
             "recorded": list(self.recorded or []),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, also one of another number of workers.
+        """Go on from a saved state, whatever the number of workers that saved it.
 
         Raises:
-            ValueError: the state has another update interval or global batch, or, where each worker follows its own
-                records, another number of workers.
+            ValueError: the state has another update interval or global batch, or, where each shard follows its own
+                records, another number of shards.
         """
         if state["records"].shape != self._records.shape:
             raise ValueError(
@@ -174,23 +197,28 @@ class DynamicTrainingState:
                 f"{tuple(state['records'].shape[1:])}, this run has {tuple(self._records.shape[1:])}; "
                 "resume with the settings of the checkpoint"
             )
-        of_workers = state["values"]
-        if not self.config.all_reduce and len(of_workers) != self._world_size:
-            raise ValueError(
-                f"dynamic training state: the checkpoint has {len(of_workers)} workers, this run {self._world_size}; "
-                "without dynamic.all_reduce each goes on from its own T_now: resume with as many"
-            )
+        values, shards = state["values"], len(self._slots)
+        if len(values) != shards:
+            # Earlier releases had a row for each worker.
+            if not self.config.all_reduce:
+                raise ValueError(
+                    f"dynamic training state: the checkpoint has {len(values)} values of T_now, this run {shards} "
+                    "shards; without dynamic.all_reduce each goes on from its own: resume with as many train.shards"
+                )
+            values = values[:1].expand(shards, -1)
         self.step = int(state["step"])
-        for name, value in zip(_VALUES, of_workers[0 if self.config.all_reduce else self._rank], strict=True):
-            getattr(self, name).copy_(value)
+        for name, of_shards in zip(_VALUES, values.unbind(dim=1), strict=True):
+            getattr(self, name).copy_(of_shards)
         if self.recorded is not None:
             self.recorded = list(state["recorded"])
         self._records.zero_()
-        self._records[:, :, self._own_slots] = state["records"][:, :, self._own_slots].to(self._records.device)
+        for shard in self.own_shards:
+            slots = self._slots[shard]
+            self._records[:, :, slots] = state["records"][:, :, slots].to(self._records.device)
 
 
-_VALUES = ("iou_now", "beta_now", "kept_iou_updates", "kept_beta_updates")
-"""What each worker has beside its records: equal on all, unless each follows its own."""
+_VALUES = ("_iou_now", "_beta_now", "_kept_iou_updates", "_kept_beta_updates")
+"""What each shard has beside its records."""
 
 
 def _median_of_valid(values: Tensor, valid: Tensor, *, upper: bool) -> Tensor:

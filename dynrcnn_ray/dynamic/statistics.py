@@ -1,6 +1,7 @@
 """The proposals' statistics I_k and E_k (Paper: Algorithm 1) in three conventions.
 
-`paper` has one value an image; `mmdetection` and `released` are what these implementations compute on one GPU.
+`paper` has one value an image; `mmdetection` and `released` are what these implementations compute on one GPU,
+whose part a shard has here.
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from dynrcnn_ray.dynamic.proposals import AssignedProposals
 
 @dataclass(frozen=True)
 class ProposalStatistics:
-    """One step's measurements of one worker.
+    """One step's measurements of one shard.
 
-    The convention `paper` gives one value an image, the other two give one value a worker.
+    The convention `paper` gives one value an image, the other two give one value a shard.
 
     Attributes:
         ious: `[num_values]`, I_k.
@@ -46,7 +47,7 @@ def _measure_paper(
 def _measure_mmdetection(
     images: Sequence[AssignedProposals], weights: tuple[float, ...], threshold: Tensor, iou_top_k: int, beta_top_k: int
 ) -> ProposalStatistics:
-    """Per worker: the images' mean K_I-th largest IoU, and an order statistic over all sampled positives' errors."""
+    """Per shard: the images' mean K_I-th largest IoU, and an order statistic over all sampled positives' errors."""
     matched = [image for image in images if image.match is not None]
     if not matched:
         return _nothing_measured(threshold)
@@ -61,7 +62,7 @@ def _measure_mmdetection(
 def _measure_released(
     images: Sequence[AssignedProposals], weights: tuple[float, ...], threshold: Tensor, iou_top_k: int, beta_top_k: int
 ) -> ProposalStatistics:
-    """Per worker: order statistics over all raw proposals, with the matches of the released code.
+    """Per shard: order statistics over all raw proposals, with the matches of the released code.
 
     There a proposal below the threshold counts as matched to ground truth number 0: its index -1 was clamped.
     """

@@ -23,8 +23,8 @@ from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker, broadcast_bytes_from_first, broadcast_from_first
 from dynrcnn_ray.training.environment import describe_hardware, package_versions, require_gpu
 from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note
-from dynrcnn_ray.training.loop import CheckpointError
 from dynrcnn_ray.training.outcome import TrialOutcome
+from dynrcnn_ray.training.state import CheckpointError
 from dynrcnn_ray.training.telemetry import DynamicsRow
 from dynrcnn_ray.training.trial import run_trial
 

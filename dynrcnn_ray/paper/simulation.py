@@ -1,6 +1,6 @@
-"""How far many workers would drift apart: T_now and beta_now from a run's records, dealt out to any number of workers.
+"""How far many shards would drift apart: T_now and beta_now from a run's records, dealt out to any number of shards.
 
-Only the spread that comes from each worker seeing other images is simulated. What is dealt out was measured while all
+Only the spread that comes from each shard seeing other images is simulated. What is dealt out was measured while all
 images followed one T_now and one beta_now: that E_k follows T_now, and that weights follow both, is left out.
 """
 
@@ -13,7 +13,7 @@ _WINDOWS = 8
 """At most so many windows of a run are dealt out, evenly spaced."""
 _MOST_DRAWS = 8
 _IMAGES_OF_A_WINDOW = 20_000
-"""A window is dealt out again, up to `_MOST_DRAWS` times, while it takes fewer images than this: few workers give a
+"""A window is dealt out again, up to `_MOST_DRAWS` times, while it takes fewer images than this: few shards give a
 rough estimate."""
 _SMALLEST_BETA = 1e-15
 """A smaller median is not taken over, as in `dynamic_training`."""
@@ -52,34 +52,34 @@ def records_of(statistics: pd.DataFrame, initial_iou: float, initial_beta: float
 
 
 def simulate_spread(
-    records: Records, *, num_workers: int, images_per_worker: int, interval: int, all_reduce: bool, seed: int = 0
+    records: Records, *, num_shards: int, images_per_shard: int, interval: int, all_reduce: bool, seed: int = 0
 ) -> dict[str, float]:
-    """The spread of T_now and beta_now over the workers, mean over the updates.
+    """The spread of T_now and beta_now over the shards, mean over the updates.
 
-    A window of `interval` steps of the run is dealt out at random, so that each worker has its images of as many steps.
+    A window of `interval` steps of the run is dealt out at random, so that each shard has its images of as many steps.
     Where that takes more images than the run recorded in the window, they are drawn from it with replacement.
 
     Args:
         records: what to deal out.
-        num_workers: how many follow records.
-        images_per_worker: of one step.
+        num_shards: how many follow records.
+        images_per_shard: of one step.
         interval: C.
-        all_reduce: whether every worker follows the records of all, or its own.
+        all_reduce: whether every shard follows the records of all, or its own.
         seed: of the draw.
 
     Returns:
         `T_now_range`, `T_now_std`, `beta_now_range` and `beta_now_std`: the largest minus the smallest value, and the
-        standard deviation. A worker that measured nothing in a window is left out there. NaN if the run is shorter than
+        standard deviation. A shard that measured nothing in a window is left out there. NaN if the run is shorter than
         a window.
     """
-    rng = np.random.default_rng([seed, num_workers, images_per_worker, interval])
+    rng = np.random.default_rng([seed, num_shards, images_per_shard, interval])
     num_windows = len(records.ious) // interval
     starts = interval * np.unique(np.linspace(0, num_windows - 1, _WINDOWS).round().astype(int)) if num_windows else []
-    draws = max(1, min(_MOST_DRAWS, _IMAGES_OF_A_WINDOW // (num_workers * images_per_worker * interval)))
+    draws = max(1, min(_MOST_DRAWS, _IMAGES_OF_A_WINDOW // (num_shards * images_per_shard * interval)))
     spreads = []
     for start in np.repeat(starts, draws).astype(int):
         window = slice(start, start + interval)
-        dealt = _deal(records.ious[window].size, num_workers, images_per_worker * interval, rng)
+        dealt = _deal(records.ious[window].size, num_shards, images_per_shard * interval, rng)
         if all_reduce:
             dealt = dealt.reshape(1, -1)
         spreads.append([spread for values in _thresholds(records, window, dealt) for spread in _spread(values)])
@@ -88,16 +88,16 @@ def simulate_spread(
     return dict(zip(names, means, strict=True))
 
 
-def _deal(recorded: int, num_workers: int, images: int, rng: np.random.Generator) -> np.ndarray:
-    """Places in a window for each worker, `[num_workers, images]`: each once while there are enough."""
-    needed = num_workers * images
+def _deal(recorded: int, num_shards: int, images: int, rng: np.random.Generator) -> np.ndarray:
+    """Places in a window for each shard, `[num_shards, images]`: each once while there are enough."""
+    needed = num_shards * images
     if needed <= recorded:
-        return rng.permutation(recorded)[:needed].reshape(num_workers, images)
-    return rng.integers(recorded, size=(num_workers, images))
+        return rng.permutation(recorded)[:needed].reshape(num_shards, images)
+    return rng.integers(recorded, size=(num_shards, images))
 
 
 def _thresholds(records: Records, window: slice, dealt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """T_now and beta_now of each row of `[workers, images]` places in a window; NaN where nothing usable is."""
+    """T_now and beta_now of each row of `[shards, images]` places in a window; NaN where nothing usable is."""
     ious, errors, valid = (values[window].ravel()[dealt] for values in (records.ious, records.errors, records.valid))
     count = valid.sum(axis=1)
     means = np.where(valid, ious, 0).sum(axis=1) / np.maximum(count, 1)

@@ -14,8 +14,9 @@ from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, Sample, Target
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import TrainingState, autocast, build_training_state, forward_losses, to_device
+from dynrcnn_ray.training.loop import autocast, forward_losses, to_device
 from dynrcnn_ray.training.optimizer import set_learning_rate
+from dynrcnn_ray.training.state import TrainingState, build_training_state
 
 _WARM_UP_ROUNDS = 3
 

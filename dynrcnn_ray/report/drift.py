@@ -1,4 +1,4 @@
-"""How far the workers of a trial drift apart in T_now and beta_now, and from the trial of one worker."""
+"""How far the shards of a trial drift apart in T_now and beta_now, and from those of the baseline."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dynrcnn_ray.report.drift_columns import ALL_REDUCE, DRIFT, WORKERS
+from dynrcnn_ray.report.drift_columns import ALL_REDUCE, DRIFT, SHARDS
 from dynrcnn_ray.statistics.estimates import paired_difference
 
-OF_WORKERS = {"T_now": "worker_T_now", "beta_now": "worker_beta_now"}
-"""The fields of `schemas.DYNAMICS` that hold a list of the workers' values, by statistic."""
-DYNAMICS_COLUMNS = ["trial_id", "step", *OF_WORKERS.values()]
+OF_SHARDS = {"T_now": "shard_T_now", "beta_now": "shard_beta_now"}
+"""The fields of `schemas.DYNAMICS` that hold a list of the shards' values, by statistic."""
+DYNAMICS_COLUMNS = ["trial_id", "step", *OF_SHARDS.values()]
 
 
 def with_drift(plan: pd.DataFrame, trials: pd.DataFrame, dynamics: pd.DataFrame) -> pd.DataFrame:
@@ -20,36 +20,36 @@ def with_drift(plan: pd.DataFrame, trials: pd.DataFrame, dynamics: pd.DataFrame)
     A trial's first logged step is left out: no update is in force there yet.
 
     Args:
-        plan: rows as in `schemas.PLAN`; a row's `baseline_row` is its trial of one worker.
+        plan: rows as in `schemas.PLAN`; in a row's `baseline_row` all shards follow the same values.
         trials: rows as in `schemas.TRIALS`.
         dynamics: rows as in `schemas.DYNAMICS` of these trials, a row an update.
     """
     courses = {
-        trial_id: {statistic: worker_values(steps, statistic).iloc[1:] for statistic in OF_WORKERS}
+        trial_id: {statistic: shard_values(steps, statistic).iloc[1:] for statistic in OF_SHARDS}
         for trial_id, steps in dynamics.groupby("trial_id")
     }
     drifts = {}
-    for trial_id, one_worker in _references(plan).items():
-        course, reference = courses.get(trial_id), courses.get(one_worker)
+    for trial_id, baseline in _baselines(plan).items():
+        course, reference = courses.get(trial_id), courses.get(baseline)
         if course is None:
             continue
         drift = {f"apart_{name}": _apart(values) for name, values in course.items()}
-        if reference is not None and one_worker != trial_id:
-            drift |= {f"from_one_{name}": _distance(values, reference[name]) for name, values in course.items()}
+        if reference is not None and baseline != trial_id:
+            drift |= {f"from_baseline_{name}": _distance(values, reference[name]) for name, values in course.items()}
         drifts[trial_id] = drift
     found = pd.DataFrame.from_dict(drifts, orient="index", columns=list(DRIFT), dtype=float)
     return trials.join(found, on="trial_id")
 
 
-def worker_values(steps: pd.DataFrame, statistic: str) -> pd.DataFrame:
-    """What was in force on each worker of one trial: a row a logged step, in order, a column a worker.
+def shard_values(steps: pd.DataFrame, statistic: str) -> pd.DataFrame:
+    """What was in force on each shard of one trial: a row a logged step, in order, a column a shard.
 
     Args:
-        steps: rows as in `schemas.DYNAMICS` of one trial; those without the workers' values are left out.
-        statistic: a key of `OF_WORKERS`.
+        steps: rows as in `schemas.DYNAMICS` of one trial; those without the shards' values are left out.
+        statistic: a key of `OF_SHARDS`.
     """
-    known = steps.dropna(subset=[OF_WORKERS[statistic]]).sort_values("step")
-    values = np.stack(known[OF_WORKERS[statistic]].to_list()) if len(known) else np.empty((0, 0))
+    known = steps.dropna(subset=[OF_SHARDS[statistic]]).sort_values("step")
+    values = np.stack(known[OF_SHARDS[statistic]].to_list()) if len(known) else np.empty((0, 0))
     return pd.DataFrame(values, index=known["step"].to_numpy())
 
 
@@ -57,29 +57,29 @@ def drift_notes(table: pd.DataFrame) -> list[str]:
     """What the rows found, in sentences.
 
     Args:
-        table: as from `build_table`, of a plan with the columns of `DRIFT` and the labels `WORKERS` and `ALL_REDUCE`.
+        table: as from `build_table`, of a plan with the columns of `DRIFT` and the labels `SHARDS` and `ALL_REDUCE`.
     """
-    rows = [row for row in table.to_dict("records") if row["status"] == "finished" and row[WORKERS] != "1"]
+    rows = [row for row in table.to_dict("records") if row["status"] == "finished" and row[SHARDS] != "1"]
     shared = [row for row in rows if row[ALL_REDUCE]]
     alone = [row for row in rows if not row[ALL_REDUCE]]
     notes = []
     if shared:
-        most = [max(row[f"apart_{name}"] for row in shared) for name in OF_WORKERS]
+        most = [max(row[f"apart_{name}"] for row in shared) for name in OF_SHARDS]
         notes.append(
-            f"With the all-reduce the workers of a trial lay at most {most[0]:.2g} apart in T_now and {most[1]:.2g} in "
+            f"With the all-reduce the shards of a trial lay at most {most[0]:.2g} apart in T_now and {most[1]:.2g} in "
             f"beta_now, mean over the updates."
         )
     if alone:
-        ranges = [_range(alone, f"apart_{name}", name) for name in OF_WORKERS]
+        ranges = [_range(alone, f"apart_{name}", name) for name in OF_SHARDS]
         notes.append(f"Without it they lay apart by {' and by '.join(ranges)}.")
-    if shared and alone:
-        means = [
-            f"{_mean(shared, f'from_one_{name}'):.4f} with and {_mean(alone, f'from_one_{name}'):.4f} without in {name}"
-            for name in OF_WORKERS
-        ]
+    if alone:
+        means = [f"{_mean(alone, f'from_baseline_{name}'):.4f} in {name}" for name in OF_SHARDS]
+        notes.append(f"From the row with the all-reduce they lay, mean over the rows, {' and '.join(means)}.")
+    if shared:
+        means = [f"{_mean(shared, f'from_baseline_{name}'):.4f} in {name}" for name in OF_SHARDS]
         notes.append(
-            f"From the trial of one worker they lay, mean over the rows, {'; '.join(means)}. Even with the all-reduce "
-            "this is not zero: another number of workers draws other RoIs for the loss, and so trains other weights."
+            f"The rows with the all-reduce lay {' and '.join(means)} from one shard, since another number of shards "
+            "draws other RoIs, and so trains other weights."
         )
     return [*notes, *_difference_of_the_all_reduce(table)]
 
@@ -93,7 +93,7 @@ def _difference_of_the_all_reduce(table: pd.DataFrame) -> list[str]:
     first, last = list(table.columns).index("name"), list(table.columns).index("source")
     labels = [name for name in table.columns[first + 1 : last] if name != ALL_REDUCE]
     for row in table.to_dict("records"):
-        if row["n"] == row["n_planned"] and row[WORKERS] != "1":
+        if row["n"] == row["n_planned"] and row[SHARDS] != "1":
             rows[bool(row[ALL_REDUCE])][tuple(row[name] for name in labels)] = row["AP"]
     pairs = [key for key in rows[True] if key in rows[False]]
     if not pairs:
@@ -106,8 +106,8 @@ def _difference_of_the_all_reduce(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _references(plan: pd.DataFrame) -> dict[str, str | None]:
-    """The trial of one worker that each trial of the plan is held against, that of the baseline with the same seed."""
+def _baselines(plan: pd.DataFrame) -> dict[str, str | None]:
+    """The trial that each trial of the plan is held against: its row's baseline with the same seed."""
     lines = plan.dropna(subset=["trial_id"]).to_dict("records")
     by_place = {(line["row"], line["seed"]): line["trial_id"] for line in lines}
     return {line["trial_id"]: by_place.get((line["baseline_row"], line["seed"])) for line in lines}
@@ -117,11 +117,11 @@ def _apart(values: pd.DataFrame) -> float:
     return float((values.max(axis=1) - values.min(axis=1)).mean())
 
 
-def _distance(values: pd.DataFrame, one_worker: pd.DataFrame) -> float:
-    steps = values.index.intersection(one_worker.index)
+def _distance(values: pd.DataFrame, baseline: pd.DataFrame) -> float:
+    steps = values.index.intersection(baseline.index)
     if steps.empty:
         return float("nan")
-    return float(values.loc[steps].sub(one_worker.loc[steps, 0], axis=0).abs().to_numpy().mean())
+    return float(values.loc[steps].sub(baseline.loc[steps, 0], axis=0).abs().to_numpy().mean())
 
 
 def _range(rows: list[dict[Any, Any]], column: str, name: str) -> str:

@@ -19,8 +19,8 @@ _NOTHING = "-"
 _DELTA = "ΔAP"
 _DIFFERENCES_TITLE = "Differences to the baseline, paired by seed"
 _DRIFT_TITLE = (
-    "How far the workers lie apart in T_now and beta_now (the largest minus the smallest, mean over the updates), and "
-    "from the trial of one worker (mean absolute difference over updates and workers)"
+    "How far the shards lie apart in T_now and beta_now (the largest minus the smallest, mean over the updates), and "
+    "from the baseline's, whose shards follow one value (mean absolute difference over updates and shards)"
 )
 _SEEDS_TITLE = (
     "How many seeds (first line: the smallest true difference to the baseline that the n seeds tell from zero in four "
@@ -108,7 +108,7 @@ class TableCells:
         run: scale and seeds: half a sentence, without a full stop.
         command: what made the table.
         notes: sentences that explain the table's lines and signs.
-        grids: the table itself first; its `title` says what it shows. Then how far workers drift apart if the plan
+        grids: the table itself first; its `title` says what it shows. Then how far shards drift apart if the plan
             asks for it, the differences to the baseline if any has an interval, what it takes to tell them from zero,
             and the course of Algorithm 1 if any row has finished.
     """
@@ -176,13 +176,13 @@ def _main_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid:
 
 
 def _drift_grid(table: pd.DataFrame, plan: pd.DataFrame) -> Grid | None:
-    """How far the workers drift apart; None if the plan does not ask, or no row has finished."""
+    """How far the shards drift apart; None if the plan does not ask, or no row has finished."""
     columns = drift_columns(plan)
     rows = [row for row in table.to_dict("records") if row["n"]]
     if not columns or not rows:
         return None
     lines = [Line((Cell(row["name"]), *(_drift(row, column) for column in columns))) for row in rows]
-    heads = [column.replace("apart_", "apart: ").replace("from_one_", "from one: ") for column in columns]
+    heads = [column.replace("apart_", "apart: ").replace("from_baseline_", "from baseline: ") for column in columns]
     return Grid("drift", _DRIFT_TITLE, (Column("", is_number=False), *map(Column, heads)), tuple(lines))
 
 

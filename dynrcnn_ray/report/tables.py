@@ -32,7 +32,7 @@ def metric_columns(plan: pd.DataFrame) -> list[str]:
 
 
 def drift_columns(plan: pd.DataFrame) -> list[str]:
-    """Names of the plan's metrics that tell how far workers drift apart, in its order; most plans have none."""
+    """Names of the plan's metrics that tell how far shards drift apart, in its order; most plans have none."""
     return [name for name in plan["metrics"].iloc[0] if name in DRIFT]
 
 

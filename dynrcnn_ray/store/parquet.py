@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dynrcnn_ray.config.errors import DynrcnnError, one_line
-from dynrcnn_ray.store.schemas import READABLE_VERSIONS, SCHEMA_VERSION, VERSION_KEY
+from dynrcnn_ray.store.schemas import FORMER_NAMES, READABLE_VERSIONS, SCHEMA_VERSION, VERSION_KEY
 
 CHECKSUM_KEY = "dynrcnn_ray.crc32"
 _NAME_KEY = b"dynrcnn_ray.file"
@@ -72,10 +72,13 @@ def from_parquet_bytes(content: bytes, schema: pa.Schema, columns: list[str] | N
             found = file.schema_arrow
             _check_schema(found, schema)
             wanted = columns or schema.names
-            lacking = set(wanted).difference(found.names)
+            names = {name: name if name in found.names else FORMER_NAMES.get(name, name) for name in wanted}
+            there = {name: own for name, own in names.items() if own in found.names}
             # A file has few rows: handing its columns to other threads costs more than reading them.
-            table = file.read([name for name in wanted if name not in lacking], use_threads=False)
-        for name in lacking:
+            table = file.read(list(there.values()), use_threads=False).select(list(there.values()))
+        if list(there) != table.column_names:
+            table = table.rename_columns(list(there)).replace_schema_metadata(table.schema.metadata)
+        for name in set(wanted).difference(there):
             field = schema.field(name)
             table = table.append_column(field, pa.nulls(len(table), field.type))
         if not mark:
@@ -110,6 +113,9 @@ def _check_schema(found: pa.Schema, expected: pa.Schema) -> None:
         raise ForeignFileError(f"has schema version {shown}, this release reads {readable}")
     if found.equals(expected):
         return
+    if version != SCHEMA_VERSION:
+        names = {former: name for name, former in FORMER_NAMES.items() if former in found.names}
+        found = pa.schema([field.with_name(names.get(field.name, field.name)) for field in found])
     lacking = [field for field in expected if field.name not in found.names]
     if (
         any(field.name not in expected.names or not field.equals(expected.field(field.name)) for field in found)

@@ -4,11 +4,13 @@ import pyarrow as pa
 
 from dynrcnn_ray.store.metrics import MASK_METRICS, METRICS
 
-SCHEMA_VERSION = b"6"
+SCHEMA_VERSION = b"7"
 """Goes up whenever a field is added, or changes its name, type or meaning."""
-READABLE_VERSIONS = (b"1", b"2", b"3", b"4", b"5", SCHEMA_VERSION)
+READABLE_VERSIONS = (b"1", b"2", b"3", b"4", b"5", b"6", SCHEMA_VERSION)
 """Versions that differ from this one by optional fields alone; a file that lacks those is read with nulls."""
 VERSION_KEY = b"dynrcnn_ray.schema_version"
+FORMER_NAMES = {"shard_T_now": "worker_T_now", "shard_beta_now": "worker_beta_now"}
+"""What fields were called in earlier versions, which had a shard a worker."""
 
 
 def versioned(fields: list[pa.Field]) -> pa.Schema:
@@ -105,12 +107,12 @@ DYNAMICS = versioned(
         optional("sigma_dh", _FLOAT, "offset"),
         optional("images_per_second", _FLOAT, "images per second"),
         optional("AP", _FLOAT, "percent"),
-        optional("worker_T_now", pa.list_(_FLOAT), "IoU"),
-        optional("worker_beta_now", pa.list_(_FLOAT), "normalised offset"),
+        optional("shard_T_now", pa.list_(_FLOAT), "IoU"),
+        optional("shard_beta_now", pa.list_(_FLOAT), "normalised offset"),
     ]
 )
 """One logged step of a trial. `T_now` and `beta_now` are what Algorithm 1 followed in that step, before its update, on
-the first worker; `worker_T_now` and `worker_beta_now` hold every worker's. `iou_threshold` and `smooth_l1_beta` were in
+the first shard; `shard_T_now` and `shard_beta_now` hold every shard's. `iou_threshold` and `smooth_l1_beta` were in
 force: the same values, or fixed ones where DLA or DSL is off. `positives_iou50` counts the proposals at or above
 that IoU, the appended ground truths among them; `positives` the sampled RoIs that are positive at the threshold in
 force. `iou_at_rank` and `error_at_rank` are the images' mean I_k and E_k; `sigma_*` the standard deviations of the

@@ -1,11 +1,15 @@
 """What one worker knows of the others, and the few things that workers exchange."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from dynrcnn_ray.config.shares import shards_of_worker
+from dynrcnn_ray.config.trial_config import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,10 @@ class Worker:
             return cls(device=device)
         return cls(dist.get_rank(), dist.get_world_size(), device)
 
+    def shards(self, config: TrialConfig) -> range:
+        """The shards of a trial that this worker trains and tests."""
+        return shards_of_worker(config.train.shards, self.rank, self.world_size)
+
     @property
     def is_first(self) -> bool:
         """Whether this worker writes the results."""
@@ -42,6 +50,13 @@ def all_reduce_sum(tensor: Tensor) -> None:
     """
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(tensor)
+
+
+def copy_from_first(tensors: Iterable[Tensor], worker: Worker) -> None:
+    """Give every worker the first one's values, in place."""
+    if worker.world_size > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def broadcast_from_first(value: Any, worker: Worker) -> Any:

@@ -1,10 +1,8 @@
 """What a process sets for the device that it trains on. On a CPU each setting of a GPU stays as it was."""
 
 import os
-import warnings
 
 import torch
-from torch import nn
 
 from dynrcnn_ray.models.detector import Detector
 from dynrcnn_ray.training.allocator import keep_freed_memory
@@ -41,19 +39,3 @@ def on_device(model: Detector, device: torch.device) -> Detector:
     # cuDNN's convolutions on tensor cores want the channels last; otherwise each transposes its input and output.
     model.to(device)
     return model.to(memory_format=torch.channels_last)
-
-
-def distributed(model: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel:
-    """The model with its gradients averaged over the workers."""
-    is_gpu = device.type == "cuda"
-    with warnings.catch_warnings():
-        # Newer releases of PyTorch have another name for `broadcast_buffers`, which the older ones do not know.
-        warnings.simplefilter("ignore", FutureWarning)
-        return nn.parallel.DistributedDataParallel(
-            model,
-            device_ids=[device.index] if is_gpu else None,
-            broadcast_buffers=False,
-            # The gradients live in the buffers that are sent: one copy of them less in the GPU's memory, and in its
-            # time.
-            gradient_as_bucket_view=is_gpu,
-        )

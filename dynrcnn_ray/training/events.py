@@ -2,13 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from dynrcnn_ray.training.outcome import TrialOutcome
+from dynrcnn_ray.training.state import TrainingState
 from dynrcnn_ray.training.telemetry import DynamicsRow
-
-if TYPE_CHECKING:
-    from dynrcnn_ray.training.loop import TrainingState
-    from dynrcnn_ray.training.outcome import TrialOutcome
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class CheckpointDue:
         is_best: its AP is the best so far; known on the first worker, and where checkpoints are evaluated.
     """
 
-    state: "TrainingState"
+    state: TrainingState
     is_wanted: bool = False
     is_best: bool = False
 
@@ -53,14 +50,14 @@ class CheckpointDue:
 class Finished:
     """The trial has trained to its end and was evaluated."""
 
-    outcome: "TrialOutcome"
+    outcome: TrialOutcome
 
 
 TrainingEvent = Logged | CheckpointDue
 TrialEvent = Note | Logged | CheckpointDue | Finished
 
 
-def outcome_of(events: Iterable[TrialEvent]) -> "TrialOutcome":
+def outcome_of(events: Iterable[TrialEvent]) -> TrialOutcome:
     """The outcome of a trial that nobody watches."""
     *_, last = events
     assert isinstance(last, Finished), "a trial ends by finishing, or raises"

@@ -1,4 +1,4 @@
-"""Detections and average precision of a whole split, sharded over the workers."""
+"""Detections and average precision of a whole split, divided over the workers by shards."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,21 +30,23 @@ def detect_all(
     *,
     on_tenth: Callable[[int], None] = lambda tenth: None,
 ) -> list[Detections]:
-    """Detect on a whole split, each worker on its share of the images.
+    """Detect on a whole split, each worker on the images of its shards.
 
     Args:
         config: the trial.
         model: its detector.
         dataset: the split.
         worker: this process.
-        on_tenth: called by every worker equally often, with 1 to 10, when it has done so many tenths of its share.
+        on_tenth: called by every worker equally often, with 1 to 10, when it has done so many tenths of its images.
 
     Returns:
         On the first worker, every image's detections once, in the data set's order; on the others nothing.
     """
-    shards = gather_on_first(detect(config, model, dataset, worker, on_tenth=on_tenth), worker)
+    of_workers = gather_on_first(detect(config, model, dataset, worker, on_tenth=on_tenth), worker)
     position = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
-    return sorted((entry for shard in shards for entry in shard), key=lambda entry: position[entry.image_id])
+    return sorted(
+        (entry for of_worker in of_workers for entry in of_worker), key=lambda entry: position[entry.image_id]
+    )
 
 
 def detection_columns(detections: Sequence[Detections]) -> dict[str, np.ndarray]:
@@ -78,15 +80,16 @@ def detect(
     *,
     on_tenth: Callable[[int], None] = lambda tenth: None,
 ) -> list[Detections]:
-    """Detect on this worker's share of a split; the arguments are those of `detect_all`."""
-    share = len(range(worker.rank, len(dataset), worker.world_size))
+    """Detect on the images of this worker's shards of a split; the arguments are those of `detect_all`."""
+    shards, own_shards = config.train.shards, worker.shards(config)
+    images_of_worker = sum(len(range(shard, len(dataset), shards)) for shard in own_shards)
     tenths = 0
     loader = eval_loader(
         dataset,
-        batch_size=max(1, config.train.global_batch // worker.world_size),
+        batch_size=config.train.global_batch // shards,
         loader_workers=config.run.loader_workers,
-        rank=worker.rank,
-        world_size=worker.world_size,
+        shards=shards,
+        own_shards=own_shards,
     )
     model.eval()
     detections: list[Detections] = []
@@ -96,7 +99,7 @@ def detect(
             detections_of(output, dataset.category_ids, dataset.image_ids[target["image_index"]])
             for output, target in zip(outputs, targets, strict=True)
         ]
-        while tenths < 10 * len(detections) // share:
+        while tenths < 10 * len(detections) // images_of_worker:
             tenths += 1
             on_tenth(tenths)
     # A worker without an image has nothing to count.

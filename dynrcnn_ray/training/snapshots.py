@@ -28,7 +28,7 @@ def proposal_columns(step: int, images: list[AssignedProposals], dynamic: Dynami
 
     Args:
         step: steps done so far.
-        images: this worker's assignment of the step.
+        images: the first shard's assignment of the step.
         dynamic: the thresholds in force, which every proposal carries along.
     """
     parts = [_of_image(position, image) for position, image in enumerate(images) if image.match is not None]

@@ -1,16 +1,18 @@
-"""What is recorded of a run's dynamics: one row every `log_every` steps, over the images of all workers.
+"""What is recorded of a run's dynamics: one row every `log_every` steps, over the images of all shards.
 
 Losses add up on the device; they reach the host, with one collective, only when a row is made.
 """
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.dynamic.state import AllReduceSum, DynamicTrainingState
 from dynrcnn_ray.models.torchvision_private import encode_boxes
@@ -49,12 +51,13 @@ def loss_names(model: ModelConfig) -> tuple[str, ...]:
 class Telemetry:
     """Gathers losses and proposal counts between two rows."""
 
-    def __init__(self, loss_names: tuple[str, ...], global_batch: int, worker: Worker) -> None:
+    def __init__(self, loss_names: tuple[str, ...], config: TrialConfig, worker: Worker) -> None:
         """Start with nothing gathered of these losses."""
         self._loss_names = loss_names
-        self._global_batch = global_batch
-        self._worker = worker
-        self._sums = torch.zeros(len(loss_names) + 1, device=worker.device)
+        self._global_batch = config.train.global_batch
+        self._own_shards = worker.shards(config)
+        # A row for each shard, so that the order of the sum is that of the shards.
+        self._sums = torch.zeros(config.train.shards, len(loss_names) + 1, device=worker.device)
         self._steps = 0
         self.start_clock()
 
@@ -63,15 +66,22 @@ class Telemetry:
         self._timed_steps = 0
         self._started = time.perf_counter()
 
-    def add(self, losses: dict[str, Tensor], images: list[AssignedProposals], batch_size: int) -> None:
-        """Add one step's losses and, if there are proposals, its sampled positives. No host sync.
+    def add(self, shard: int, losses: dict[str, Tensor], images: list[AssignedProposals], batch_size: int) -> None:
+        """Add one step's losses of a shard and, if there are proposals, its sampled positives. No host sync.
 
-        A worker's losses weigh as many times as it has images: in the gradient they do too.
+        Args:
+            shard: one of this worker's.
+            losses: means over its images.
+            images: its assignment.
+            batch_size: its images.
         """
         of_step = [losses[name].detach() * batch_size for name in self._loss_names]
         if images:
             of_step.append((torch.cat([image.labels for image in images]) > 0).sum())
-        self._sums[: len(of_step)] += torch.stack(of_step)
+        self._sums[shard, : len(of_step)] += torch.stack(of_step)
+
+    def end_step(self) -> None:
+        """All of the worker's shards have been added."""
         self._steps += 1
         self._timed_steps += 1
 
@@ -82,59 +92,67 @@ class Telemetry:
         return bool(sums.isfinite().all())
 
     def state_dict(self, all_reduce: AllReduceSum) -> dict[str, Any]:
-        """What is gathered so far by every worker, a row each. Every worker must call it; all get the same."""
-        return {"sums": self._of_all_workers(self._sums, all_reduce), "steps": self._steps}
+        """What is gathered so far of every shard, a row each. Every worker must call it; all get the same."""
+        sums = self._sums.clone()
+        all_reduce(sums)
+        return {"sums": sums, "steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint: with the worker's own sums, or an equal share after another number of workers."""
-        sums, workers = state["sums"], self._worker.world_size
-        self._sums.copy_(sums[self._worker.rank] if len(sums) == workers else sums.sum(dim=0) / workers)
+        """Go on from a checkpoint, whatever the number of workers that saved it."""
+        sums = state["sums"]
+        if len(sums) != len(self._sums):
+            # Earlier releases had a row for each worker.
+            sums = sums.sum(dim=0, keepdim=True).expand_as(self._sums) / len(self._sums)
+        self._sums.zero_()
+        for shard in self._own_shards:
+            self._sums[shard] = sums[shard]
         self._steps = state["steps"]
-
-    def _of_all_workers(self, values: Tensor, all_reduce: AllReduceSum) -> Tensor:
-        """Each worker's `[n]` values as a row of `[num_workers, n]`."""
-        rows = values.new_zeros(self._worker.world_size, len(values))
-        rows[self._worker.rank] = values
-        all_reduce(rows)
-        return rows
 
     def row(
         self,
         step: int,
         learning_rate: float,
         dynamic: DynamicTrainingState,
-        images: list[AssignedProposals],
+        assignments: Mapping[int, list[AssignedProposals]],
         all_reduce: AllReduceSum,
     ) -> DynamicsRow:
         """Make the row of a step and start anew. The one host sync of the interval is here.
 
-        `T_now` and the other thresholds are the first worker's; `worker_T_now` and `worker_beta_now` hold every one's.
+        `T_now` and the other thresholds are the first shard's; `shard_T_now` and `shard_beta_now` hold every one's.
 
         Args:
             step: the step's number, from 1; its update of T_now and beta_now is yet to come.
             learning_rate: of the last step.
             dynamic: Algorithm 1's state.
-            images: the last step's assignment; the counts of proposals at each IoU are taken from it. Empty for a
-                detector of one stage.
+            assignments: how the last step's proposals were assigned, by shard; the counts of proposals at each IoU are
+                taken from it. Empty lists for a detector of one stage.
             all_reduce: sums over the workers.
         """
-        of_interval = self._sums / max(1, self._steps)
-        of_last_step = _moments(images, dynamic) if images else self._sums.new_zeros(_NUM_MOMENTS)
-        in_force = torch.stack([getattr(dynamic, name) for name in _IN_FORCE.values()])
-        own = torch.cat([of_interval, of_last_step.to(of_interval), in_force])
-        of_workers = self._of_all_workers(own, all_reduce).cpu()
-        values = of_workers[:, : -len(_IN_FORCE)].sum(dim=0).tolist()
-        thresholds = dict(zip(_IN_FORCE, of_workers[:, -len(_IN_FORCE) :].T.tolist(), strict=True))
+        has_proposals = any(assignments.values())
+        num_sums = self._sums.shape[1] + _NUM_MOMENTS
+        of_shards = self._sums.new_zeros(len(self._sums), num_sums + len(_IN_FORCE))
+        for shard in self._own_shards:
+            dynamic.shard = shard
+            of_interval = self._sums[shard] / max(1, self._steps)
+            of_last_step = (
+                _moments(assignments[shard], dynamic) if has_proposals else of_interval.new_zeros(_NUM_MOMENTS)
+            )
+            in_force = torch.stack([getattr(dynamic, name) for name in _IN_FORCE.values()])
+            of_shards[shard] = torch.cat([of_interval, of_last_step.to(of_interval), in_force])
+        all_reduce(of_shards)
+        of_shards = of_shards.cpu()
+        values = of_shards[:, :num_sums].sum(dim=0).tolist()
+        thresholds = dict(zip(_IN_FORCE, of_shards[:, num_sums:].T.tolist(), strict=True))
         names = [*self._loss_names, "positives", *_LEVEL_NAMES]
         row: DynamicsRow = {"step": step}
         row |= {name: value / self._global_batch for name, value in zip(names, values, strict=False)}
         row |= _from_moments(values[len(names) :])
         row |= {name: of_each[0] for name, of_each in thresholds.items()}
-        if not images:
+        if not has_proposals:
             # A detector of one stage has nothing to tell of proposals.
             row = {name: value if name in ("step", *self._loss_names) else math.nan for name, value in row.items()}
         else:
-            row |= {f"worker_{name}": thresholds[name] for name in ("T_now", "beta_now")}
+            row |= {f"shard_{name}": thresholds[name] for name in ("T_now", "beta_now")}
         row["loss"] = sum(row[name] for name in self._loss_names)
         row["learning_rate"] = learning_rate
         row["images_per_second"] = self._timed_steps * self._global_batch / (time.perf_counter() - self._started)
@@ -145,7 +163,7 @@ class Telemetry:
 
 
 def _moments(images: list[AssignedProposals], dynamic: DynamicTrainingState) -> Tensor:
-    """Sums over this worker's images of a step, which add up over the workers.
+    """Sums over a shard's images of a step, which add up over the shards.
 
     Returns:
         Proposals at each IoU level; I_k and E_k with the number of images that have them; of the proposals at

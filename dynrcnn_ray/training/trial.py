@@ -16,9 +16,10 @@ from dynrcnn_ray.store.explosions import explosion_note
 from dynrcnn_ray.training.collectives import Worker, differences_of_workers
 from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note, TrialEvent
 from dynrcnn_ray.training.inference import detect_all, detection_columns, metrics_of
-from dynrcnn_ray.training.loop import CheckpointError, TrainingState, build_training_state, train
+from dynrcnn_ray.training.loop import train
 from dynrcnn_ray.training.outcome import TrialOutcome
 from dynrcnn_ray.training.snapshots import joined_columns, statistics_columns
+from dynrcnn_ray.training.state import CheckpointError, TrainingState, build_training_state
 from dynrcnn_ray.training.telemetry import DynamicsRow
 
 
@@ -57,7 +58,7 @@ def run_trial(
     state = build_training_state(trial, len(train_split.class_names), worker)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
-        yield Note(_resume_note(state, checkpoint["world_size"]))
+        yield Note(f"goes on from the checkpoint of step {state.step}")
     elif detector_weights is not None:
         yield Note(take_weights(state.model, detector_weights, train_split.class_names))
     _require_same_start(state, inputs.data, len(train_split))
@@ -70,6 +71,8 @@ def run_trial(
         if isinstance(event, Logged) and not has_exploded and (note := _explosion_note(state.history)):
             has_exploded = True
             yield Note(note)
+    # Of the first shard, where each followed its own.
+    state.dynamic.shard = state.dynamic.own_shards.start
     trained = time.perf_counter()
     detections = detect_all(config, state.model, val_split, worker)
     metrics = metrics_of(config, val_split, detections) if worker.is_first else {}
@@ -99,17 +102,6 @@ def _require_same_start(state: TrainingState, fingerprint: str, images: int) -> 
     if starts:
         listed = "; ".join(f"worker {rank} at {start}" for rank, start in starts.items())
         raise CheckpointError(f"the workers do not start alike: {listed}; give every node the same data and storage")
-
-
-def _resume_note(state: TrainingState, workers_before: int) -> str:
-    workers = state.worker.world_size
-    note = f"goes on from the checkpoint of step {state.step}"
-    if workers != workers_before:
-        note += (
-            f" with {workers} workers instead of {workers_before}: the same global batch and the same rule for T_now "
-            "and beta_now, but no longer equal bit for bit"
-        )
-    return note
 
 
 def _explosion_note(history: list[DynamicsRow]) -> str:

@@ -126,14 +126,6 @@ def test_a_field_that_nothing_reads_does_not_change_the_id(without: dict, sectio
     assert changes_the_id(reading)
 
 
-@pytest.mark.parametrize("own", [{"convention": "released"}, {"all_reduce": False}])
-def test_where_there_are_no_proposals_the_workers_do_not_decide(own: dict[str, Any]):
-    one_stage = change(PREPARED, model={"name": "fcos"}, dynamic={"dla": False, "dsl": False})
-    with_workers = change(one_stage, dynamic=own, run={"num_workers": 4})
-    assert ident(with_workers) == ident(one_stage)
-    assert ident(change(with_workers, run={"distinct_by_workers": True})) != ident(one_stage)
-
-
 def test_the_seed_is_in_the_id():
     assert ident(dataclasses.replace(PREPARED, seed=1)) != ident(PREPARED)
 
@@ -151,23 +143,41 @@ def test_a_file_counts_by_its_content(name: str):
     assert ident(moved) != ident(one), "as long as nobody has looked at it"
 
 
-def test_a_statistic_per_worker_makes_the_workers_decide():
-    for own in ({"convention": "released"}, {"convention": "mmdetection"}, {"all_reduce": False}):
-        of_workers = change(PREPARED, dynamic=own)
-        assert ident(change(of_workers, run={"num_workers": 4})) != ident(of_workers)
+def test_shards_decide_and_workers_never_do():
+    for own in ({}, {"convention": "released"}, {"convention": "mmdetection"}, {"all_reduce": False}):
+        trial = change(PREPARED, dynamic=own)
+        assert ident(change(trial, train={"shards": 4})) != ident(trial)
+        assert {ident(change(trial, run={"num_workers": n, "min_workers": n // 2})) for n in (1, 2, 4)} == {
+            ident(trial)
+        }
 
 
-@pytest.mark.parametrize("own", ["convention: released", "convention: mmdetection", "all_reduce: false"])
-def test_the_number_of_workers_may_not_change_where_it_decides(own: str):
-    with pytest.raises(ConfigError, match=r"run\.min_workers: 1 would let the number of workers change"):
-        from_yaml(f"run: {{num_workers: 2, min_workers: 1}}\ndynamic: {{{own}}}")
-    assert from_yaml("run: {num_workers: 2, min_workers: 1}").run.min_workers == 1
+@pytest.mark.parametrize(("batch", "shards"), [(16, 8), (32, 8), (8, 2), (4, 2), (20, 4), (5, 1)])
+def test_earlier_releases_trained_so_many_shards_and_their_ids_say_nothing_of_them(batch: int, shards: int):
+    """A shard a worker: 8 GPUs of COCO, 2 workers of a smaller batch."""
+    config = change(PREPARED, train={"global_batch": batch, "shards": shards})
+    as_before = to_stored(Trial(config, FOUND)).replace(f"  shards: {shards}\n", "")
+    assert from_stored(as_before).config.train.shards == shards
+    assert ident(config) != ident(change(config, train={"shards": 2 * shards}))
 
 
-def test_trials_can_be_told_apart_by_their_workers():
-    """As the experiment `sync` needs it: the run of one worker too is not the one whose workers do not matter."""
-    ids = {ident(change(PREPARED, run={"num_workers": n, "distinct_by_workers": True})) for n in (1, 2, 4)}
-    assert len(ids | {ident(PREPARED)}) == 4
+def test_where_an_earlier_release_let_workers_decide_they_are_its_shards():
+    for lines in (
+        "run: {num_workers: 4, distinct_by_workers: true}",
+        "run: {num_workers: 4}\ndynamic: {all_reduce: false}",
+    ):
+        config = from_stored(f"{lines}\n").config
+        assert (config.train.shards, config.run.num_workers) == (4, 4)
+    many = from_stored("run: {num_workers: 4, min_workers: 3}\ntrain: {global_batch: 8}\n").config
+    assert (many.train.shards, many.run.num_workers, many.run.min_workers) == (2, 2, 2), "it is known as that of two"
+
+
+def test_what_does_not_go_with_the_shards_is_refused():
+    with pytest.raises(ConfigError, match=r"train\.shards: 8 does not divide train\.global_batch = 12; "):
+        from_yaml("train: {global_batch: 12}")
+    with pytest.raises(ConfigError, match=r"run\.num_workers: 9 is above train\.shards = 8, .* choose at most 8"):
+        from_yaml("run: {num_workers: 9}")
+    assert from_yaml("run: {num_workers: 5, min_workers: 3}\ndynamic: {all_reduce: false}").run.num_workers == 5
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(0.125, 1), (1, 1), (2.5, 2), (4, 4)])
@@ -197,7 +207,7 @@ def test_ranks_are_in_proportion_to_the_rois(rois: int, iou_top_k: int, beta_top
         ("dynamic: {convention: mine}", "dynamic.convention: 'mine' must be 'paper', 'mmdetection' or 'released'"),
         ("train: {learning_rate: .nan}", "train.learning_rate: nan must be a finite number"),
         ("run: {cpus_per_worker: 0}", "run.cpus_per_worker: 0 must be greater than or equal to 0.01"),
-        ("run: {num_workers: 3}", "run.num_workers: 3 does not divide"),
+        ("train: {shards: 3}", "train.shards: 3 does not divide"),
         ("model: {backbone: tiny}", "model.weights: 'imagenet' fits a ResNet"),
         ("model: {weights: shapes}", "model.weights: 'shapes' fits tiny and small with group_norm, not resnet50 with"),
         ("model: {backbone: tiny, weights: shapes}", "not tiny with frozen_batch_norm; choose those"),

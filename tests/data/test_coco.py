@@ -230,10 +230,12 @@ def test_loaders(root: Path, loader_workers: int) -> None:
     shares = [
         [
             target["image_index"]
-            for _, targets in eval_loader(dataset, batch_size=2, loader_workers=loader_workers, rank=rank, world_size=2)
+            for _, targets in eval_loader(
+                dataset, batch_size=2, loader_workers=loader_workers, shards=2, own_shards=range(shard, shard + 1)
+            )
             for target in targets
         ]
-        for rank in range(2)
+        for shard in range(2)
     ]
     assert shares == [[0, 2], [1]]
 

@@ -71,12 +71,18 @@ def test_resume_equals_uninterrupted(start_step: int) -> None:
     assert len(resumed) == 3 * EPOCH - start_step
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 4])
-def test_ranks_together_are_the_global_batch(world_size: int) -> None:
-    ranks = [list(sampler(rank=rank, world_size=world_size)) for rank in range(world_size)]
-    joined = [[sample for part in parts for sample in part] for parts in zip(*ranks, strict=True)]
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_shards_together_are_the_global_batch(shards: int) -> None:
+    of_shards = [list(sampler(shards=shards, own_shards=range(shard, shard + 1))) for shard in range(shards)]
+    joined = [[sample for part in parts for sample in part] for parts in zip(*of_shards, strict=True)]
     assert joined == list(sampler())
-    assert {len(part) for rank in ranks for part in rank} == {BATCH // world_size}
+    assert {len(part) for of_shard in of_shards for part in of_shard} == {BATCH // shards}
+
+
+def test_a_worker_gets_its_shards_of_a_step_one_after_the_other() -> None:
+    own = sampler(shards=4, own_shards=range(1, 3), total_steps=2)
+    assert len(own) == 4
+    assert list(own) == [own.global_batch(step)[shard : shard + 1] for step in range(2) for shard in (1, 2)]
 
 
 def test_data_set_below_one_batch_is_repeated() -> None:

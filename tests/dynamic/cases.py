@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dynrcnn_ray.config.sections import DynamicConfig, ModelConfig, TrainConfig
+from dynrcnn_ray.config.shares import shards_of_worker
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.boxes import assign_labels, match_proposals
 from dynrcnn_ray.dynamic.proposals import AssignedProposals
@@ -21,12 +22,12 @@ EVERY_CONVENTION = pytest.mark.parametrize("convention", CONVENTIONS)
 KINDS = ("ordinary", "no_gt", "one_gt", "few", "no_positive", "exact", "negatives_sampled")
 
 
-def make_config(global_batch: int = 4, rois: int = 64, **dynamic: object) -> TrialConfig:
+def make_config(global_batch: int = 4, rois: int = 64, shards: int = 1, **dynamic: object) -> TrialConfig:
     """A small trial: 64 RoIs an image make K_I = 9 and K_beta = 10, more than there are appended ground truths."""
     return TrialConfig(
         dynamic=replace(DynamicConfig(update_interval=3, beta_top_k=80), **dynamic),
         model=ModelConfig(rois_per_image=rois),
-        train=TrainConfig(global_batch=global_batch),
+        train=TrainConfig(global_batch=global_batch, shards=shards),
     )
 
 
@@ -86,9 +87,9 @@ def appended(image: Image) -> Image:
     return Image([*image.proposals, *image.gt_boxes], image.gt_boxes, [*image.sampled, *own])
 
 
-def split(images: Sequence[Image], world_size: int) -> list[Sequence[Image]]:
-    each = len(images) // world_size
-    return [images[rank * each : (rank + 1) * each] for rank in range(world_size)]
+def split(images: Sequence[Image], shards: int) -> list[Sequence[Image]]:
+    each = len(images) // shards
+    return [images[shard * each : (shard + 1) * each] for shard in range(shards)]
 
 
 # The implementation, as a training step calls it.
@@ -108,9 +109,17 @@ def measure_and_record(state: DynamicTrainingState, images: Sequence[Image]) -> 
     state.record(state.measure([assigned(image, state.iou_threshold) for image in images], WEIGHTS))
 
 
+def measure_shards(state: DynamicTrainingState, images: Sequence[Image], shards: int) -> None:
+    """What a worker does in a step with its shards."""
+    for shard in state.own_shards:
+        state.shard = shard
+        measure_and_record(state, split(images, shards)[shard])
+
+
 def run_alone(state: DynamicTrainingState, steps: Sequence[Sequence[Image]]) -> None:
+    """One worker, which has all shards."""
     for images in steps:
-        measure_and_record(state, images)
+        measure_shards(state, images, len(state.own_shards))
         state.end_step()
 
 
@@ -118,7 +127,11 @@ class Workers:
     """Workers of this process, one thread each, whose all-reduce meets at a barrier and counts its calls."""
 
     def __init__(self, config: TrialConfig, world_size: int) -> None:
-        self.states = [DynamicTrainingState(config, rank=rank, world_size=world_size) for rank in range(world_size)]
+        self.shards = config.train.shards
+        self.states = [
+            DynamicTrainingState(config, own_shards=shards_of_worker(self.shards, rank, world_size))
+            for rank in range(world_size)
+        ]
         self.calls = [0] * world_size
         self._barrier = Barrier(world_size, timeout=600)
         self._parts = [torch.empty(0)] * world_size
@@ -135,8 +148,8 @@ class Workers:
         return all_reduce
 
     def step(self, images: Sequence[Image]) -> None:
-        for state, own in zip(self.states, split(images, len(self.states)), strict=True):
-            measure_and_record(state, own)
+        for state in self.states:
+            measure_shards(state, images, self.shards)
         self._together(lambda rank: self.states[rank].end_step(self.all_reduce_of(rank)))
 
     def state_dict(self) -> dict[str, object]:
@@ -159,10 +172,11 @@ def compare(
     config: TrialConfig, rng: np.random.Generator, kinds_of_step: Sequence[Sequence[str]], world_size: int
 ) -> Oracle:
     """Run implementation and oracle side by side; they agree on every worker after every step."""
+    shards = config.train.shards
     oracle, workers = Oracle(config), Workers(config, world_size)
     for kinds in kinds_of_step:
         images = fair_step(rng, kinds, oracle)
-        oracle.step(split(images, world_size))
+        oracle.step(split(images, shards))
         workers.step(images)
         for state in workers.states:
             assert_agree(state, oracle)

@@ -41,9 +41,10 @@ def seeds(count: int) -> list[Any]:
 @pytest.mark.parametrize("seed", seeds(100))
 def test_random_runs(convention: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    world_size, interval = int(rng.choice([1, 2, 3])), int(rng.choice([1, 2, 3, 4]))
+    shards, interval = int(rng.choice([1, 2, 3])), int(rng.choice([1, 2, 3, 4]))
     config = make_config(
-        global_batch=world_size * int(rng.integers(1, 4)),
+        global_batch=shards * int(rng.integers(1, 4)),
+        shards=shards,
         rois=int(rng.choice([16, 64, 128, 512])),
         beta_top_k=int(rng.choice([10, 40, 120])),
         convention=convention,
@@ -54,7 +55,7 @@ def test_random_runs(convention: str, seed: int) -> None:
         initial_beta=float(rng.choice([0.3, 1.0, 8.0])),
     )
     kinds = rng.choice(KINDS, size=rng.integers(1, len(KINDS) + 1), replace=False)
-    compare(config, rng, [kinds] * (3 * interval + 1), world_size)
+    compare(config, rng, [kinds] * (3 * interval + 1), world_size=int(rng.integers(1, shards + 1)))
 
 
 @EVERY_CONVENTION
@@ -62,7 +63,12 @@ def test_random_runs(convention: str, seed: int) -> None:
 def test_ground_truths_may_be_left_out_of_the_statistics(convention: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     config = make_config(
-        convention=convention, count_ground_truths=False, update_interval=2, initial_iou=0.2, initial_beta=8.0
+        convention=convention,
+        count_ground_truths=False,
+        update_interval=2,
+        initial_iou=0.2,
+        initial_beta=8.0,
+        shards=2,
     )
     compare(config, rng, [KINDS] * 7, world_size=2)
 
@@ -86,7 +92,7 @@ def test_ground_truths_left_out_are_measured_nowhere(convention: str) -> None:
 @pytest.mark.parametrize(("dla", "dsl"), list(itertools.product([False, True], repeat=2)))
 def test_one_kind_of_image_only(convention: str, kind: str, interval: int, dla: bool, dsl: bool) -> None:
     config = make_config(
-        convention=convention, update_interval=interval, dla=dla, dsl=dsl, initial_iou=0.2, initial_beta=8.0
+        convention=convention, update_interval=interval, dla=dla, dsl=dsl, initial_iou=0.2, initial_beta=8.0, shards=2
     )
     oracle = compare(config, np.random.default_rng(KINDS.index(kind)), [[kind]] * 2 * interval, world_size=2)
 
@@ -97,7 +103,7 @@ def test_one_kind_of_image_only(convention: str, kind: str, interval: int, dla: 
 
 @EVERY_CONVENTION
 def test_an_interval_without_records_keeps_both_values(convention: str) -> None:
-    config = make_config(convention=convention, initial_iou=0.2, initial_beta=80.0)
+    config = make_config(convention=convention, shards=2, initial_iou=0.2, initial_beta=80.0)
     intervals = [["ordinary"], ["no_positive", "no_gt"], ["few", "ordinary"], ["exact"]]
     kinds_of_step = [kinds for kinds in intervals for _ in range(3)]
 
@@ -109,8 +115,8 @@ def test_an_interval_without_records_keeps_both_values(convention: str) -> None:
 
 
 @EVERY_CONVENTION
-def test_a_worker_with_nothing_to_measure_leaves_the_others_records_alone(convention: str) -> None:
-    config = make_config(global_batch=2, convention=convention, update_interval=1, initial_beta=8.0)
+def test_a_shard_with_nothing_to_measure_leaves_the_others_records_alone(convention: str) -> None:
+    config = make_config(global_batch=2, shards=2, convention=convention, update_interval=1, initial_beta=8.0)
     oracle, workers = Oracle(config), Workers(config, 2)
     rng = np.random.default_rng(3)
     for _ in range(4):

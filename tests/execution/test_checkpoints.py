@@ -13,7 +13,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder, decode
 from dynrcnn_ray.store.files import StoreError, StoreFiles
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import CheckpointError, TrainingState, build_training_state
+from dynrcnn_ray.training.state import CheckpointError, TrainingState, build_training_state
 from tests.prepared import prepared
 from tests.training.test_trial import change, without_clock
 from tests.trial_events import run_to_end
@@ -231,19 +231,6 @@ def test_the_checkpoint_of_another_training_is_refused(smoke: TrialConfig):
         other.load_state_dict(state)
     with pytest.raises(CheckpointError, match="is of training None"):
         other.load_state_dict({"model": {}})
-
-
-@pytest.mark.slow
-def test_a_resume_on_another_number_of_workers_says_so(smoke: TrialConfig):
-    saved: list[dict] = []
-    run_to_end(smoke, Worker(), on_checkpoint=lambda state, _: saved.append(state.state_dict()))
-    notes: list[str] = []
-    checkpoint = {**saved[0], "world_size": 2}
-    run_to_end(smoke, Worker(), checkpoint=checkpoint, on_note=notes.append)
-    assert notes == [
-        "goes on from the checkpoint of step 5 with 1 workers instead of 2: the same global batch and the same rule "
-        "for T_now and beta_now, but no longer equal bit for bit"
-    ]
 
 
 @pytest.mark.slow

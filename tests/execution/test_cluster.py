@@ -96,7 +96,7 @@ def test_what_cannot_run_is_refused_at_once(autoscaled: Head, tmp_path: Path):
     """
     train = ["train", "--scale", "smoke", "--storage", str(tmp_path)]
     beside = {"RAY_ADDRESS": "", "RAY_TMPDIR": autoscaled.temporary}
-    commands = [({}, [*train, "--num-workers", "4"]), ({}, train), (beside, train)]
+    commands = [({}, [*train, "--num-workers", "4", "--train.shards", "4"]), ({}, train), (beside, train)]
 
     outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment = outer | {"XDG_CACHE_HOME": autoscaled.environment["HOME"]} | of_cluster(autoscaled)

@@ -71,7 +71,18 @@ def test_workers_that_do_not_fit_here_are_told(
     store: ResultStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    eight = ["--num-workers", "8", "--train.global-batch", "8", "--scale", "smoke", "--storage", store.files.root]
+    eight = [
+        "--num-workers",
+        "8",
+        "--train.global-batch",
+        "8",
+        "--train.shards",
+        "8",
+        "--scale",
+        "smoke",
+        "--storage",
+        store.files.root,
+    ]
     told = "note: 8 workers of 1 CPU each do not fit on this machine, which has 2 CPU cores: places for 2"
     search = ["search", "--name", "best", "--range", "dynamic.iou-top-k", "32", "64"]
     for command in (["table3"], ["train"], ["all"], search):

@@ -17,7 +17,7 @@ from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.paper.figure1 import EXPERIMENT
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import build_training_state
+from dynrcnn_ray.training.state import build_training_state
 from tests.execution.commands import Command
 from tests.prepared import prepared
 from tests.stored_table import trial_row

@@ -24,7 +24,8 @@ from dynrcnn_ray.models.user_module import ModuleError, load_module
 from dynrcnn_ray.models.weights import WeightsError
 from dynrcnn_ray.store.files import StoreError, UnusableFileError
 from dynrcnn_ray.training.environment import DeviceError
-from dynrcnn_ray.training.loop import CheckpointError, TrainingDivergedError
+from dynrcnn_ray.training.loop import TrainingDivergedError
+from dynrcnn_ray.training.state import CheckpointError
 
 
 def test_an_error_of_a_loader_process_names_the_file_and_the_image(smoke: TrialConfig, tmp_path: Path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.training.collectives import Worker
 from tests.cluster.ray_head import Head, ray_head, ray_node
 from tests.execution.commands import Command, assert_same_bits, deaths, read_until
 from tests.processes import run_workers
@@ -50,17 +51,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(head, folder)
 
 
-def test_an_elastic_trial_goes_on_with_what_remains(cluster: Cluster, tmp_path: Path):
+def test_an_elastic_trial_goes_on_with_what_remains_and_ends_with_the_bits_of_one_worker(
+    cluster: Cluster, smoke: TrialConfig, tmp_path: Path
+):
     """First of all: Ray Train counts the nodes that an elastic trial may begin with every 20 seconds from a cluster's
     first trial on. On a cluster that has run another trial it might begin with one worker.
     """
-    command = cluster.command(tmp_path / "store")
+    undisturbed, command = cluster.command(tmp_path / "undisturbed"), cluster.command(tmp_path / "store")
+    train_as(Worker(), undisturbed.storage, smoke)
     with cluster.mortal_node() as kill_at_step_7:
         kill_at_step_7()
         code, out = command.run(*TWO_WORKERS, "--run.min-workers", "1")
     assert code == 0, out
-    assert "goes on from the checkpoint of step 5 with 1 workers instead of 2: the same global batch" in out
-    assert list(command.trials()["status"]) == ["finished"]
+    assert "goes on from the checkpoint of step 5\n" in out
+    (trial,) = command.trials().to_dict("records")
+    assert (trial["status"], trial["num_workers"], trial["workers_at_end"]) == ("finished", 2, 1)
+    assert_same_bits(command, undisturbed)
 
 
 def test_a_trial_waits_for_a_node_in_the_place_of_a_dead_one_and_ends_with_the_same_bits(

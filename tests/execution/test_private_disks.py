@@ -117,7 +117,7 @@ def test_a_notice_makes_a_checkpoint_at_once_and_the_trial_goes_on_from_it_with_
     (running,) = store.trials_so_far().to_dict("records")
     assert running["status"] == "running"
     step = int(running["last_good_step"])
-    assert f"goes on from the checkpoint of step {step} with 1 workers instead of 2" in lines
+    assert f"goes on from the checkpoint of step {step}\n" in lines
     # Steps after the checkpoint stand there too where a worker lived to write them; they are trained again.
     assert step in set(store.dynamics([running["trial_id"]])["step"])
     marker.unlink()

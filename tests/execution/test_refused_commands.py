@@ -136,7 +136,7 @@ def test_a_speed_is_not_measured_where_it_cannot_be_stored(
 @pytest.mark.slow
 @pytest.mark.ray
 def test_too_many_workers(run: Callable[..., tuple[int, str]], finished: dict[str, bytes], tmp_path: Path):
-    many = ["--num-workers", "4096", "--train.global-batch", "4096", "--train.steps", "4096"]
+    many = ["--num-workers", "4096", "--train.global-batch", "4096", "--train.shards", "4096", "--train.steps", "4096"]
     code, err = run("table3", *many)
     assert code == 2
     assert "4096 workers of 1 CPU each do not fit" in err

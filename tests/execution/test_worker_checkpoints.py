@@ -15,7 +15,7 @@ from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.preemption import WATCHER
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.inference import detect_all, metrics_of
-from dynrcnn_ray.training.loop import load_trained
+from dynrcnn_ray.training.state import load_trained
 from tests.prepared import prepared
 
 

@@ -13,7 +13,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.execution.checkpoints import decode
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.environment import package_versions
-from dynrcnn_ray.training.loop import TrainingState, build_training_state
+from dynrcnn_ray.training.state import TrainingState, build_training_state
 from tests.prepared import prepared
 from tests.training.test_trial import change, without_clock
 from tests.trial_events import run_to_end
@@ -67,8 +67,7 @@ def test_ranks_that_talk_by_nccl_agree(smoke: TrialConfig, cuda: torch.device, t
     for result in results:
         assert result["history"] == results[0]["history"]
         for row in result["history"]:
-            assert len(row["worker_T_now"]) == world_size
-            assert set(row["worker_T_now"]) == {row["T_now"]}
+            assert set(row["shard_T_now"]) == {row["T_now"]}
 
 
 def test_the_settings_of_a_gpu_are_in_force(smoke: TrialConfig, cuda: torch.device):

@@ -135,12 +135,12 @@ def test_boxes_without_area_displace_no_detections(soft_nms: str):
 MULTI_SCALE = DataConfig(short_side=48, long_side=80, train_short_sides=(32, 40, 56), train_long_side=100)
 
 
-def sizes_in_training(data: DataConfig, shape: tuple[int, int], steps: int = 10, workers: int = 1) -> list[tuple]:
+def sizes_in_training(data: DataConfig, shape: tuple[int, int], steps: int = 10, shards: int = 1) -> list[tuple]:
     """The size of every image that enters the network, from the sampler's draw to the transform."""
     transform = InputSizeTransform(data).train()
     sizes = []
     for step in range(steps):
-        for rank in range(workers):
+        for shard in range(shards):
             sampler = TrainSampler(
                 np.array([shape[::-1]] * 4),
                 global_batch=4,
@@ -149,8 +149,8 @@ def sizes_in_training(data: DataConfig, shape: tuple[int, int], steps: int = 10,
                 seed=3,
                 flip_probability=0.5,
                 short_sides=data.train_short_sides,
-                rank=rank,
-                world_size=workers,
+                shards=shards,
+                own_shards=range(shard, shard + 1),
             )
             samples = next(iter(sampler))
             targets = [{"boxes": torch.zeros(0, 4), "short_side": sample.short_side} for sample in samples]
@@ -165,7 +165,7 @@ def test_training_draws_every_short_side_and_each_image_its_own():
 
 
 def test_the_draw_does_not_depend_on_the_number_of_workers():
-    assert sizes_in_training(MULTI_SCALE, (20, 30)) == sizes_in_training(MULTI_SCALE, (20, 30), workers=2)
+    assert sizes_in_training(MULTI_SCALE, (20, 30)) == sizes_in_training(MULTI_SCALE, (20, 30), shards=2)
 
 
 def test_the_long_side_is_limited_in_training():

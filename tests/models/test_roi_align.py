@@ -8,7 +8,8 @@ from benchmarks.workbench import preload, train_split
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import build_training_state, seed_step
+from dynrcnn_ray.training.loop import seed_step
+from dynrcnn_ray.training.state import build_training_state
 from tests.prepared import prepared
 
 NAMES = ["0", "1", "2"]

@@ -22,24 +22,24 @@ def run() -> Records:
 
 
 def spread(run: Records, **changes: int | bool) -> dict[str, float]:
-    asked = {"num_workers": 4, "images_per_worker": 1, "interval": 4, "all_reduce": False} | changes
+    asked = {"num_shards": 4, "images_per_shard": 1, "interval": 4, "all_reduce": False} | changes
     return simulate_spread(run, **asked)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 64])
-@pytest.mark.parametrize("images_per_worker", [1, 8])
-def test_with_the_all_reduce_nobody_drifts(run, num_workers, images_per_worker):
-    found = spread(run, num_workers=num_workers, images_per_worker=images_per_worker, all_reduce=True)
+@pytest.mark.parametrize("num_shards", [1, 2, 64])
+@pytest.mark.parametrize("images_per_shard", [1, 8])
+def test_with_the_all_reduce_nobody_drifts(run, num_shards, images_per_shard):
+    found = spread(run, num_shards=num_shards, images_per_shard=images_per_shard, all_reduce=True)
     assert found == dict.fromkeys(SPREADS, 0)
 
 
 def test_one_worker_has_no_spread(run):
-    assert spread(run, num_workers=1) == dict.fromkeys(SPREADS, 0)
+    assert spread(run, num_shards=1) == dict.fromkeys(SPREADS, 0)
 
 
 def test_two_workers_of_two_images_by_hand():
     """One step of two images: however they are dealt out, one worker has the one and one has the other."""
-    found = spread(records(np.array([[0.5, 0.7]]), np.array([[0.2, 0.8]])), num_workers=2, interval=1)
+    found = spread(records(np.array([[0.5, 0.7]]), np.array([[0.2, 0.8]])), num_shards=2, interval=1)
     assert found == pytest.approx({"T_now_range": 0.2, "T_now_std": 0.1, "beta_now_range": 0.6, "beta_now_std": 0.3})
 
 
@@ -63,10 +63,10 @@ def test_a_value_follows_the_rule_of_algorithm_1():
 
 def test_workers_that_measured_nothing_are_left_out():
     valid = np.array([[True, False]])
-    found = spread(records(np.array([[0.5, 0.0]]), np.array([[0.2, 0.0]]), valid), num_workers=2, interval=1)
+    found = spread(records(np.array([[0.5, 0.0]]), np.array([[0.2, 0.0]]), valid), num_shards=2, interval=1)
     assert found == dict.fromkeys(SPREADS, 0)
     nothing = records(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 2), dtype=bool))
-    assert spread(nothing, num_workers=2, interval=1) == dict.fromkeys(SPREADS, 0)
+    assert spread(nothing, num_shards=2, interval=1) == dict.fromkeys(SPREADS, 0)
 
 
 def test_each_image_is_dealt_once_while_there_are_enough(run):
@@ -79,19 +79,19 @@ def test_each_image_is_dealt_once_while_there_are_enough(run):
 def test_images_stay_in_their_window_of_training():
     """Two windows, far apart; the images of one are all alike. No worker may see those of both."""
     ious = np.repeat([0.2, 0.8], 4)[:, None] * np.ones((8, 2))
-    assert spread(records(ious, ious), num_workers=256, interval=4) == pytest.approx(dict.fromkeys(SPREADS, 0))
+    assert spread(records(ious, ious), num_shards=256, interval=4) == pytest.approx(dict.fromkeys(SPREADS, 0))
 
 
 def test_more_images_bring_workers_together_and_more_workers_set_the_outermost_apart():
     """The deviation of a mean falls with the root of the images behind it: 4 images a step for 1 halve it."""
     rng = np.random.default_rng(1)
     run = records(rng.uniform(0.3, 0.9, (400, 8)), rng.uniform(0.1, 0.9, (400, 8)))
-    one, four = (spread(run, num_workers=256, images_per_worker=images, interval=50) for images in (1, 4))
+    one, four = (spread(run, num_shards=256, images_per_shard=images, interval=50) for images in (1, 4))
     assert four["T_now_std"] == pytest.approx(one["T_now_std"] / 2, rel=0.15)
     assert one["T_now_std"] == pytest.approx(0.6 / np.sqrt(12 * 50), rel=0.1)
-    longer = spread(run, num_workers=256, interval=200)
+    longer = spread(run, num_shards=256, interval=200)
     assert longer["beta_now_std"] == pytest.approx(one["beta_now_std"] / 2, rel=0.2)
-    ranges = [spread(run, num_workers=2**power, interval=50)["T_now_range"] for power in (1, 3, 5, 7, 9)]
+    ranges = [spread(run, num_shards=2**power, interval=50)["T_now_range"] for power in (1, 3, 5, 7, 9)]
     assert ranges == sorted(ranges)
 
 
@@ -100,7 +100,7 @@ def test_a_run_that_is_shorter_than_a_window_tells_nothing(run):
 
 
 def test_the_same_records_give_the_same_numbers(run):
-    assert spread(run, num_workers=64) == spread(run, num_workers=64)
+    assert spread(run, num_shards=64) == spread(run, num_shards=64)
 
 
 def test_the_stores_rows_become_records():

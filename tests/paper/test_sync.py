@@ -14,49 +14,43 @@ from dynrcnn_ray.paper.paper import EXPERIMENTS
 SEEDS = (0, 1)
 
 
-def test_rows_are_every_number_of_workers_with_and_without_the_all_reduce():
+def test_rows_are_every_number_of_shards_with_and_without_the_all_reduce():
     rows = sync.rows(base_config("mini"))
     told = [tuple(row.labels.values()) for row in rows]
-    group = [("1", ""), *((workers, cell) for workers in ("2", "4", "8") for cell in ("✓", ""))]
+    group = [("1", ""), *((shards, cell) for shards in ("2", "4", "8") for cell in ("✓", ""))]
     assert told == [(name, c, *end) for name in ("paper", "released") for c in ("20", "4") for end in group]
     for row in rows:
         assert row.config
-        dynamic, run = row.config.dynamic, row.config.run
+        dynamic, run, shards = row.config.dynamic, row.config.run, row.config.train.shards
         assert dynamic.dla
         assert dynamic.dsl
-        assert (dynamic.convention, str(dynamic.update_interval), str(run.num_workers)) == tuple(row.labels.values())[
-            :3
-        ]
-        assert dynamic.all_reduce is (row.labels["All-reduce"] == "✓" or run.num_workers == 1)
+        assert (dynamic.convention, str(dynamic.update_interval), str(shards)) == tuple(row.labels.values())[:3]
+        assert dynamic.all_reduce is (row.labels["All-reduce"] == "✓" or shards == 1)
+        assert (run.num_workers, run.min_workers) == (1, 0)
         # A row of the dynamics is an update.
         assert run.log_every == dynamic.update_interval
         assert row.baseline is not None
-        assert rows[row.baseline].labels == row.labels | {"Workers": "1", "All-reduce": ""}
+        twin = {"All-reduce": "✓"} if shards > 1 and not dynamic.all_reduce else {"Shards": "1", "All-reduce": ""}
+        assert rows[row.baseline].labels == row.labels | twin
     assert [bool(row.config and row.config.run.record_statistics) for row in rows] == [True] + [False] * 27
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_no_two_rows_share_a_trial_and_no_other_table_runs_one(scale):
+def test_no_two_rows_share_a_trial_and_other_tables_run_that_of_the_scale_itself(scale):
     base = base_config(scale)
     trials = sync.EXPERIMENT.trials(Trial(base), SEEDS)
     assert len(trials) == 2 * len(sync.rows(base))
-    for experiment in EXPERIMENTS:
-        assert not trials.keys() & experiment.trials(Trial(base), SEEDS).keys()
-
-
-def test_the_workers_of_a_trial_share_the_cores_of_one_worker():
-    for row in sync.rows(base_config("mini")):
-        assert row.config
-        assert row.config.run.num_workers * row.config.run.cpus_per_worker == 1
-        assert row.config.run.threads_per_worker == 1
-    on_gpus = [row.config.run for row in sync.rows(base_config("coco")) if row.config]
-    assert {(run.gpu, run.cpus_per_worker) for run in on_gpus} == {(True, 4)}
+    as_it_is = (base.dynamic, base.train)
+    own = {name for name, (_, trial) in trials.items() if (trial.config.dynamic, trial.config.train) == as_it_is}
+    assert len(own) == len(SEEDS)
+    of_others = [experiment.trials(Trial(base), SEEDS).keys() for experiment in EXPERIMENTS]
+    assert {trial_id for trial_ids in of_others for trial_id in trials.keys() & trial_ids} == own
 
 
 @pytest.mark.parametrize(("batch", "numbers"), [(4, "124"), (6, "12"), (3, "1")])
-def test_a_number_of_workers_that_does_not_divide_the_batch_is_left_out(batch, numbers):
+def test_a_number_of_shards_that_does_not_divide_the_batch_is_left_out(batch, numbers):
     rows = sync.rows(with_fields(base_config("smoke"), "train", global_batch=batch))
-    assert sorted({row.labels["Workers"] for row in rows}) == list(numbers)
+    assert sorted({row.labels["Shards"] for row in rows}) == list(numbers)
 
 
 def test_a_c_that_has_no_fifth_is_there_once():

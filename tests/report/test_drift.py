@@ -1,4 +1,4 @@
-"""How far workers drift apart, by hand and in the table."""
+"""How far shards drift apart, by hand and in the table."""
 
 import io
 
@@ -30,15 +30,16 @@ def plan() -> pd.DataFrame:
         plan_row(
             row,
             experiment="sync",
-            labels={"Workers": workers, "All-reduce": cell},
+            labels={"Shards": shards, "All-reduce": cell},
             reported={},
             metrics=["AP", *DRIFT],
             seed=seed,
             trial_id=f"row{row}seed{seed}",
             metric_prefix="",
             paper_split="minival",
+            baseline_row=max(0, row - 1),
         )
-        for row, (workers, cell) in ROWS.items()
+        for row, (shards, cell) in ROWS.items()
         for seed in (0, 1)
     ]
     return pd.DataFrame(rows)
@@ -55,14 +56,14 @@ def trials() -> pd.DataFrame:
 
 
 def dynamics(seeds: tuple[int, ...] = (0, 1)) -> pd.DataFrame:
-    """Each worker's beta_now is 1 - T_now; with seed 1 all lie twice as far from 0.4."""
+    """Each shard's beta_now is 1 - T_now; with seed 1 all lie twice as far from 0.4."""
     return pd.DataFrame(
         [
             {
                 "trial_id": f"row{row}seed{seed}",
                 "step": 20 * (index + 1),
-                "worker_T_now": 0.4 + (1 + seed) * (np.array(values) - 0.4),
-                "worker_beta_now": 0.6 - (1 + seed) * (np.array(values) - 0.4),
+                "shard_T_now": 0.4 + (1 + seed) * (np.array(values) - 0.4),
+                "shard_beta_now": 0.6 - (1 + seed) * (np.array(values) - 0.4),
             }
             for seed in seeds
             for row, course in T_NOW.items()
@@ -74,38 +75,38 @@ def dynamics(seeds: tuple[int, ...] = (0, 1)) -> pd.DataFrame:
 def test_drift_by_hand(plan, trials):
     found = with_drift(plan, trials, dynamics()).set_index("trial_id")[list(DRIFT)]
 
-    # Largest minus smallest: 0.1, then 0.3. From the one worker: 0, 0.1, then 0.1, 0.2.
+    # Largest minus smallest: 0.1, then 0.3. From the baseline: 0, 0.1, then 0.1, 0.2.
     assert found.loc["row2seed0"].tolist() == pytest.approx([0.2, 0.2, 0.1, 0.1])
     assert found.loc["row2seed1"].tolist() == pytest.approx([0.4, 0.4, 0.2, 0.2])
     assert found.loc["row1seed0"].tolist() == pytest.approx([0, 0, 0.02, 0.02])
 
 
-def test_one_worker_lies_apart_from_nobody(plan, trials):
+def test_one_shard_lies_apart_from_nobody(plan, trials):
     found = with_drift(plan, trials, dynamics()).set_index("trial_id").loc["row0seed0"]
 
     assert found[["apart_T_now", "apart_beta_now"]].tolist() == [0, 0]
-    assert found[["from_one_T_now", "from_one_beta_now"]].isna().all()
+    assert found[["from_baseline_T_now", "from_baseline_beta_now"]].isna().all()
 
 
 def test_steps_are_compared_with_the_same_steps(plan, trials):
     recorded = dynamics()
-    without_last = recorded[(recorded["trial_id"] != "row0seed0") | (recorded["step"] < 60)]
+    without_last = recorded[(recorded["trial_id"] != "row1seed0") | (recorded["step"] < 60)]
 
     found = with_drift(plan, trials, without_last.sample(frac=1, random_state=0)).set_index("trial_id")
 
     assert found.loc["row2seed0", "apart_T_now"] == pytest.approx(0.2)
-    assert found.loc["row2seed0", "from_one_T_now"] == pytest.approx(0.05)
+    assert found.loc["row2seed0", "from_baseline_T_now"] == pytest.approx(0.05)
 
 
 def test_what_is_not_recorded_is_null(plan, trials):
     recorded = dynamics(seeds=(0,))
-    recorded.loc[recorded["trial_id"] == "row0seed0", ["worker_T_now", "worker_beta_now"]] = None
+    recorded.loc[recorded["trial_id"] == "row1seed0", ["shard_T_now", "shard_beta_now"]] = None
 
     found = with_drift(plan, trials, recorded).set_index("trial_id")
 
     assert found.loc["row2seed0", "apart_T_now"] == pytest.approx(0.2)
-    assert np.isnan(found.loc["row2seed0", "from_one_T_now"])
-    assert found.loc["row0seed0", list(DRIFT)].isna().all()
+    assert np.isnan(found.loc["row2seed0", "from_baseline_T_now"])
+    assert found.loc["row1seed0", list(DRIFT)].isna().all()
     assert found.loc["row2seed1", list(DRIFT)].isna().all()
     build_table(plan, with_drift(plan, trials, recorded.iloc[:0]))
 
@@ -118,7 +119,7 @@ def test_a_table_shows_the_drift_with_its_spread_over_the_seeds(plan, trials):
     main, drift, *_ = make_cells(table, plan).grids
     assert [column.title for column in main.columns][-2:] == ["AP", "ΔAP"]
     assert drift.name == "drift"
-    assert [cell.text for cell in drift.lines[2].cells] == ["Workers = 2", "0.3000", "0.3000", "0.1500", "0.1500"]
+    assert [cell.text for cell in drift.lines[2].cells] == ["Shards = 2", "0.3000", "0.3000", "0.1500", "0.1500"]
     assert drift.lines[2].cells[1].spread == "± 0.1414"
     assert [cell.text for cell in drift.lines[0].cells][1:] == ["0.0000", "0.0000", "-", "-"]
     schema = pq.read_schema(io.BytesIO(table_to_parquet_bytes(table, plan)))
@@ -128,9 +129,10 @@ def test_a_table_shows_the_drift_with_its_spread_over_the_seeds(plan, trials):
 def test_the_finding_is_what_the_rows_measured(plan, trials):
     notes = " ".join(table_notes(build_table(plan, with_drift(plan, trials, dynamics())), plan))
 
-    assert "With the all-reduce the workers of a trial lay at most 0 apart in T_now and 0 in beta_now" in notes
-    assert "Without it they lay apart by 0.3000 (Workers = 2) to 0.3000 (Workers = 2) in T_now" in notes
-    assert "0.0300 with and 0.1500 without in T_now" in notes
+    assert "With the all-reduce the shards of a trial lay at most 0 apart in T_now and 0 in beta_now" in notes
+    assert "Without it they lay apart by 0.3000 (Shards = 2) to 0.3000 (Shards = 2) in T_now" in notes
+    assert "From the row with the all-reduce they lay, mean over the rows, 0.1500 in T_now" in notes
+    assert "The rows with the all-reduce lay 0.0300 in T_now and 0.0300 in beta_now from one shard" in notes
     assert "AP with the all-reduce minus AP without it: -1.0 over 1 pairs" in notes
 
 

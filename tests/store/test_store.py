@@ -21,7 +21,7 @@ def test_trial_round_trip_keeps_values_units_and_version(store, tmp_path, make_t
     assert row["finished_at"] == pd.Timestamp("2025-01-01", tz="UTC")
     schema = pq.read_schema(tmp_path / "storage/trials/a.parquet")
     assert schema.field("AP").metadata[b"unit"] == b"percent"
-    assert schema.metadata[VERSION_KEY] == b"6"
+    assert schema.metadata[VERSION_KEY] == b"7"
 
 
 @pytest.mark.parametrize("schema", [TRIALS, DYNAMICS, PLAN])
@@ -172,6 +172,19 @@ def test_an_older_file_is_read_with_nulls_for_the_fields_it_lacks(store, tmp_pat
     assert trials.loc["new", lacking].tolist() == [4, 4]
     assert trials.loc["old", ["AP", "steps", "status"]].tolist() == [50.0, 600, "finished"]
     assert store.finished_trials() == {"old", "new"}
+
+
+def test_a_field_of_an_older_file_is_known_by_its_name_of_today(store, tmp_path):
+    row = {"step": 1, "T_now": 0.5, "beta_now": 1.0, "iou_threshold": 0.5, "smooth_l1_beta": 1.0, "loss": 1.0}
+    store.write_dynamics("old", [row | {"shard_T_now": [0.5, 0.6], "shard_beta_now": [1.0, 0.9]}])
+    path = tmp_path / "storage/dynamics/old.parquet"
+    table = pq.read_table(path)
+    names = [name.replace("shard_", "worker_") for name in table.schema.names]
+    pq.write_table(table.rename_columns(names).replace_schema_metadata({VERSION_KEY: b"6"}), path)
+
+    (found,) = store.dynamics(["old"], ["trial_id", "step", "shard_beta_now", "shard_T_now"]).to_dict("records")
+
+    assert [found["step"], list(found["shard_T_now"]), list(found["shard_beta_now"])] == [1, [0.5, 0.6], [1.0, 0.9]]
 
 
 @pytest.mark.parametrize("field", ["scale", "finished_at"])

@@ -25,6 +25,7 @@ from dynrcnn_ray.store.schemas import (
     IMAGES,
     PLAN,
     PROPOSALS,
+    SCHEMA_VERSION,
     SPEED,
     STATISTICS,
     TRIALS,
@@ -117,7 +118,7 @@ def test_files_of_older_releases_are_known_by_their_rows(store: ResultStore, tmp
         write_of(store, name)
     path = tmp_path / "storage" / folder / "b.parquet"
     for file in path.parent.iterdir():
-        pq.write_table(pq.ParquetFile(file).read().replace_schema_metadata({VERSION_KEY: b"6"}), file)
+        pq.write_table(pq.ParquetFile(file).read().replace_schema_metadata({VERSION_KEY: SCHEMA_VERSION}), file)
     read = readers(store, "b")[folder]
     read()
     shutil.copy(path.with_name("a.parquet"), path)

@@ -23,7 +23,7 @@ from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.evaluate import evaluation
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.inference import detect, detect_all
-from dynrcnn_ray.training.loop import TrainingState, build_training_state
+from dynrcnn_ray.training.state import TrainingState, build_training_state
 from experiments.main import main
 from tests.execution.commands import run_command
 from tests.prepared import prepared

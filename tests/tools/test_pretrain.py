@@ -17,7 +17,7 @@ from dynrcnn_ray.models.weights import identify_weights
 from dynrcnn_ray.tools.pretrain.command import BACKBONES, PretrainOptions
 from dynrcnn_ray.tools.pretrain.pretrain import _pretrain, pretraining
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import TrainingState, build_training_state
+from dynrcnn_ray.training.state import TrainingState, build_training_state
 from experiments.main import main
 from tests.prepared import prepared
 from tests.trial_events import run_to_end

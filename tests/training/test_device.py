@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dynrcnn_ray.training import device
-from dynrcnn_ray.training.device import distributed, on_device, prepare_device
+from dynrcnn_ray.training.device import on_device, prepare_device
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
@@ -58,16 +58,6 @@ def test_a_share_of_a_gpu_bounds_the_memory_of_the_process(monkeypatch: pytest.M
     prepare_device(CUDA)
     prepare_device(CUDA, share=0.25)
     assert bounds == [(0.25, CUDA)]
-
-
-@pytest.mark.parametrize(("of", "view", "ids"), [(CPU, False, None), (CUDA, True, [0])])
-def test_gradients_live_in_the_buckets_on_a_gpu_alone(
-    of: torch.device, view: bool, ids: list[int] | None, monkeypatch: pytest.MonkeyPatch
-):
-    given: list[dict] = []
-    monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda model, **named: given.append(named))
-    distributed(nn.Linear(1, 1), of)
-    assert (given[0]["gradient_as_bucket_view"], given[0]["device_ids"]) == (view, ids)
 
 
 def test_a_model_on_a_gpu_has_its_channels_last(monkeypatch: pytest.MonkeyPatch):

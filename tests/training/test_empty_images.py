@@ -10,7 +10,8 @@ from torch import Tensor
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, Sample, Target
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import build_training_state, train
+from dynrcnn_ray.training.loop import train
+from dynrcnn_ray.training.state import build_training_state
 from tests.prepared import prepared
 from tests.training.test_trial import change
 

@@ -12,7 +12,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.store.schemas import METRICS
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import TrainingState
+from dynrcnn_ray.training.state import TrainingState
 from tests.trial_events import run_to_end
 
 DETECTORS = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet", "fcos")

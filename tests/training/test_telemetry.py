@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dynrcnn_ray.config.shares import share_of_worker
+from dynrcnn_ray.config.shares import images_of_shard
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
@@ -18,21 +18,26 @@ from tests.dynamic.cases import EVERY_CONVENTION, KINDS, appended, assigned, mak
 from tests.processes import run_workers
 from tests.trial_events import run_to_end
 
-BATCH = 5
-LOSSES = [1.0, 2.0, 4.0, 0.5, 3.0]
-"""One an image. A worker's loss is the mean over its images, as a model gives it."""
+BATCH, SHARDS = 6, 3
+LOSSES = [1.0, 2.0, 4.0, 0.5, 3.0, 0.25]
+"""One an image. A shard's loss is the mean over its images, as a model gives it."""
 
 
 def row_of_worker(worker: Worker) -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    config = make_config(global_batch=BATCH)
-    dynamic = DynamicTrainingState(config, rank=worker.rank, world_size=worker.world_size)
+    config = make_config(global_batch=BATCH, shards=SHARDS)
+    own_shards = worker.shards(config)
+    dynamic = DynamicTrainingState(config, own_shards=own_shards)
     images = [assigned(random_image(rng, KINDS[0]), dynamic.iou_threshold) for _ in range(BATCH)]
-    own = share_of_worker(BATCH, worker.rank, worker.world_size)
-    telemetry = Telemetry(("loss_classifier",), BATCH, worker)
-    losses = {"loss_classifier": torch.tensor(LOSSES[own]).mean()}
-    telemetry.add(losses, images[own], own.stop - own.start)
-    row = telemetry.row(1, 0.1, dynamic, images[own], all_reduce_sum)
+    telemetry = Telemetry(("loss_classifier",), config, worker)
+    assignments = {}
+    for shard in own_shards:
+        part = images_of_shard(BATCH, SHARDS, shard)
+        assignments[shard] = images[part]
+        losses = {"loss_classifier": torch.tensor(LOSSES[part]).mean()}
+        telemetry.add(shard, losses, assignments[shard], len(assignments[shard]))
+    telemetry.end_step()
+    row = telemetry.row(1, 0.1, dynamic, assignments, all_reduce_sum)
     return {name: value for name, value in row.items() if name != "images_per_second"}
 
 
@@ -41,16 +46,15 @@ def save_row(worker: Worker, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_five_images_over_three_workers_give_the_row_of_one_worker(tmp_path: Path):
-    run_workers(save_row, 3, tmp_path, tmp_path)
+@pytest.mark.parametrize("workers", [2, 3])
+def test_three_shards_over_some_workers_give_the_row_of_one_worker(workers: int, tmp_path: Path):
+    run_workers(save_row, workers, tmp_path, tmp_path)
     alone = row_of_worker(Worker())
     assert alone["loss"] == pytest.approx(sum(LOSSES) / BATCH)
-    for rank in range(3):
-        row = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert row.pop("worker_T_now") == [pytest.approx(0.4)] * 3
-        assert row.pop("worker_beta_now") == [1.0] * 3
-        for name, value in row.items():
-            assert value == pytest.approx(alone[name], rel=1e-5), name
+    assert alone["shard_T_now"] == [pytest.approx(0.4)] * SHARDS
+    assert alone["shard_beta_now"] == [1.0] * SHARDS
+    for rank in range(workers):
+        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == alone
 
 
 def test_a_row_and_its_proposals_hold_what_was_in_force_in_their_step(smoke: TrialConfig):
@@ -64,7 +68,7 @@ def test_a_row_and_its_proposals_hold_what_was_in_force_in_their_step(smoke: Tri
     for row in outcome.history:
         of_step = outcome.proposals["step"] == row["step"]
         assert set(outcome.proposals["iou_threshold"][of_step]) <= {np.float32(row["T_now"])}
-        assert row["worker_T_now"] == [row["T_now"]]
+        assert row["shard_T_now"] == [row["T_now"]] * smoke.train.shards
 
 
 @EVERY_CONVENTION
@@ -78,11 +82,12 @@ def test_a_row_holds_what_algorithm_1_records_of_its_step(convention: str, count
     config = make_config(global_batch=len(kinds), convention=convention, count_ground_truths=counted, beta_top_k=24)
     dynamic = DynamicTrainingState(config)
     images = [assigned(appended(random_image(rng, kind)), dynamic.iou_threshold) for kind in kinds]
-    telemetry = Telemetry(("loss_classifier",), len(kinds), Worker())
-    telemetry.add({"loss_classifier": torch.tensor(1.0)}, images, len(kinds))
+    telemetry = Telemetry(("loss_classifier",), config, Worker())
+    telemetry.add(0, {"loss_classifier": torch.tensor(1.0)}, images, len(kinds))
+    telemetry.end_step()
     dynamic.record(dynamic.measure(images, BOX_WEIGHTS))
     ious, errors, valid = dynamic.state_dict()["records"][:, 0]
-    row = telemetry.row(1, 0.1, dynamic, images, all_reduce_sum)
+    row = telemetry.row(1, 0.1, dynamic, {0: images}, all_reduce_sum)
     for name, values in (("iou_at_rank", ious), ("error_at_rank", errors)):
         expected = values[valid > 0].mean().item()
         assert row[name] == pytest.approx(expected, rel=1e-6, nan_ok=True), name

@@ -1,4 +1,4 @@
-"""The engine without Ray: a whole trial, its resume, and the same trial in two processes."""
+"""The engine without Ray: a whole trial, and its resume."""
 
 import dataclasses
 import math
@@ -12,8 +12,8 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models import roi_heads
 from dynrcnn_ray.store.schemas import METRICS
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import TrainingDivergedError, TrainingState
-from tests.processes import run_workers
+from dynrcnn_ray.training.loop import TrainingDivergedError
+from dynrcnn_ray.training.state import TrainingState
 from tests.trial_events import run_to_end
 
 CLOCK = "images_per_second"
@@ -36,8 +36,8 @@ def test_a_trial_trains_and_evaluates(smoke: TrialConfig):
     assert outcome.history == rows
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10]
     for row in rows:
-        assert all(math.isfinite(value) for name, value in row.items() if not name.startswith("worker_"))
-        assert (row["worker_T_now"], row["worker_beta_now"]) == ([row["T_now"]], [row["beta_now"]])
+        assert all(math.isfinite(value) for name, value in row.items() if not name.startswith("shard_"))
+        assert (row["shard_T_now"], row["shard_beta_now"]) == ([row["T_now"]] * 2, [row["beta_now"]] * 2)
         assert row["loss"] == pytest.approx(sum(value for name, value in row.items() if name.startswith("loss_")))
         assert row["positives_iou50"] >= row["positives_iou70"] >= row["positives_iou90"] > 0
         assert 0 < row["positives"] <= 32
@@ -79,23 +79,6 @@ def test_mixed_precision_trains(smoke: TrialConfig):
 def test_a_loss_that_is_not_finite_stops_the_trial_with_its_terms(smoke: TrialConfig):
     with pytest.raises(TrainingDivergedError, match=r"not finite at step \d+: loss_classifier .* T_now"):
         run_to_end(change(smoke, train={"learning_rate": 1e8}), Worker())
-
-
-def outcome_of_worker(worker: Worker, config: TrialConfig, folder: Path) -> None:
-    outcome = run_to_end(config, worker)
-    torch.save({"history": without_clock(outcome.history), "metrics": outcome.metrics}, folder / f"{worker.rank}.pt")
-
-
-@pytest.mark.slow
-def test_two_processes_agree_and_evaluate_every_image_once(smoke: TrialConfig, tmp_path: Path):
-    run_workers(outcome_of_worker, 2, tmp_path, smoke, tmp_path)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert first["history"] == second["history"]
-    assert first["metrics"].keys() == set(METRICS)
-    assert second["metrics"] == {}
-    # One process sees the same images; only what it samples from them differs.
-    alone = run_to_end(smoke, Worker())
-    assert first["history"][0]["positives_iou50"] == pytest.approx(alone.history[0]["positives_iou50"], rel=0.5)
 
 
 def test_a_loss_that_explodes_and_stays_finite_is_said_once(smoke: TrialConfig, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""The second figure of the experiment `sync`: up to 1,024 workers, simulated from what one worker's images measured."""
+"""The second figure of the experiment `sync`: up to 1,024 shards, simulated from what one run's images measured."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,33 +9,33 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from dynrcnn_ray.paper.simulation import Records, simulate_spread
 from dynrcnn_ray.report.figure_style import COLOURS, draw_heading, draw_note, figure_style
 
-NUMBERS_OF_WORKERS = tuple(2**power for power in range(11))
-IMAGES_PER_WORKER = {1: COLOURS[4], 2: COLOURS[1], 8: COLOURS[5]}
+NUMBERS_OF_SHARDS = tuple(2**power for power in range(11))
+IMAGES_PER_SHARD = {1: COLOURS[4], 2: COLOURS[1], 8: COLOURS[5]}
 _INTERVALS = {0.2: 20, 1: 100, 5: 500}
 """The simulated C over the run's own, and the paper's number that it stands for where the run's own stands for 100."""
 _STATISTICS = {
-    "T_now": "$T_{now}$ over the workers (IoU)",
-    "beta_now": "$β_{now}$ over the workers (normalised offset)",
+    "T_now": "$T_{now}$ over the shards (IoU)",
+    "beta_now": "$β_{now}$ over the shards (normalised offset)",
 }
 _DEVIATION = (0, (2, 1.4))
 _CAPTION = (
-    "Simulated: the I_k and E_k of every image of one run of one worker (convention paper, {images} images a step) are "
-    "dealt out at random to workers, within windows of C steps of\nthat run, at most 8 windows evenly spaced; where "
+    "Simulated: the I_k and E_k of every image of one run of one shard (convention paper, {images} images a step) are "
+    "dealt out at random to shards, within windows of C steps of\nthat run, at most 8 windows evenly spaced; where "
     "more images are needed than a window recorded, they are drawn from it again and again. Held fixed: what was "
-    "measured. That E_k\nfollows T_now, and that the weights follow both, is left out: each worker's values are those "
+    "measured. That E_k\nfollows T_now, and that the weights follow both, is left out: each shard's values are those "
     "of a run in which all images shared one T_now and one beta_now."
 )
 
 
-def draw_simulated_workers(plan: pd.DataFrame, records: Records, own_interval: int, seed: int) -> Figure:
-    """Draw how far T_now and beta_now spread over up to 1,024 workers, with and without the all-reduce.
+def draw_simulated_shards(plan: pd.DataFrame, records: Records, own_interval: int, seed: int) -> Figure:
+    """Draw how far T_now and beta_now spread over up to 1,024 shards, with and without the all-reduce.
 
     A column for each C, a row for each statistic. C is 20, 100 and 500 where the run's own is the paper's 100, and in
     proportion at another scale.
 
     Args:
         plan: rows as in `schemas.PLAN`, for the heading.
-        records: what a run of one worker recorded.
+        records: what a run of one shard recorded.
         own_interval: C of that run.
         seed: of that run.
     """
@@ -47,16 +47,16 @@ def draw_simulated_workers(plan: pd.DataFrame, records: Records, own_interval: i
             is_papers = interval == papers
             panels[0, column].set_title(f"C = {interval}" + ("" if is_papers else f" (the paper's {papers}, scaled)"))
             for all_reduce in (False, True):
-                for images, colour in IMAGES_PER_WORKER.items():
+                for images, colour in IMAGES_PER_SHARD.items():
                     spreads = pd.DataFrame(
                         simulate_spread(
                             records,
-                            num_workers=number,
-                            images_per_worker=images,
+                            num_shards=number,
+                            images_per_shard=images,
                             interval=interval,
                             all_reduce=all_reduce,
                         )
-                        for number in NUMBERS_OF_WORKERS
+                        for number in NUMBERS_OF_SHARDS
                     )
                     for axes, statistic in zip(panels[:, column], _STATISTICS, strict=True):
                         _draw_spread(axes, spreads, statistic, "black" if all_reduce else colour)
@@ -64,11 +64,11 @@ def draw_simulated_workers(plan: pd.DataFrame, records: Records, own_interval: i
             axes.set_ylabel(label)
             axes.set_ylim(bottom=0)
         for axes in panels[-1]:
-            axes.set_xlabel("workers")
+            axes.set_xlabel("shards")
         for axes in panels.flat:
             _finish(axes)
         _draw_legend(figure)
-        draw_heading(figure, plan, f"seed {seed}", "simulated up to 1,024 workers")
+        draw_heading(figure, plan, f"seed {seed}", "simulated up to 1,024 shards")
         figure.supxlabel(_CAPTION.format(images=records.ious.shape[1]), fontsize=8, x=0.01, ha="left")
     return figure
 
@@ -78,7 +78,7 @@ def _draw_spread(axes: Axes, spreads: pd.DataFrame, statistic: str, colour: str)
         values = spreads[f"{statistic}_{name}"]
         if bool(values.notna().to_numpy().any()):
             # A line at zero lies on the panel's edge, and is not to be cut in half there.
-            axes.plot(NUMBERS_OF_WORKERS, values, color=colour, linestyle=style, clip_on=False)
+            axes.plot(NUMBERS_OF_SHARDS, values, color=colour, linestyle=style, clip_on=False)
 
 
 def _finish(axes: Axes) -> None:
@@ -92,8 +92,8 @@ def _finish(axes: Axes) -> None:
 
 def _draw_legend(figure: Figure) -> None:
     handles = [
-        Line2D([], [], color=colour, label=f"{images} image{'s' if images > 1 else ''} a worker")
-        for images, colour in IMAGES_PER_WORKER.items()
+        Line2D([], [], color=colour, label=f"{images} image{'s' if images > 1 else ''} a shard")
+        for images, colour in IMAGES_PER_SHARD.items()
     ]
     handles += [
         Line2D([], [], color="0.45", label="largest minus smallest"),

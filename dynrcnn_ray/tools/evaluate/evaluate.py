@@ -18,7 +18,7 @@ from dynrcnn_ray.tools.evaluate.command import EvaluateOptions
 from dynrcnn_ray.tools.evaluate.evaluation import Evaluation, EvaluationFailedError, run_evaluation
 from dynrcnn_ray.tools.trained_trial import trained_trial
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import CheckpointError, load_trained
+from dynrcnn_ray.training.state import CheckpointError, load_trained
 
 
 def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:

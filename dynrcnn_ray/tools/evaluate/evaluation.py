@@ -26,7 +26,7 @@ from dynrcnn_ray.execution.worker import this_worker
 from dynrcnn_ray.store.files import StoreFiles
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.inference import detect_all, metrics_of
-from dynrcnn_ray.training.loop import load_trained
+from dynrcnn_ray.training.state import load_trained
 
 
 class EvaluationFailedError(DynrcnnError, RuntimeError):

@@ -8,7 +8,7 @@ from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.evaluation.coco_ap import Detections
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.inference import detections_of, outputs_of
-from dynrcnn_ray.training.loop import load_trained
+from dynrcnn_ray.training.state import load_trained
 
 
 class Predictor:

@@ -30,7 +30,8 @@ from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.environment import package_versions
 from dynrcnn_ray.training.events import Logged
 from dynrcnn_ray.training.inference import detect, metrics_of
-from dynrcnn_ray.training.loop import build_training_state, train
+from dynrcnn_ray.training.loop import train
+from dynrcnn_ray.training.state import build_training_state
 
 TIMES_AS_LONG = 4
 """Steps of pretraining for one step of a trial, by default."""
