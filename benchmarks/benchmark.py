@@ -24,6 +24,7 @@ from benchmarks.prediction import measure_prediction
 from benchmarks.ray_overhead import measure_ray_overhead
 from benchmarks.reference_loop import measure_reference_loop
 from benchmarks.schema import BENCHMARKS
+from benchmarks.shards import measure_shards
 from benchmarks.startup import measure_startup
 from benchmarks.step_parts import measure_step_parts
 from benchmarks.store import measure_store
@@ -63,6 +64,7 @@ def benchmarks() -> dict[str, Benchmark]:
     in_order = (
         Benchmark(measure_training_step, rounds=300, minutes=10),
         Benchmark(measure_step_parts, rounds=60, minutes=1),
+        Benchmark(measure_shards, rounds=60, minutes=5),
         Benchmark(measure_reference_loop, rounds=6, minutes=2.5),
         Benchmark(measure_loader, rounds=3, minutes=1.5),
         Benchmark(measure_inference, rounds=300, minutes=2),

@@ -19,6 +19,7 @@ from dynrcnn_ray.options.shared import StoreOptions
 NAMES = (
     "training_step",
     "step_parts",
+    "shards",
     "reference_loop",
     "loader",
     "inference",
@@ -42,8 +43,8 @@ class BenchmarkOptions(StoreOptions):
     """Options of the command `benchmark`."""
 
     only: tuple[str, ...] = ()
-    """Measure these alone: training_step, step_parts, reference_loop, loader, inference, evaluation, memory,
-    collective, store, ray, predict, startup, grid."""
+    """Measure these alone: training_step, step_parts, shards, reference_loop, loader, inference, evaluation,
+    memory, collective, store, ray, predict, startup, grid."""
     against: tuple[Literal["detectron2", "mmdetection"], ...] = ()
     """Measure a training step and inference against these libraries, and of the others only what `--only` names."""
     device: Literal["cpu", "cuda"] = "cpu"

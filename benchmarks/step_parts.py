@@ -12,16 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.multiprocessing.spawn import spawn
 
 from benchmarks.paired import Paired, timed
 from benchmarks.schema import Row, compared_row
-from benchmarks.workbench import Workbench, preload, resting_training, step_of, train_split, with_batch
+from benchmarks.workbench import (
+    Workbench,
+    preload,
+    resting_training,
+    sharded_step_of,
+    step_of,
+    train_split,
+    with_batch,
+    with_shards,
+)
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.loader import Batch
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.device import distributed, prepare_device
+from dynrcnn_ray.training.device import prepare_device
 from dynrcnn_ray.training.loop import forward_losses, seed_step
 from dynrcnn_ray.training.state import TrainingState
 
@@ -42,7 +50,8 @@ _PARTS = {
 
 def measure_step_parts(bench: Workbench, rounds: int) -> Iterator[Row]:
     """Each part's share of one worker's step, where two workers train a mini trial."""
-    share = with_batch(bench.mini, bench.mini.train.global_batch // _WORKERS)
+    images = bench.mini.train.global_batch // _WORKERS
+    share = with_batch(with_shards(bench.mini, 1, images), images)
     of_part = _seconds_of_parts(share, rounds)
     whole = of_part.pop("step")
     for name, seconds in of_part.items():
@@ -128,9 +137,7 @@ def _averaging_worker(rank: int, config: TrialConfig, rounds: int, folder: str) 
     numbers = itertools.count(rank)
     batches = preload(config, train_split(config), _NUM_BATCHES)
 
-    def stepper(model: nn.Module) -> Callable[[], float]:
-        step = step_of(model, state.optimizer, config)
-
+    def stepper(step: Callable[[Batch], None]) -> Callable[[], float]:
         def measure() -> float:
             number = next(numbers)
             seed_step(0, number, 0)
@@ -139,7 +146,9 @@ def _averaging_worker(rank: int, config: TrialConfig, rounds: int, folder: str) 
 
         return measure
 
-    averaged, alone = stepper(distributed(state.model, torch.device("cpu"))), stepper(state.model)
+    sharded = sharded_step_of(with_shards(config, _WORKERS, config.train.global_batch), Worker(rank, _WORKERS))
+    averaged = stepper(lambda batch: sharded([batch]))
+    alone = stepper(step_of(state.model, state.optimizer, config))
     measured = [(averaged(), alone()) for _ in range(_WARM_UP + rounds)]
     np.save(f"{folder}/{rank}.npy", np.array(measured[_WARM_UP:]).T)
     dist.destroy_process_group()

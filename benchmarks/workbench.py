@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.experiment.experiment import identified
 from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.gradients import ShardGradients
 from dynrcnn_ray.training.loop import forward_losses
 from dynrcnn_ray.training.optimizer import set_learning_rate
 from dynrcnn_ray.training.state import TrainingState, build_training_state
@@ -125,6 +126,13 @@ def with_batch(config: TrialConfig, images: int) -> TrialConfig:
     return dataclasses.replace(config, train=train)
 
 
+def with_shards(config: TrialConfig, shards: int, images: int) -> TrialConfig:
+    """The trial with so many shards of so many images."""
+    return dataclasses.replace(
+        config, train=dataclasses.replace(config.train, shards=shards, global_batch=shards * images)
+    )
+
+
 def resting_training(config: TrialConfig, worker: Worker) -> TrainingState:
     """A training whose steps change no weight, so that all of them cost the same."""
     state = build_training_state(Trial(config), len(train_split(config).class_names), worker)
@@ -168,5 +176,20 @@ def step_of(
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
         after()
+
+    return step
+
+
+def sharded_step_of(config: TrialConfig, worker: Worker) -> Callable[[Sequence[Batch]], None]:
+    """A training step of a worker on the batches of its shards, as the engine's loop makes it; no weight changes."""
+    state = resting_training(config, worker)
+    gradients = ShardGradients(state.model.parameters(), config.train.shards, worker)
+
+    def step(batches: Sequence[Batch]) -> None:
+        for shard, batch in zip(worker.shards(config), batches, strict=True):
+            state.dynamic.shard = shard
+            losses = forward_losses(state.model, *batch, config, worker.device)
+            gradients.backward(shard, torch.stack(list(losses.values())).sum())
+        state.optimizer.step()
 
     return step

@@ -16,6 +16,7 @@ from benchmarks.loader import measure_loader
 from benchmarks.memory import growth, measure_memory
 from benchmarks.reference_loop import GroupedBatchSampler, measure_reference_loop, stock_detector
 from benchmarks.schema import BENCHMARKS
+from benchmarks.shards import measure_shards
 from benchmarks.step_parts import measure_step_parts
 from benchmarks.store import measure_store
 from benchmarks.training_step import measure_training_step
@@ -36,7 +37,15 @@ def bench(smoke: TrialConfig, tmp_path: Path) -> Workbench:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "measure", [measure_training_step, measure_step_parts, measure_reference_loop, measure_loader, measure_inference]
+    "measure",
+    [
+        measure_training_step,
+        measure_step_parts,
+        measure_shards,
+        measure_reference_loop,
+        measure_loader,
+        measure_inference,
+    ],
 )
 def test_a_family_yields_lines_of_the_schema(bench: Workbench, measure):
     rows = list(measure(bench, 1))

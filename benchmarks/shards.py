@@ -1,0 +1,140 @@
+"""What it costs that a trial's bits do not depend on its workers.
+
+Two workers are compared with PyTorch's `DistributedDataParallel`, one worker with two shards with a batch at once.
+"""
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.multiprocessing.spawn import spawn
+
+from benchmarks.paired import Paired, paired, timed
+from benchmarks.schema import Row, at_most, compared_row
+from benchmarks.workbench import (
+    Workbench,
+    preload,
+    resting_training,
+    sharded_step_of,
+    step_of,
+    train_split,
+    with_batch,
+    with_shards,
+)
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.device import prepare_device
+from dynrcnn_ray.training.loop import seed_step
+
+_SHARDS = 2
+_NUM_BATCHES = 8
+_WARM_UP = 3
+_ROUNDS_OF_MINI_FOR_ONE = 6
+"""A step of ResNet-50 takes so many of mini's."""
+
+
+def measure_shards(bench: Workbench, rounds: int) -> Iterator[Row]:
+    """Two workers with a shard each, and one worker with both; at scale mini and with ResNet-50-FPN."""
+    for label, config, of_label in (
+        ("mini", bench.mini, rounds),
+        ("ResNet-50 320 px", replace(bench.resnet, run=replace(bench.resnet.run, cpus_per_worker=1)), 0),
+    ):
+        number = of_label or max(6, rounds // _ROUNDS_OF_MINI_FOR_ONE)
+        name = label.split()[0].lower()
+        images = config.train.global_batch // _SHARDS
+        yield compared_row(
+            f"shards.{name}.two_workers",
+            f"a step of two workers with a shard each, {label}",
+            "the same under PyTorch's DistributedDataParallel",
+            two_workers(with_batch(with_shards(config, 1, config.train.global_batch), images), number, bench.scratch),
+            "seconds a step",
+            must=at_most(1.02),
+            note=f"gloo over loopback, {images} images a worker, one thread each",
+        )
+        yield compared_row(
+            f"shards.{name}.one_worker",
+            f"a step of one worker with two shards, {label}",
+            "the same images in one batch",
+            _one_worker(config, number),
+            "seconds a step",
+            must=at_most(1.1) if label != "mini" else None,
+            note=f"{config.train.global_batch} images, one thread",
+        )
+
+
+def two_workers(share: TrialConfig, rounds: int, scratch: Path) -> Paired:
+    """Seconds of a step of the first of two processes, with the exchange in a fixed order and by PyTorch's.
+
+    Args:
+        share: a trial of a worker's images.
+        rounds: of each.
+        scratch: for a folder of its own.
+    """
+    folder = scratch / uuid.uuid4().hex
+    folder.mkdir()
+    spawn(_worker, (share, rounds, str(folder)), nprocs=_SHARDS)
+    # A step has ended when the last worker is there.
+    ordered, by_pytorch = np.stack([np.load(folder / f"{rank}.npy") for rank in range(_SHARDS)]).max(axis=0)
+    return Paired(ordered, by_pytorch)
+
+
+def _worker(rank: int, share: TrialConfig, rounds: int, folder: str) -> None:
+    prepare_device(torch.device("cpu"))
+    torch.set_num_threads(share.run.threads_per_worker)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=_SHARDS)
+    batches = preload(share, train_split(share), _NUM_BATCHES)
+    # Images are the worker's own share in both.
+    sharded = sharded_step_of(with_shards(share, _SHARDS, share.train.global_batch), Worker(rank, _SHARDS))
+    pytorchs = resting_training(share, Worker())
+    parallel = step_of(nn.parallel.DistributedDataParallel(pytorchs.model), pytorchs.optimizer, share)
+    sides = [lambda batch: sharded([batch]), parallel]
+    np.save(f"{folder}/{rank}.npy", _in_turn(sides, batches, rounds, rank, dist.barrier))
+    dist.destroy_process_group()
+
+
+def _in_turn(
+    sides: Sequence[Callable],
+    batches: Sequence,
+    rounds: int,
+    rank: int,
+    meet: Callable[[], object],
+) -> np.ndarray:
+    """Seconds of each side on the same batches with the same draws, `[sides, rounds]`; the first ones do not count."""
+    seconds = []
+    for number in range(_WARM_UP + rounds):
+        batch = batches[(number + rank) % len(batches)]
+        of_round = {}
+        # Whoever comes second finds a warmer cache.
+        for index in (0, 1) if number % 2 else (1, 0):
+            seed_step(0, number, rank)
+            meet()
+            of_round[index] = timed(partial(sides[index], batch))()
+        seconds.append([of_round[0], of_round[1]])
+    return np.array(seconds[_WARM_UP:]).T
+
+
+def _one_worker(config: TrialConfig, rounds: int) -> Paired:
+    torch.set_num_threads(config.run.threads_per_worker)
+    whole = resting_training(with_shards(config, 1, config.train.global_batch), Worker())
+    at_once = step_of(whole.model, whole.optimizer, config)
+    in_shards = sharded_step_of(with_shards(config, _SHARDS, config.train.global_batch // _SHARDS), Worker())
+    numbers = itertools.count()
+    dataset = train_split(config)
+    batches = preload(config, dataset, _NUM_BATCHES)
+    each = config.train.global_batch // _SHARDS
+    parts = [
+        [(images[first : first + each], targets[first : first + each]) for first in range(0, len(images), each)]
+        for images, targets in batches
+    ]
+
+    def place() -> int:
+        return next(numbers) // 2 % _NUM_BATCHES
+
+    return paired(timed(lambda: in_shards(parts[place()])), timed(lambda: at_once(batches[place()])), rounds=rounds)
