@@ -86,3 +86,13 @@ def _labels(line: _Line) -> tuple[tuple[str, str], ...]:
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
+
+
+def with_names_of_today(plan: pd.DataFrame) -> pd.DataFrame:
+    """A plan that an earlier release wrote of the experiment on the all-reduce: what is a shard now was a worker then."""
+    former = {"from_one_T_now": "from_baseline_T_now", "from_one_beta_now": "from_baseline_beta_now"}
+    if plan.empty or not former.keys() & set(plan["metrics"].iloc[0]):
+        return plan
+    metrics = [[former.get(name, name) for name in names] for names in plan["metrics"]]
+    labels = [{"Shards" if name == "Workers" else name: cell for name, cell in cells.items()} for cells in plan["labels"]]
+    return plan.assign(metrics=metrics, labels=labels)

@@ -33,6 +33,7 @@ from dynrcnn_ray.store.folder_reader import KEYS, SUFFIX, read_file, read_folder
 from dynrcnn_ray.store.folds import FEW, FOLDED, read_fold, worth_folding, write_fold
 from dynrcnn_ray.store.parquet import to_parquet_bytes
 from dynrcnn_ray.store.remedies import FOREIGN_REMEDY
+from dynrcnn_ray.store.plans import with_names_of_today
 from dynrcnn_ray.store.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, STATISTICS, TRIALS
 from dynrcnn_ray.store.stalled import SIGN, with_stalled
 
@@ -261,7 +262,7 @@ class ResultStore:
             StoreError: the file is damaged, foreign or of another schema version.
         """
         table = self.read_table(f"plans/{experiment}{SUFFIX}", PLAN)
-        return None if table is None else _as_frame(table)
+        return None if table is None else with_names_of_today(_as_frame(table))
 
     def experiments(self) -> list[str]:
         """Names of the experiments that have a plan, sorted.
