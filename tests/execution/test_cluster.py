@@ -110,6 +110,7 @@ def test_what_cannot_run_is_refused_at_once(autoscaled: Head, tmp_path: Path):
         check=True,
     )
 
+    assert not list(tmp_path.rglob("*.parquet"))
     too_many, of_the_head_alone, second, end = done.stderr.split("exit code 2\n")
     assert end == ""
     assert (

@@ -28,10 +28,10 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 @functools.cache
-def is_there(name: str) -> bool:
+def is_there(name: str, root: Path = ROOT) -> bool:
     """Whether a dotted name leads to a room or a module, or to a word of a module's text. Nothing is imported."""
     first, *others = name.split(".")
-    at = ROOT / first
+    at = root / first
     for part in others:
         module = at / f"{part}.py"
         if not (at / part).is_dir() and not module.is_file():
