@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil  # Ray brings it along.
 import pytest
 import ray
 from ray import tune
@@ -26,6 +25,8 @@ def _cluster() -> Iterator[None]:
 
 
 def test_it_listens_on_the_loopback_alone():
+    import psutil  # Ray brings it along, and has to be imported first.
+
     ray.get(ray.remote(lambda: None).remote())
     own = psutil.Process()
     connections = [
