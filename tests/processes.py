@@ -15,16 +15,28 @@ from dynrcnn_ray.training.collectives import Worker
 def run_workers(work: Callable[..., object], count: int, folder: Path, *arguments: Any) -> None:
     """Call `work(worker, *arguments)` in so many processes at once, and wait for their ends.
 
-    They are forked from a server that has imported the engine: each of its own would take four seconds of CPU time.
-
     Args:
         work: a function of a module.
         count: number of workers.
         folder: where they meet, in a file that must not be there yet.
         arguments: further ones.
     """
+    start_processes(_be_worker, (count, folder, work, arguments), nprocs=count)
+
+
+def start_processes(work: Callable[..., object], arguments: tuple[Any, ...], nprocs: int) -> None:
+    """Call `work(rank, *arguments)` in so many processes, as `torch.multiprocessing.spawn` does.
+
+    They are forked from a server that has imported the engine: each of its own would take four seconds of CPU time.
+    """
+    fork_server()
+    mp.start_processes(work, arguments, nprocs=nprocs, start_method="forkserver")
+
+
+def fork_server() -> Any:
+    """The server's context, as `multiprocessing` has it."""
     multiprocessing.set_forkserver_preload(["dynrcnn_ray.training.trial"])
-    mp.start_processes(_be_worker, (count, folder, work, arguments), nprocs=count, start_method="forkserver")
+    return multiprocessing.get_context("forkserver")
 
 
 def _be_worker(rank: int, count: int, folder: Path, work: Callable[..., object], arguments: tuple[Any, ...]) -> None:

@@ -13,7 +13,7 @@
 <storage>/plans/<experiment>.parquet     which trials make up which row of a table; train_<trial_id> for a single one
 <storage>/tables/<experiment>.parquet    and .md
 <storage>/figures/<name>.png             and .svg
-<storage>/checkpoints/<training_id>/     training states, see orchestration/checkpoints.py
+<storage>/checkpoints/<training_id>/     training states, see execution/checkpoints.py
 ```
 """
 

@@ -4,11 +4,13 @@ import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import collective, memory, step_parts
 from benchmarks.collective import Network, all_reduce_seconds, buffer_bytes, modelled_seconds
 from benchmarks.evaluation import measure_evaluation
 from benchmarks.inference import measure_inference
@@ -25,6 +27,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.detector import build_model
 from dynrcnn_ray.store import folds
+from tests.processes import fork_server, start_processes
 
 
 @pytest.fixture
@@ -33,6 +36,14 @@ def bench(smoke: TrialConfig, tmp_path: Path) -> Workbench:
     few = dataclasses.replace(smoke.model, rois_per_image=32, rpn_post_nms=50, detections_per_image=10)
     small = with_batch(dataclasses.replace(smoke, model=few), 2)
     return Workbench(small, small, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of a family are such all the same, but need not import PyTorch first."""
+    for module in (collective, step_parts):
+        monkeypatch.setattr(module, "spawn", start_processes)
+    monkeypatch.setattr(memory, "multiprocessing", SimpleNamespace(get_context=lambda _: fork_server()))
 
 
 @pytest.mark.slow

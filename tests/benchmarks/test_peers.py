@@ -1,5 +1,6 @@
 """What is measured against another library, by a stand-in: neither Detectron2 nor MMDetection is a dependency."""
 
+import dataclasses
 import sys
 import types
 from pathlib import Path
@@ -12,7 +13,7 @@ from benchmarks.command import COMMAND, PEERS
 from benchmarks.peers import BUILDERS, Peer, measure_against
 from benchmarks.reference_loop import stock_detector
 from benchmarks.schema import BENCHMARKS
-from benchmarks.workbench import Workbench
+from benchmarks.workbench import Workbench, with_batch
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from tests.cli.calls import call
@@ -32,7 +33,9 @@ def torchvision_peer(config: TrialConfig, num_classes: int) -> Peer:
 @pytest.mark.slow
 def test_a_peer_trains_and_detects_beside_ours(smoke: TrialConfig, tmp_path: Path):
     threads = torch.get_num_threads()
-    rows = list(measure_against("torchvision", torchvision_peer)(Workbench(smoke, smoke, tmp_path), 2))
+    few = dataclasses.replace(smoke.model, rois_per_image=32, rpn_post_nms=50, detections_per_image=10)
+    small = with_batch(dataclasses.replace(smoke, model=few), 2)
+    rows = list(measure_against("torchvision", torchvision_peer)(Workbench(small, small, tmp_path), 1))
     torch.set_num_threads(threads)
     names = [row["name"] for row in rows]
     assert names == [f"against_torchvision.{what}" for what in ("training_1", "training_2", "inference")]

@@ -62,6 +62,7 @@ def test_the_installed_command_is_the_same_program(capsys):
         assert f"  {command.name} " in installed
 
 
+@pytest.mark.slow
 def test_the_shell_completes_commands_and_flags(capsys):
     for shell in ("bash", "zsh", "fish"):
         assert dynrcnn(["--tyro-print-completion", shell]) == 0

@@ -13,6 +13,14 @@ from dynrcnn_ray.cli.program import program
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+_FIGURE_AND_REPORT = """
+import sys
+from dynrcnn_ray.__main__ import main
+for command in ("figure4", "report"):
+    assert main([command, *sys.argv[1:]]) == 0
+"""
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel's content and nothing else."""
@@ -31,10 +39,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def run(installed: Path, folder: Path, *arguments: str) -> str:
+def run(installed: Path, folder: Path, *command: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    command = [sys.executable, "-m", "dynrcnn_ray", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -55,7 +64,7 @@ def test_a_checkout_is_used_from_any_folder(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_wheel_has_every_command_but_the_benchmarks(installed: Path, tmp_path: Path) -> None:
-    listed = run(installed, tmp_path)
+    listed = run(installed, tmp_path, "-m", "dynrcnn_ray")
     for command in program().commands:
         assert (f"  {command.name} " in listed) == (command.name != "benchmark"), command.name
     assert sorted(path.name for path in installed.iterdir() if "-" not in path.name) == ["bin", "dynrcnn_ray"]
@@ -63,7 +72,6 @@ def test_the_wheel_has_every_command_but_the_benchmarks(installed: Path, tmp_pat
 
 @pytest.mark.slow
 def test_the_wheel_draws_a_figure_of_the_paper_and_the_report(installed: Path, tmp_path: Path) -> None:
-    for command in ("figure4", "report"):
-        run(installed, tmp_path, command, "--scale", "smoke", "--storage", str(tmp_path / "store"))
+    run(installed, tmp_path, "-c", _FIGURE_AND_REPORT, "--scale", "smoke", "--storage", str(tmp_path / "store"))
     assert (tmp_path / "store" / "figures" / "figure4.png").stat().st_size > 5000
     assert "Figure 4" in (tmp_path / "store" / "report.html").read_text()

@@ -38,7 +38,7 @@ def build_model(config, num_classes, dynamic):
 
 def figure1(storage: Path) -> list[str]:
     """Three trials, all but the first of which may be held, so that a stop hits the grid in the middle."""
-    trial = ["--scale", "smoke", "--train.steps", "40", "--run.log-every", "20", "--run.checkpoint-every", "40"]
+    trial = ["--scale", "smoke", "--train.steps", "8", "--run.log-every", "4", "--run.checkpoint-every", "8"]
     commit = ["env", "DYNRCNN_COMMIT=0123456789ab"]
     grid = ["python", "experiments/main.py", "figure1", "--seeds", "0", "1", "2"]
     return [*commit, *grid, *trial, "--model.module", f"{storage}.py", "--storage", str(storage)]
@@ -85,7 +85,7 @@ def test_a_stopped_job_leaves_what_it_finished_and_the_next_one_does_the_rest(he
     assert {name: (tmp_path / "trials" / name).stat().st_mtime_ns for name in written} == written
     assert set(pd.read_parquet(tmp_path / "trials")["git_commit"]) == {"0123456789ab"}
     # The progress of a grid on the user's own machine, streamed.
-    steps = [line for line in out.splitlines() if re.match(r"\[\d/\d\] .* step +\d+/40  loss ", line)]
+    steps = [line for line in out.splitlines() if re.match(r"\[\d/\d\] .* step +\d+/8  loss ", line)]
     assert {line.split("]")[0] for line in steps} == {f"[{n}/{len(started)}" for n in range(1, len(started) + 1)}
     assert all("T_now" in line and "images/s" in line for line in steps)
     assert f"{tmp_path}/figures/figure1.png" in out

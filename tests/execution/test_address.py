@@ -10,7 +10,7 @@ import pytest
 from ray._private import services
 
 from experiments.main import main
-from tests.cluster.ray_head import free_port, ray_head
+from tests.cluster.ray_head import free_port
 
 
 @contextlib.contextmanager
@@ -64,19 +64,3 @@ def test_auto_where_no_cluster_runs(complaint, monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{free_port()}")
     assert "no Ray cluster answers there (" in complaint("auto")
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-def test_a_cluster_that_asks_for_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "head").mkdir()
-    with ray_head(tmp_path / "head", has_jobs=False) as head:
-        monkeypatch.setenv("RAY_ADDRESS", head.address)
-        assert main(["train", "--scale", "smoke", "--storage", str(tmp_path / "store")]) == 2
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
-    assert f"RAY_ADDRESS={head.address}: Ray cannot join this cluster" in line
-    assert "wants RAY_AUTH_MODE=token and its token, in RAY_AUTH_TOKEN or ~/.ray/auth_token" in line
-    assert not list((tmp_path / "store").rglob("*.parquet"))

@@ -18,6 +18,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from dynrcnn_ray.store.results_store import ResultStore
+from experiments.main import main
 from tests.cluster.ray_head import Head, free_port, ray_head
 from tests.execution.commands import REPOSITORY, run_command
 from tests.execution.s3_server import Server, s3_server
@@ -109,6 +110,7 @@ def test_what_cannot_run_is_refused_at_once(autoscaled: Head, tmp_path: Path):
         check=True,
     )
 
+    assert not list(tmp_path.rglob("*.parquet"))
     too_many, of_the_head_alone, second, end = done.stderr.split("exit code 2\n")
     assert end == ""
     assert (
@@ -124,6 +126,20 @@ def test_what_cannot_run_is_refused_at_once(autoscaled: Head, tmp_path: Path):
     address = f":{autoscaled.address.rpartition(':')[2]}"
     assert "error: a Ray cluster runs on this machine at " in second
     assert f"{address}: set RAY_ADDRESS=auto to use it, or RAY_ADDRESS=local to start another one beside it" in second
+
+
+def test_a_cluster_that_asks_for_a_token(
+    autoscaled: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_ADDRESS", autoscaled.address)
+    assert main(["train", "--scale", "smoke", "--storage", str(tmp_path / "store")]) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
+    assert f"RAY_ADDRESS={autoscaled.address}: Ray cannot join this cluster" in line
+    assert "wants RAY_AUTH_MODE=token and its token, in RAY_AUTH_TOKEN or ~/.ray/auth_token" in line
+    assert not list((tmp_path / "store").rglob("*.parquet"))
 
 
 def test_a_grid_runs_on_nodes_that_were_not_there(autoscaled: Head, server: Server):

@@ -67,6 +67,7 @@ def test_data_that_cannot_be_used_are_a_failure(
     assert "The data cannot be used, so the trial ids are not final: " in out
 
 
+@pytest.mark.slow
 def test_workers_that_do_not_fit_here_are_told(
     store: ResultStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

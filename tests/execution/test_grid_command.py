@@ -170,6 +170,7 @@ def test_a_stored_trials_configuration_is_a_file_to_start_from(
     assert main(["show", *storage]) == 2
 
 
+@pytest.mark.slow
 def test_a_grid_over_models_with_any_title_is_drawn(trained: list[grid.PlannedTrial], tmp_path: Path):
     """`name` is a column of every table; a text of the user's is no formula and no border of a column."""
     file = tmp_path / "mine.yaml"

@@ -1,6 +1,7 @@
 """A refused command leaves the storage as it was: nothing is written before all that can refuse has been asked."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ def run(
     return run_command
 
 
-@pytest.fixture
-def finished(run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def finished_once(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage with Table 3 and a grid, both finished."""
 
     def train(trials: Sequence[grid.PlannedTrial], *, storage: str, **_: Any) -> None:
@@ -56,10 +57,20 @@ def finished(run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: p
             described = {"seed": trial.trial.config.seed, "scale": "smoke", "config": to_stored(trial.trial)}
             store.write_trial(trial_row(trial.trial.trial_id, **described))
 
-    with monkeypatch.context() as patch:
+    storage = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache_home))
+        patch.delenv("RAY_ADDRESS", raising=False)
         patch.setattr(grid, "run_trials", train)
-        assert run("table3")[0] == 0
-        assert run("grid", *KI)[0] == 0
+        for command in (["table3"], ["grid", *KI]):
+            assert main([*command, "--scale", "smoke", "--storage", str(storage)]) == 0
+    return storage
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> dict[str, bytes]:
+    """The content of the storage, which holds that."""
+    shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
     return content(tmp_path)
 
 
@@ -134,8 +145,13 @@ def test_a_speed_is_not_measured_where_it_cannot_be_stored(
 
 
 @pytest.mark.slow
-@pytest.mark.ray
-def test_too_many_workers(run: Callable[..., tuple[int, str]], finished: dict[str, bytes], tmp_path: Path):
+def test_too_many_workers(
+    run: Callable[..., tuple[int, str]], finished: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """For a node of two cores; `test_cluster` asks a real one."""
+    node = {"Alive": True, "Resources": {"CPU": 2.0, "node:__internal_head__": 1.0}}
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [node])
+    monkeypatch.setattr(grid, "ray_cluster", contextlib.nullcontext)
     many = ["--num-workers", "4096", "--train.global-batch", "4096", "--train.shards", "4096", "--train.steps", "4096"]
     code, err = run("table3", *many)
     assert code == 2

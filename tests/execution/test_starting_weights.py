@@ -23,6 +23,7 @@ def model_from(config: TrialConfig, name: str) -> TrialConfig:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, detector_weights=name))
 
 
+@pytest.mark.slow
 def test_a_trial_starts_from_another_one(trained: tuple[Path, TrialConfig]):
     folder, config = trained
     store = ResultStore.open(folder)

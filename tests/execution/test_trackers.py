@@ -74,7 +74,14 @@ def test_tensorboard_has_the_finite_numbers_of_each_row_and_the_metrics(tmp_path
     assert {name for name, _, _ in found if name.startswith("dynamics/")} == {"dynamics/loss", "dynamics/T_now"}
 
 
-@pytest.mark.parametrize("uri", ["file://{folder}/runs", "{folder}/runs", "sqlite:///{folder}/runs.db"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file://{folder}/runs",
+        "{folder}/runs",
+        pytest.param("sqlite:///{folder}/runs.db", marks=pytest.mark.slow),
+    ],
+)
 def test_mlflow_has_configuration_course_metrics_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str):
     """Whatever it may be told to log to without a server."""
     monkeypatch.chdir(tmp_path)

@@ -16,10 +16,13 @@ from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main
 
 
-@pytest.fixture
-def called(
-    smoke: TrialConfig, cache_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, list[Any]]:
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def called(smoke: TrialConfig, cache_home: Path, storage: Path) -> dict[str, list[Any]]:
     """What `all` asks for: the grids that it starts, and how often it checks the data."""
     seen: dict[str, list[Any]] = {"grids": [], "checks": []}
     check = prepare.check_data
@@ -28,19 +31,20 @@ def called(
         seen["checks"].append(given)
         return check(*given, **named)
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
-    monkeypatch.setattr(prepare, "check_data", counting_check)
-    monkeypatch.setattr(grid, "run_trials", lambda trials, **named: seen["grids"].append(list(trials)))
-    assert main(["all", "--scale", "smoke", "--seeds", "0", "1", "--storage", str(tmp_path)]) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache_home))
+        patch.setattr(prepare, "check_data", counting_check)
+        patch.setattr(grid, "run_trials", lambda trials, **named: seen["grids"].append(list(trials)))
+        assert main(["all", "--scale", "smoke", "--seeds", "0", "1", "--storage", str(storage)]) == 1
     return seen
 
 
 @pytest.mark.slow
-def test_all_is_one_grid_that_holds_each_trial_once(called: dict[str, list[Any]], smoke: TrialConfig, tmp_path: Path):
+def test_all_is_one_grid_that_holds_each_trial_once(called: dict[str, list[Any]], storage: Path):
     (trials,) = called["grids"]
     ids = Counter(trial.trial.trial_id for trial in trials)
     assert set(ids.values()) == {1}
-    plans = [ResultStore.open(tmp_path).plan(experiment.name) for experiment in EXPERIMENTS]
+    plans = [ResultStore.open(storage).plan(experiment.name) for experiment in EXPERIMENTS]
     assert all(plan is not None for plan in plans)
     assert set(ids) == {trial_id for plan in plans if plan is not None for trial_id in plan["trial_id"].dropna()}
 

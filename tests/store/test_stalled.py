@@ -65,6 +65,7 @@ def test_it_has_stalled_in_tables_page_and_messages(store: ResultStore, capsys: 
         finished_trial(store, "row1seed0")
 
 
+@pytest.mark.slow
 def test_watching_ends_where_nothing_runs_any_more(store: ResultStore, capsys: pytest.CaptureFixture[str]):
     """Though a trial of the plan has never begun. While another one runs, it goes on."""
     assert main(["report", "--watch", "--every", "1", "--storage", store.files.root]) == 0

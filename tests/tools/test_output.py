@@ -96,6 +96,7 @@ def test_every_command_asks_before_it_works(
         call(module.COMMAND, *arguments, "--output", str(make(tmp_path)))
 
 
+@pytest.mark.slow
 def test_an_export_goes_into_the_file_that_is_named(trained: tuple[Path, TrialConfig], tmp_path: Path, capsys):
     folder, config = trained
     options = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--format", "onnx")

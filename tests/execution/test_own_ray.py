@@ -1,12 +1,14 @@
-"""What workers report reaches Tune before the driver's own word, on a real cluster."""
+"""A command's own Ray: who can reach it, and that what workers report reaches Tune before the driver's own word."""
 
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray import tune
 from ray.train._internal.session import get_session
 
@@ -14,6 +16,28 @@ from dynrcnn_ray.execution.callbacks import Reports
 from dynrcnn_ray.execution.cluster import ray_cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    with ray_cluster():
+        yield
+
+
+def test_it_listens_on_the_loopback_alone():
+    import psutil  # Ray brings it along, and has to be imported first.
+
+    ray.get(ray.remote(lambda: None).remote())
+    own = psutil.Process()
+    connections = [
+        connection
+        for process in (own, *own.children(recursive=True))
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    addresses = [connection.laddr.ip for connection in connections]
+    assert len(addresses) > 3
+    assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
 
 
 def report_to_a_slow_session(_: dict[str, Any]) -> None:
@@ -41,9 +65,8 @@ def report_to_a_slow_session(_: dict[str, Any]) -> None:
 
 
 def test_tune_has_every_report_of_the_workers_before_the_drivers_own(tmp_path: Path):
-    with ray_cluster():
-        run = tune.RunConfig(storage_path=str(tmp_path), verbose=0)
-        (result,) = tune.Tuner(report_to_a_slow_session, run_config=run).fit()
+    run = tune.RunConfig(storage_path=str(tmp_path), verbose=0)
+    (result,) = tune.Tuner(report_to_a_slow_session, run_config=run).fit()
     assert result.error is None
     assert result.metrics is not None
     assert (result.metrics["step"], result.metrics["training_iteration"]) == (3, 3)
