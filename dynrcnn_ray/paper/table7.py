@@ -69,6 +69,7 @@ COMMAND = Command(
     description=__doc__ or "",
     options=SpeedOptions,
     body="dynrcnn_ray.paper.table7_body:run_table7",
+    tables=(NAME,),
     page_section="dynrcnn_ray.paper.speed_table:speed_section",
     check=_check,
     defaults=start_from_base(SpeedOptions),

@@ -27,5 +27,6 @@ def table_command(experiment: Experiment, description: str) -> Command[Experimen
         options=ExperimentOptions,
         body="dynrcnn_ray.paper.table_body:run_table",
         check=check,
+        tables=(experiment.name,),
         defaults=start_from_base(ExperimentOptions),
     )
