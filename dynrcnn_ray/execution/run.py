@@ -42,7 +42,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
 
     Args:
         experiments: what to run.
-        options: the base configuration, the storage, and whether only to tell the plan.
+        options: the base configuration, the storage, and whether only to print the plan.
         seeds: every row runs once with each.
         call: the command, for the plans.
 
@@ -52,7 +52,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
     Raises:
         ValueError: one of the project's own, for whatever cannot be run.
     """
-    sets_workers = any("run.num_workers" in experiment.sets for experiment in experiments)
+    sets_workers = any("run.num_workers" in experiment.overrides for experiment in experiments)
     config = options.config() if sets_workers else base_for_this_machine(options)
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)

@@ -88,10 +88,10 @@ class Sweep:
         _check(self)
         return Experiment(
             name=self.name,
-            anchor="Own experiment",
+            reference="Own experiment",
             title=self.title or f"Grid {self.name}",
             metrics=self.metrics,
-            sets=tuple(_by_path(self.axes)),
+            overrides=tuple(_by_path(self.axes)),
             rows=self._rows,
             keeps_earlier_rows=True,
         )

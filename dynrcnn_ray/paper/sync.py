@@ -77,10 +77,10 @@ def _row(config: TrialConfig, num_workers: int, all_reduce: bool, baseline: int)
 
 EXPERIMENT = Experiment(
     name="sync",
-    anchor="Algorithm 1",
+    reference="Algorithm 1",
     title="What the all-reduce over the workers changes (not in the paper)",
     metrics=(*METRICS_BY_IOU, *DRIFT),
-    sets=(
+    overrides=(
         "dynamic.dla",
         "dynamic.dsl",
         "dynamic.convention",

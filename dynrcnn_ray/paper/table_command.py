@@ -22,7 +22,7 @@ def table_command(experiment: Experiment, description: str) -> Command[Experimen
     return Command(
         name=experiment.name,
         group="Reproduce the paper",
-        title=f"{experiment.anchor}: {experiment.title}",
+        title=f"{experiment.reference}: {experiment.title}",
         description=description,
         options=ExperimentOptions,
         body="dynrcnn_ray.paper.table_body:run_table",

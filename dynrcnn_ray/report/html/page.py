@@ -116,7 +116,7 @@ def _summary(trials: pd.DataFrame) -> str:
 
 
 def _figures_of(store: ResultStore, plans: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
-    """The names of the figures that were drawn for each experiment: its own name, with it in front, or its trends."""
+    """The names of each experiment's figures: its own name, names that begin with it, or its trends."""
     drawn = sorted({*store.files.names("figures", ".svg"), *store.files.names("figures", ".png")})
     found: dict[str, list[str]] = {name: [] for name in plans}
     for figure in drawn:
@@ -140,7 +140,7 @@ def _experiment(
     if not plan.empty:
         title, shown["command"] = f"{plan['anchor'].iloc[0]}. {plan['title'].iloc[0]}", plan["command"].iloc[0]
         own = trials.loc[trials["trial_id"].isin(plan["trial_id"].dropna()), :]
-        # Without a finished trial, what is there was drawn of an earlier plan of this name.
+        # Without a finished trial, the stored figures are those of an earlier plan of this name.
         is_drawn = bool((own["status"] == "finished").any())
         if not is_figure(plan):
             table = table_of(store, plan, own) if drawn is None or drawn.numbers is None else drawn.numbers
@@ -161,7 +161,7 @@ def _figure(store: ResultStore, name: str, *, is_drawn: bool) -> dict[str, str]:
 
 
 def _readable(store: ResultStore, row: dict[Any, Any]) -> Trial | None:
-    """A trial; None if this release does not read it, which costs the page a hint and no more."""
+    """A trial; None if this release cannot read it: the page then leaves out the warnings about it."""
     try:
         return store.trial_of(row)
     except StoreError:
@@ -208,7 +208,7 @@ def _findings(store: ResultStore) -> list[Section]:
     if table is None:
         return []
     cells = finding_cells(table.to_pylist())
-    return [section("findings", "findings.html", cells.anchor, cells=cells)]
+    return [section("findings", "findings.html", cells.reference, cells=cells)]
 
 
 def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> list[Section]:
@@ -254,7 +254,7 @@ def _name_of_line(line: dict[Any, Any]) -> str:
 
 
 def _has_dynamic_components(plan: pd.DataFrame) -> bool:
-    """Whether its rows are the two components' own."""
+    """Whether its rows compare the two components, DLA and DSL."""
     return any("DLA" in dict(labels) for labels in plan["labels"])
 
 
