@@ -47,9 +47,8 @@ def report(options: ReportOptions, call: Call) -> int:
 def _watch(store: ResultStore, every: float, sections: Sequence[MakeSections]) -> None:
     """Draw tables, figures and the page until every planned trial has ended, or none runs any more that has begun.
 
-    There is a line for each look at the store.
-
-    A look that fails is printed, and the next one may succeed: a storage may not answer for a while.
+    Each look at the store prints a line. Where one fails, the line says why and the next one tries again: a storage may
+    not answer for a while.
     """
     # Once something has run, two looks in a row find it ended: a search plans its next trial when one has ended.
     looks_at_an_end = 1

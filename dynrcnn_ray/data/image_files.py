@@ -69,7 +69,7 @@ class _FilesBelow:
                     self._of_stem[PurePosixPath(parts[-1]).stem].append((parts, file))
 
     def similar_to(self, name: str) -> list[ImageFile]:
-        """The files of the same name with whatever ending, in whatever folder."""
+        """The files of the same name with any suffix, in any folder."""
         return [file for _, file in self._of_stem.get(PurePosixPath(_spelled_alike(name)[-1]).stem, [])]
 
     def meant_by(self, name: str) -> list[ImageFile]:

@@ -1,4 +1,4 @@
-"""Plans that add up: the rows of an earlier command of the same name stay in its table."""
+"""Plans that grow: the rows of an earlier command of the same name stay in its table."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

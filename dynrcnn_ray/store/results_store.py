@@ -37,7 +37,7 @@ from dynrcnn_ray.store.stalled import SIGN, with_stalled
 from dynrcnn_ray.store.tables import table_of_columns, table_of_rows
 
 _SIGNS = "signs of life"
-"""Stands for the endings in `running/` that are no rows, where folders stand by their names."""
+"""The key of `listed` for the signs of life in `running/`; the other keys are folders."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class ResultStore:
 
     def drop_running(self, trial_id: str) -> None:
         """Remove the row of a trial that no longer runs."""
-        for ending in (SUFFIX, SIGN):
-            self.files.delete(f"running/{trial_id}{ending}")
+        for suffix in (SUFFIX, SIGN):
+            self.files.delete(f"running/{trial_id}{suffix}")
 
     def write_dynamics(self, trial_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write all logged steps of a trial; fields as in `DYNAMICS`, without `trial_id`. Replaces earlier ones.

@@ -20,7 +20,7 @@ def inspect_detections(
     """Numbers of each class, the confusion matrix and the error kinds.
 
     Args:
-        annotation_file: of the validation split, as they must be.
+        annotation_file: of the validation split, checked.
         category_names: name of each category by its id.
         detections: all of the split's.
         min_score: the confusion matrix takes detections from this score on.
