@@ -204,7 +204,9 @@ def speed_row(kind: str) -> dict[str, object]:
     }
 
 
-def test_a_configuration_of_another_release_costs_a_hint_and_not_the_page(store: ResultStore, table3_store, make_trial):
+def test_a_configuration_of_another_release_costs_a_warning_and_not_the_page(
+    store: ResultStore, table3_store, make_trial
+):
     store.write_trial(make_trial("row3seed0", config="dynamic: {unheard_of: 1}\n"))
     assert "row3seed0" in page_of(store).text
 

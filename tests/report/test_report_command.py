@@ -60,7 +60,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], object]
 
 
 @pytest.mark.slow
-def test_a_look_that_fails_is_told_and_the_next_one_draws(
+def test_a_drawing_that_fails_is_reported_and_the_next_one_succeeds(
     looks: list[Callable[[], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     store = ResultStore.open(tmp_path)

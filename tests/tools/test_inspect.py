@@ -70,7 +70,7 @@ def test_a_trial_of_another_machine_is_inspected_where_the_data_are(
         call(COMMAND, prepared(config).trial_id, "--storage", str(folder), "--data-root", str(here))
 
 
-def test_what_is_wrong_is_said(trained: tuple[Path, TrialConfig]):
+def test_what_is_wrong_is_reported(trained: tuple[Path, TrialConfig]):
     folder, config = trained
     with pytest.raises(ConfigError, match="trial: missing"):
         call(COMMAND)

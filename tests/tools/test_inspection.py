@@ -134,7 +134,7 @@ def test_what_was_found_is_read_back_from_the_store(tmp_path: Path):
         assert row == {"trial_id": "abc", **dict.fromkeys(row), **before} | {"trial_id": "abc"}
 
 
-def test_a_missing_package_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_package_is_reported_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def without(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
