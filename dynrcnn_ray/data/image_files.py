@@ -62,7 +62,7 @@ class _FilesBelow:
     def __init__(self, folder: Path) -> None:
         self._of_stem: dict[str, list[tuple[tuple[str, ...], ImageFile]]] = defaultdict(list)
         for parent, _, _ in os.walk(folder):
-            # A folder that no name is about may be closed to us.
+            # A folder that no image needs may be one that cannot be read.
             with contextlib.suppress(OSError):
                 for file in _scan(folder, os.path.relpath(parent, folder)):
                     parts = _spelled_alike(file.name)

@@ -34,17 +34,17 @@ class PreparedData:
 
     @property
     def inputs(self) -> Inputs:
-        """The inputs of a trial on them whose model is not looked at yet."""
+        """The inputs of a trial on these data, before those of its model are known."""
         return Inputs(data=self.fingerprint, data_root=self.root)
 
 
 def prepare_data(data: DataConfig, *, include_masks: bool = False, expected: str = "") -> PreparedData:
     """Generate the shapes data set if it is asked for and missing, then check both splits.
 
-    Where annotations are not as they must be but can be used, or with `data.drop_invalid` cannot and are left out, or
-    where files are named or one split is divided, a copy of the annotations as they must be is written to the cache,
-    beside links to the images, and that folder is to be read: whatever reads the data finds the same. The data set's
-    own folder is never written to.
+    A corrected copy of the annotations is written to the cache, beside links to the images, where annotations need
+    corrections, where `data.drop_invalid` leaves some out, where files are named or where one split is divided. That
+    folder is then the one to read: whatever reads the data finds the same. The data set's own folder is never written
+    to.
 
     On a node that lacks the generated or the copied folder, it is made there again.
 
@@ -259,7 +259,7 @@ def _print_notes(splits: Iterable[CheckedSplit]) -> None:
 
 @functools.cache
 def _say_once(line: str) -> None:
-    """Print a line, but not again when another table of the same command reads the same data."""
+    """Print a line once: several tables of a command may read the same data."""
     print(line, file=sys.stderr, flush=True)
 
 
