@@ -77,5 +77,6 @@ COMMAND = Command(
     description=__doc__ or "",
     options=BenchmarkOptions,
     body="benchmarks.benchmark:run_benchmark",
+    tables=("benchmarks",),
     check=_check,
 )

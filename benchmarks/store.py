@@ -128,7 +128,7 @@ def _report(store: ResultStore) -> None:
     store = store.fold()
     trials = read_trials(store)
     drawn = draw_report(store, "table3", figures_of("", "table3"), trials)
-    draw_html_report(store, trials, {"table3": drawn})
+    draw_html_report(store, trials, (), {"table3": drawn})
 
 
 _TASKS: dict[str, Callable[[ResultStore], object]] = {

@@ -31,8 +31,9 @@ def main(arguments: Sequence[str]) -> int:
         The exit code: 0 done, 1 a trial failed, 2 the command was wrong. See `signals` for 130, 141 and 143.
     """
     try:
-        command, options = parse(program(), arguments)
-        return command.run(options, Call(command.name, tuple(arguments[1:])))
+        called = program()
+        command, options = parse(called, arguments)
+        return command.run(options, Call(command.name, tuple(arguments[1:]), called))
     except SystemExit as stop:  # After --help.
         return int(stop.code or 0)
     except DynrcnnError as error:

@@ -1,8 +1,8 @@
-"""How a command ends that somebody ends: by Ctrl-C, by SIGTERM, or by closing the pipe that it prints to.
+"""How a command ends on Ctrl-C, on SIGTERM, or when the pipe that it prints to is closed.
 
 Each is one line on the standard error, and the exit code that shells give: 130, 143, 141. A note on the
 `KeyboardInterrupt` says what goes on from where. A closed pipe is told only where there is such a note: after
-`| head -1` nobody reads on by intention.
+`| head -1` the reader has left on purpose.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) 
     """Run a command as this process's only work.
 
     Args:
-        main: runs it, and returns the exit code. It imports late what takes time, in which somebody may press Ctrl-C.
+        main: runs it, and returns the exit code. It imports slow modules late, so that Ctrl-C is handled meanwhile.
         arguments: of the command line.
 
     Returns:

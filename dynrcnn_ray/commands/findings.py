@@ -10,4 +10,5 @@ COMMAND = Command(
     description="Set the paper's claims against what a store has measured: each gets an interval and a verdict.",
     options=StoredOptions,
     body="dynrcnn_ray.commands.findings_body:findings",
+    tables=("findings",),
 )

@@ -4,7 +4,6 @@ from dynrcnn_ray.execution.stored_trial import existing_store
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import StoredOptions
 from dynrcnn_ray.paper.judge import holds_rows_of_the_paper, print_findings
-from dynrcnn_ray.paper.speed_table import speed_section
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
 
 
@@ -18,5 +17,5 @@ def findings(options: StoredOptions, call: Call) -> int:
     store = store.fold()
     trials = read_trials(store)
     print_findings(store, call.shown(options.storage, place.rstrip("/")), trials)
-    print(f"\n{draw_html_report(store, trials, more=speed_section(store))}")
+    print(f"\n{draw_html_report(store, trials, call.program.page_sections())}")
     return 0

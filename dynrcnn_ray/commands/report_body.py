@@ -1,6 +1,7 @@
 """What the command `report` does: draws what a store holds, with --watch until a grid has ended."""
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 
 import pandas as pd
@@ -12,8 +13,9 @@ from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import storage_location
 from dynrcnn_ray.paper.drawn import figures_of_stored
 from dynrcnn_ray.paper.judge import holds_rows_of_the_paper, print_findings
-from dynrcnn_ray.paper.speed_table import read_speeds, speed_section
+from dynrcnn_ray.paper.speed_table import read_speeds
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
+from dynrcnn_ray.report.html.sections import MakeSections
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.store.files import one_line
 from dynrcnn_ray.store.results_store import ResultStore
@@ -23,7 +25,7 @@ def report(options: ReportOptions, call: Call) -> int:
     """Draw them from the store alone."""
     store = ResultStore.open(storage_location(options.storage, options.scale))
     if options.watch:
-        _watch(store, options.every)
+        _watch(store, options.every, call.program.page_sections())
     store = existing_store(options)
     experiments = store.experiments()
     has_speeds = bool(read_speeds(store))
@@ -36,24 +38,23 @@ def report(options: ReportOptions, call: Call) -> int:
     if holds_rows_of_the_paper(store):
         place = store.files.place
         print_findings(store, call.shown(options.storage, place), trials)
-    print(f"\n{draw_html_report(store, trials, drawn, speed_section(store))}")
+    print(f"\n{draw_html_report(store, trials, call.program.page_sections(), drawn)}")
     if stalled := _stalled(trials):
         print(f"{stalled}: what ran them was killed; the same command goes on.")
     return 0
 
 
-def _watch(store: ResultStore, every: float) -> None:
+def _watch(store: ResultStore, every: float, sections: Sequence[MakeSections]) -> None:
     """Draw tables, figures and the page until every planned trial has ended, or none runs any more that has begun.
 
-    There is a line for each look at the store.
-
-    A look that fails is printed, and the next one may succeed: a storage may not answer for a while.
+    Each look at the store prints a line. Where one fails, the line says why and the next one tries again: a storage may
+    not answer for a while.
     """
     # Once something has run, two looks in a row find it ended: a search plans its next trial when one has ended.
     looks_at_an_end = 1
     while True:
         try:
-            is_open, told = _look(store, every)
+            is_open, told = _look(store, every, sections)
         except Exception as error:  # Whatever drawing raises, the grid goes on.
             is_open, told = True, f"not drawn: {one_line(error) or type(error).__name__}"
         looks_at_an_end = 0 if is_open else looks_at_an_end + 1
@@ -63,7 +64,7 @@ def _watch(store: ResultStore, every: float) -> None:
         time.sleep(every)
 
 
-def _look(store: ResultStore, every: float) -> tuple[bool, str]:
+def _look(store: ResultStore, every: float, sections: Sequence[MakeSections]) -> tuple[bool, str]:
     """Draw what the store holds while trials are still to come.
 
     Returns:
@@ -78,7 +79,7 @@ def _look(store: ResultStore, every: float) -> tuple[bool, str]:
     if not _is_open(store, trials):
         return False, "every planned trial has ended"
     drawn = {name: draw_report(store, name, figures_of_stored(name), trials) for name in experiments}
-    page = draw_html_report(store, trials, drawn, speed_section(store), renew_seconds=every)
+    page = draw_html_report(store, trials, sections, drawn, renew_seconds=every)
     counts = trials["status"].value_counts()
     told = ", ".join(f"{counts.get(status, 0)} {status}" for status in ("finished", "running", "failed"))
     stalled = _stalled(trials)

@@ -1,4 +1,4 @@
-"""What to do where a split is not: what its folder holds instead."""
+"""The remedy for a missing split: what its folder holds instead."""
 
 import contextlib
 import shlex

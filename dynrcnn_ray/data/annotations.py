@@ -14,7 +14,7 @@ from dynrcnn_ray.config.errors import DynrcnnError
 LFS_POINTER = b"version https://git-lfs"
 """How a file begins that Git LFS has not fetched."""
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-"""What the system says of a name under which there is nothing; whatever else it says tells nothing of the file."""
+"""The system's errors for a path that does not exist; any other says nothing of the file."""
 
 
 class DataError(DynrcnnError, ValueError):
@@ -24,7 +24,7 @@ class DataError(DynrcnnError, ValueError):
 
 
 class InaccessibleError(DataError):
-    """The system does not give a file that may be whole."""
+    """A file that cannot be read, but may be whole."""
 
     would_repeat = False  # The disk or the mount may be back at the next attempt.
 
@@ -69,7 +69,7 @@ def read_annotations(file: Path) -> dict[str, Any]:
 
 
 def unreadable(file: Path, error: OSError) -> DataError:
-    """What to say of an annotations file that the system does not give."""
+    """The error of an annotations file that cannot be read."""
     if error.errno in ABSENT:
         return DataError(f"{file}: cannot be read ({error.strerror}); check data.root and the name of the split")
     return InaccessibleError(f"{file}: cannot be read ({error.strerror}); check the permissions and the disk")
@@ -104,7 +104,7 @@ def _why_not_json(raw: bytes, error: ValueError | RecursionError) -> str:
 
 @contextlib.contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    # Nothing of what is parsed is garbage, and looking for some takes nearly as long as parsing.
+    # Parsing leaves no garbage, and a collection takes nearly as long as parsing.
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Annotations that can be used but are not as they must be: a copy in the cache, beside links to the images."""
+"""A corrected copy of annotations in the cache, beside links to the images."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from dynrcnn_ray.data.layout import SplitFiles, canonical_files
 from dynrcnn_ray.data.sealed_folder import cannot_be_written, make_sure_of
 
 _COPY_VERSION = 2
-"""Part of the name of copied annotations: raise it with every change of what is mended."""
+"""Part of the name of copied annotations: raise it with every change of what is corrected."""
 
 
 def must_be_copied(checked: CheckedSplit) -> bool:

@@ -21,7 +21,7 @@ _OF_IMAGES = (
 IMAGE_SUFFIXES = frozenset(_OF_IMAGES.split())
 """What Pillow reads; an image under another name is counted as left out."""
 _NO_IMAGES = frozenset([".cache", ".csv", ".json", ".md", ".names", ".npy", ".txt", ".xml", ".yaml", ".yml"])
-"""What lies beside images and is none."""
+"""Files that lie beside images and are none."""
 NAMES_OF_SPLITS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),

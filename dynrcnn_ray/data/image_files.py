@@ -62,14 +62,14 @@ class _FilesBelow:
     def __init__(self, folder: Path) -> None:
         self._of_stem: dict[str, list[tuple[tuple[str, ...], ImageFile]]] = defaultdict(list)
         for parent, _, _ in os.walk(folder):
-            # A folder that no name is about may be closed to us.
+            # A folder that no image needs may be one that cannot be read.
             with contextlib.suppress(OSError):
                 for file in _scan(folder, os.path.relpath(parent, folder)):
                     parts = _spelled_alike(file.name)
                     self._of_stem[PurePosixPath(parts[-1]).stem].append((parts, file))
 
     def similar_to(self, name: str) -> list[ImageFile]:
-        """The files of the same name with whatever ending, in whatever folder."""
+        """The files of the same name with any suffix, in any folder."""
         return [file for _, file in self._of_stem.get(PurePosixPath(_spelled_alike(name)[-1]).stem, [])]
 
     def meant_by(self, name: str) -> list[ImageFile]:

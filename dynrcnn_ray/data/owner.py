@@ -1,4 +1,4 @@
-"""Whose a file in a shared place is: what another user of the machine has put there is not taken for one's own."""
+"""Who owns a file in a shared folder: what another user of the machine has put there is not used."""
 
 import os
 import stat

@@ -2,24 +2,22 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynrcnn_ray.config.sections import DataConfig, ShapesConfig
+from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.config.trial import Inputs
-from dynrcnn_ray.data.annotations import DataError, cache_folder, is_unlabelled, unreadable
+from dynrcnn_ray.data.annotations import DataError, cache_folder, is_unlabelled
 from dynrcnn_ray.data.check.check_split import CheckedSplit, Demands, check_splits
 from dynrcnn_ray.data.check.faults import Fault
 from dynrcnn_ray.data.check.images import check_images
 from dynrcnn_ray.data.converted_copy import must_be_copied, write_copy
+from dynrcnn_ray.data.fingerprints import content_fingerprint, files_of_splits, own_folder, recipe_fingerprint
 from dynrcnn_ray.data.hold_out import hold_out
-from dynrcnn_ray.data.image_identity import content_of_images
-from dynrcnn_ray.data.layout import SplitFiles, canonical_files, find_split, needs_root, own_files
-from dynrcnn_ray.data.shapes import GENERATOR_VERSION, NAME_BEGINS, generate_shapes, is_generated
+from dynrcnn_ray.data.layout import SplitFiles, find_split, needs_root
+from dynrcnn_ray.data.shapes import generate_shapes, is_generated
 
 
 @dataclass(frozen=True)
@@ -36,17 +34,17 @@ class PreparedData:
 
     @property
     def inputs(self) -> Inputs:
-        """The inputs of a trial on them whose model is not looked at yet."""
+        """The inputs of a trial on these data, before those of its model are known."""
         return Inputs(data=self.fingerprint, data_root=self.root)
 
 
 def prepare_data(data: DataConfig, *, include_masks: bool = False, expected: str = "") -> PreparedData:
     """Generate the shapes data set if it is asked for and missing, then check both splits.
 
-    Where annotations are not as they must be but can be used, or with `data.drop_invalid` cannot and are left out, or
-    where files are named or one split is divided, a copy of the annotations as they must be is written to the cache,
-    beside links to the images, and that folder is to be read: whatever reads the data finds the same. The data set's
-    own folder is never written to.
+    A corrected copy of the annotations is written to the cache, beside links to the images, where annotations need
+    corrections, where `data.drop_invalid` leaves some out, where files are named or where one split is divided. That
+    folder is then the one to read: whatever reads the data finds the same. The data set's own folder is never written
+    to.
 
     On a node that lacks the generated or the copied folder, it is made there again.
 
@@ -62,19 +60,19 @@ def prepare_data(data: DataConfig, *, include_masks: bool = False, expected: str
         DataError: annotations or images that cannot be used, one line a problem, or content that is not the one that
             is expected.
     """
-    is_generated = not data.is_given or expected == _recipe_fingerprint(data.shapes)
+    is_generated = not data.is_given or expected == recipe_fingerprint(data.shapes)
     if is_generated:
         generate_shapes(data.shapes, own_folder(data))
     splits = check_data(data, include_masks=include_masks)
     _refuse_errors(data, splits, is_generated=is_generated)
-    content = _recipe_fingerprint(data.shapes) if is_generated else _fingerprint_of(data, splits)
+    content = recipe_fingerprint(data.shapes) if is_generated else _fingerprint_of(data, splits)
     _check_fingerprint(data, content, expected)
     _print_notes(splits.values())
     own_root = own_folder(data) if needs_root(data) else None
     names_files = data.train_annotations or data.val_annotations
     if not names_files and not any(map(must_be_copied, splits.values())):
         return PreparedData(str(own_root or ""), content)
-    copied = write_copy(own_root, _files(data), content, splits, include_masks=include_masks)
+    copied = write_copy(own_root, files_of_splits(data), content, splits, include_masks=include_masks)
     return PreparedData(str(copied), content)
 
 
@@ -112,8 +110,7 @@ def prepare_split(
     _print_notes([checked])
     if not must_be_copied(checked):
         return root
-    content = _hash_of_files([checked], files.values())
-    content = _with_rows(content, [checked]) if checked.errors else content
+    content = content_fingerprint([checked], files.values(), in_part=bool(checked.errors))
     return write_copy(root, files, content, {split: checked}, include_masks=include_masks)
 
 
@@ -135,7 +132,7 @@ def check_data(
     Returns:
         The splits by name, that of training first.
     """
-    files = _files(data)
+    files = files_of_splits(data)
     _require_two_splits(data, files)
     splits = check_splits(files, _demands(data, masks=include_masks))
     for split, checked in splits.items():
@@ -192,7 +189,7 @@ def fingerprint(data: DataConfig, *, include_masks: bool = False) -> str:
         DataError: data that cannot be used.
     """
     if not data.is_given:
-        return _recipe_fingerprint(data.shapes)
+        return recipe_fingerprint(data.shapes)
     splits = check_data(data, include_masks=include_masks)
     _refuse_errors(data, splits, is_generated=False)
     return _fingerprint_of(data, splits)
@@ -209,22 +206,6 @@ def images_to_generate(data: DataConfig) -> int:
     if data.is_given or is_generated(own_folder(data)):
         return 0
     return data.shapes.train_images + data.shapes.val_images
-
-
-def own_folder(data: DataConfig) -> Path:
-    """The folder of the whole data set, invalid parts included."""
-    if data.root:
-        return Path(data.root).expanduser().absolute()
-    if data.is_given:
-        return Path(data.train_annotations).expanduser().absolute().parent
-    return cache_folder() / _recipe_fingerprint(data.shapes)
-
-
-def _files(data: DataConfig) -> dict[str, SplitFiles]:
-    """The files of both splits, training first, wherever the data set has them."""
-    if not data.is_given:
-        return {split: canonical_files(own_folder(data), split) for split in (data.train_split, data.val_split)}
-    return own_files(data)
 
 
 def _demands(data: DataConfig, *, masks: bool) -> dict[str, Demands]:
@@ -255,37 +236,9 @@ def _require_two_splits(data: DataConfig, files: Mapping[str, SplitFiles]) -> No
         )
 
 
-def _recipe_fingerprint(shapes: ShapesConfig) -> str:
-    recipe = {"version": GENERATOR_VERSION, **dataclasses.asdict(shapes)}
-    return NAME_BEGINS + hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _fingerprint_of(data: DataConfig, splits: Mapping[str, CheckedSplit]) -> str:
-    content = _hash_of_files(splits.values(), _files(data).values())
-    is_less = data.val_fraction or any(checked.errors for checked in splits.values())
-    return _with_rows(content, splits.values()) if is_less else content
-
-
-def _hash_of_files(splits: Iterable[CheckedSplit], files: Iterable[SplitFiles]) -> str:
-    """Hash annotation files and images, byte for byte."""
-    digest = hashlib.sha256()
-    for checked, (_, folder) in zip(splits, files, strict=True):
-        try:
-            with checked.file.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
-            images = content_of_images(folder, checked.files, cache=cache_folder() / "image_hashes")
-        except OSError as error:
-            raise unreadable(Path(error.filename or checked.file), error) from None
-        digest.update(images.encode())
-    return digest.hexdigest()[:16]
-
-
-def _with_rows(content: str, splits: Iterable[CheckedSplit]) -> str:
-    """Identity of the files and of which records are used: images may be missing on one machine alone."""
-    digest = hashlib.sha256(content.encode())
-    for checked in splits:
-        digest.update(json.dumps([checked.image_rows.tolist(), checked.annotation_rows.tolist()]).encode())
-    return digest.hexdigest()[:16]
+    in_part = bool(data.val_fraction) or any(checked.errors for checked in splits.values())
+    return content_fingerprint(splits.values(), files_of_splits(data).values(), in_part=in_part)
 
 
 def _check_fingerprint(data: DataConfig, real: str, expected: str) -> None:
@@ -306,7 +259,7 @@ def _print_notes(splits: Iterable[CheckedSplit]) -> None:
 
 @functools.cache
 def _say_once(line: str) -> None:
-    """Print a line, but not again when another table of the same command reads the same data."""
+    """Print a line once: several tables of a command may read the same data."""
     print(line, file=sys.stderr, flush=True)
 
 

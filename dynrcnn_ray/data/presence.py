@@ -1,4 +1,4 @@
-"""What of a data set is on this machine, quickly: for nodes that are to train on what another one has checked."""
+"""A quick look whether a data set is on this machine: for nodes that train on what another one has checked."""
 
 import hashlib
 

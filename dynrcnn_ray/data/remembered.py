@@ -1,4 +1,4 @@
-"""What was found out once and is kept in the cache as JSON, with a checksum in front."""
+"""Results that are kept in the cache as JSON, with a checksum in front."""
 
 import contextlib
 import hashlib
@@ -33,5 +33,5 @@ def remember(file: Path, value: Any) -> None:
 
 
 def say_damaged(path: Path, problem: str) -> None:
-    """Name something of the cache that is not used, but made anew."""
+    """Say that a file of the cache is not used, but made anew."""
     print(f"{path}: {problem}; it is made anew", file=sys.stderr, flush=True)

@@ -81,7 +81,7 @@ def _labels_of(image: Path, images: Path, labels: Path) -> Path:
 
 
 def _listed(split: str, file: Path, by_name: dict[str, list[Path]]) -> list[Path]:
-    """The images that a list names: each line one, with or without its ending or a flag behind it."""
+    """The images that a list names: each line one, with or without its suffix or a flag after it."""
     found: list[tuple[str, Path | None]] = []
     for line in filter(None, map(str.strip, read_text(file).splitlines())):
         path = Path(line)

@@ -1,4 +1,4 @@
-"""A trial's driver says again and again that it lives: so a report can tell a slow trial from one that was killed."""
+"""A trial's driver renews a sign of life, by which a report tells a slow trial from one that was killed."""
 
 import contextlib
 import threading

@@ -1,6 +1,6 @@
 """Checkpoints in the storage: written whole or not at all, the newest ones kept.
 
-Whoever goes on training reads past a damaged one. Whoever uses a finished trial gets the very one that he names.
+A training that resumes skips a damaged one. A command that uses a finished trial gets exactly the one it names.
 
 ```
 <storage>/checkpoints/<training_id>/step_00000500.pt
@@ -52,7 +52,7 @@ class CheckpointFolder:
         torch.save(state, buffer)
         content = buffer.getvalue()
         if is_best:
-            # First, as whoever goes on from this state takes its AP for the best already.
+            # First: a training that resumes from this state takes its AP for the best already.
             self.files.write_bytes(f"{self._folder}/{_BEST}", content)
         self.files.write_bytes(f"{self._folder}/{_file_name(step)}", content)
         for old in [each for each in self.steps() if each <= step][:-keep]:

@@ -8,6 +8,7 @@ from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.execution.grid_command import GridOptions, grid_of
 from dynrcnn_ray.execution.run import run_experiments
 from dynrcnn_ray.experiment.experiment import Experiment, with_fields
+from dynrcnn_ray.experiment.sweep import check_name
 from dynrcnn_ray.models.user_module import load_module
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.store.labels import OWN_COLUMNS
@@ -19,13 +20,13 @@ _OF_A_TABLE = ("name", "title", "baseline", "zip", "metrics")
 def run_grid(options: GridOptions, call: Call) -> int:
     """Run the grid's missing trials, then print its table and where it is."""
     if options.module:
-        experiment, options = _of_module(options)
+        experiment, options = _of_module(options, call)
     else:
-        experiment = grid_of(options).experiment()
+        experiment = grid_of(options).experiment(call.program.table_names())
     return run_experiments([experiment], options, options.seeds, call)
 
 
-def _of_module(options: GridOptions) -> tuple[Experiment, GridOptions]:
+def _of_module(options: GridOptions, call: Call) -> tuple[Experiment, GridOptions]:
     module = load_module(options.module, "--module")
     experiment = getattr(module, "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
@@ -34,6 +35,7 @@ def _of_module(options: GridOptions) -> tuple[Experiment, GridOptions]:
         )
     if said := [name for name in _OF_A_TABLE if getattr(options, name) != getattr(GridOptions, name)]:
         raise ConfigError(f"--{said[0]}: {options.module} says it; leave it out")
+    check_name(experiment.name, call.program.table_names())
     experiment.check_base(options.unchecked_config(), base_config(options.scale))
     if hasattr(module, "build_model"):
         with_module = with_fields(options.config(), "model", module=str(Path(options.module).absolute()))

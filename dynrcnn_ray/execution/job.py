@@ -59,8 +59,8 @@ class TrialJob:
         experiment: name of the experiment that asked for it first.
         setting: the row's name.
         storage: the store's absolute path or URI.
-        marker: name of the file that the command has left in the storage, if it has: who does not find it has another
-            storage before him.
+        marker: name of the file that the command has left in the storage, if it has: a process that does not
+            find it sees another storage.
         git_commit: the code's commit, for the row.
     """
 

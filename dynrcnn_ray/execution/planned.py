@@ -42,7 +42,7 @@ class Planned:
             StoreError: what is there cannot be read.
         """
         for name, experiment in self.experiments.items():
-            require_name(self.store, name, experiment.anchor)
+            require_name(self.store, name, experiment.reference)
             if experiment.keeps_earlier_rows and (earlier := self._earlier_base(name)):
                 self._require_same_base(name, experiment, earlier)
 
@@ -58,7 +58,7 @@ class Planned:
             self.write_plan(name)
 
     def write_plan(self, name: str) -> pd.DataFrame:
-        """Write one plan, and the base of a table that adds up; returns the plan as rows of `schemas.PLAN`."""
+        """Write one plan, with the base of a table that keeps earlier rows; returns rows as in `schemas.PLAN`."""
         experiment = self.experiments[name]
         if experiment.keeps_earlier_rows and self._earlier_base(name) is None:
             self.store.files.write_bytes(_base_file(name), to_stored(self.base).encode())
@@ -86,8 +86,8 @@ class Planned:
         if earlier.trial_id == base.trial_id:
             return
         differing = [path for path in field_paths(base) if field_value(base, path) != field_value(earlier, path)]
-        sets = [f"config.{path}" for path in experiment.sets]
-        deciding = [path for path in differing if path not in sets and not path.startswith("config.run.")]
+        overridden = [f"config.{path}" for path in experiment.overrides]
+        deciding = [path for path in differing if path not in overridden and not path.startswith("config.run.")]
         path = next(iter(deciding or differing))
         raise ConfigError(
             f"{path.removeprefix('config.')}: "
@@ -107,7 +107,7 @@ def plan_name(experiment: Experiment, trials: Sequence[str]) -> str:
     return f"{experiment.name}_{trials[0]}" if experiment.name == SINGLE_TRIAL else experiment.name
 
 
-def require_name(store: ResultStore, name: str, anchor: str) -> None:
+def require_name(store: ResultStore, name: str, reference: str) -> None:
     """Refuse the name of a search for another table, and the other way round: the one would take the other's place.
 
     Raises:
@@ -117,11 +117,11 @@ def require_name(store: ResultStore, name: str, anchor: str) -> None:
     try:
         earlier = store.plan(name)
     except UnusableFileError:
-        # Whose it was cannot be told; the command that wrote it puts it right.
+        # It does not say whose it was; the command that wrote it puts it right.
         return
-    if earlier is None or earlier.empty or (known := earlier["anchor"].iloc[0]) == anchor:
+    if earlier is None or earlier.empty or (known := earlier["anchor"].iloc[0]) == reference:
         return
-    if anchor in OF_SEARCHES or known in OF_SEARCHES:
+    if reference in OF_SEARCHES or known in OF_SEARCHES:
         what = "a search" if known in OF_SEARCHES else "a table"
         raise ConfigError(f"name: {name!r} is that of {what} in {_place(store)}; choose another name")
 

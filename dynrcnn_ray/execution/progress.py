@@ -69,7 +69,7 @@ class ProgressLines(Callback):
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Say that a scheduler has ended the trial, which has not told an ending of its own."""
+        """Say that a scheduler has ended the trial, which has not reported an end itself."""
         if "ending" not in trial.last_result:
             self._print(trial, f"stopped early, at step {trial.last_result.get('step')}")
 
@@ -85,7 +85,7 @@ class ProgressLines(Callback):
         self._print(trial, f"its driver failed; run the same command again{goes_on}")
 
     def _is_shown(self, trial: Trial, step: int, total: int) -> bool:
-        """Whether a row is worth a line: of a run that is over in seconds the first one of each half is."""
+        """Whether a row gets a line: of a run that takes seconds, only the first one of each half."""
         half = 2 * step // total
         is_new = half != self._halves.get(trial.trial_id, 0)
         self._halves[trial.trial_id] = half

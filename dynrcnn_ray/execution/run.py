@@ -30,6 +30,7 @@ from dynrcnn_ray.options.shared import RunOptions, storage_location
 from dynrcnn_ray.report.drawing import Drawing
 from dynrcnn_ray.report.figures import figures_of
 from dynrcnn_ray.report.html.page import REPORT_FILE, draw_html_report, read_trials
+from dynrcnn_ray.report.html.sections import MakeSections
 from dynrcnn_ray.report.report import DrawnReport, draw_report
 from dynrcnn_ray.store.explosions import explosions
 from dynrcnn_ray.store.files import StoreError
@@ -41,7 +42,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
 
     Args:
         experiments: what to run.
-        options: the base configuration, the storage, and whether only to tell the plan.
+        options: the base configuration, the storage, and whether only to print the plan.
         seeds: every row runs once with each.
         call: the command, for the plans.
 
@@ -51,7 +52,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
     Raises:
         ValueError: one of the project's own, for whatever cannot be run.
     """
-    sets_workers = any("run.num_workers" in experiment.sets for experiment in experiments)
+    sets_workers = any("run.num_workers" in experiment.overrides for experiment in experiments)
     config = options.config() if sets_workers else base_for_this_machine(options)
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
@@ -78,18 +79,18 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
             # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
             print_report(store, name, figures_of(by_name[name].figures, name), plan=planned.write_plan(name))
         if config.run.mlflow and trials:
-            _log_report(store, config.run.mlflow, list(by_name))
+            _log_report(store, config.run.mlflow, list(by_name), call.program.page_sections())
         for trial_id, note in explosions(store, trials).items():
             print(f"Trial {trial_id}: {note}.")
         return _failures(store, list(trials))
 
 
-def _log_report(store: ResultStore, uri: str, names: Sequence[str]) -> None:
+def _log_report(store: ResultStore, uri: str, names: Sequence[str], sections: Sequence[MakeSections]) -> None:
     """Draw the store's page, and log it to MLflow beside the trials."""
     # Imported late, as Ray comes with it.
     from dynrcnn_ray.execution.trackers import log_report
 
-    draw_html_report(store, read_trials(store))
+    draw_html_report(store, read_trials(store), sections)
     content = store.files.read_bytes(REPORT_FILE)
     assert content is not None
     for name in names:

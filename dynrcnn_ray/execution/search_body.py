@@ -141,9 +141,9 @@ def _final_table(name: str, values: Mapping[str, Any], of_baseline: Mapping[str,
 
     return Experiment(
         name=name,
-        anchor=SEARCH_RESULT,
+        reference=SEARCH_RESULT,
         title=f"The winner of the search {name} against the baseline, on the validation split",
         metrics=METRICS_BY_IOU,
-        sets=(),
+        overrides=(),
         rows=rows,
     )

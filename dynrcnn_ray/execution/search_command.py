@@ -50,10 +50,10 @@ class SearchOptions(RunOptions):
     """Stop trials early that do badly at their checkpoints (see above)."""
 
 
-def _check(options: SearchOptions, _call: Call) -> None:
+def _check(options: SearchOptions, call: Call) -> None:
     checked_seeds(options.seeds)
     base = options.config()
-    check_name(options.name)
+    check_name(options.name, call.program.table_names())
     space_of_flags(options.range, options.log, options.choice, base)
     trial_at(Trial(base), fields_of_flags(options.baseline))
     if options.trials < 1:

@@ -1,4 +1,4 @@
-"""Where else a grid's course goes while it runs: TensorBoard events, and an MLflow server."""
+"""Where else a running grid is logged: TensorBoard events, and an MLflow server."""
 
 import contextlib
 import math
@@ -32,7 +32,7 @@ _LONGEST_VALUE = 500
 _FOR_FOLDERS = {"MLFLOW_ALLOW_FILE_STORE": "true"}
 """MLflow 3.7 and later refuse a folder without it, and the package mlflow-skinny brings nothing for a database."""
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-"""Of MLflow's client, unless the environment says otherwise. By default it asks a server that is away for minutes."""
+"""Of MLflow's client, unless the environment says otherwise. By default it retries for minutes."""
 _SECONDS_BETWEEN_TRIES = 60.0
 
 
@@ -59,7 +59,7 @@ def trackers_of(run: RunConfig, storage: str, jobs: Mapping[str, TrialJob]) -> "
 
 @contextlib.contextmanager
 def ended(trackers: "Sequence[TensorBoard | MLflow]") -> Iterator[None]:
-    """End them when the trials have, also by a signal, of which Tune tells its callbacks nothing."""
+    """End them with the trials, also on a signal, of which Tune does not tell its callbacks."""
     try:
         yield
     finally:
@@ -95,7 +95,7 @@ class TensorBoard(Callback):
             del self._writers[trial_id]
 
     def end(self) -> None:
-        """The command ends, whatever ends it."""
+        """Close the files: the command ends, for whatever reason."""
         for writer in self._writers.values():
             writer.close()
 
@@ -117,7 +117,7 @@ class MLflow(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Log a row, or the metrics. A server that is away ends no training: it is told once, and later gets all."""
+        """Log a row, or the metrics. A server that does not answer costs a note, and gets all later."""
         self._to_log.append((self._jobs[trial.config["trial"]], result))
         # The grid waits for each request that fails.
         if self._asks_again_at is None or time.monotonic() >= self._asks_again_at:
@@ -130,7 +130,7 @@ class MLflow(Callback):
             print(f"note: MLflow lacks the last {len(self._to_log)} reports; the store has the rows", file=sys.stderr)
 
     def end(self) -> None:
-        """The command ends, whatever ends it: no run of its trials goes on."""
+        """Mark what still runs as killed: the command ends, for whatever reason."""
         if self._asks_again_at is not None:
             return
         # Whatever a client of HTTP and files raises.
@@ -196,7 +196,7 @@ class MLflow(Callback):
 
 
 def mlflow_client(uri: str) -> "MlflowClient":
-    """A client that has been answered.
+    """A client whose server has answered.
 
     Raises:
         ConfigError: the package is not installed, or nobody answers.
@@ -217,7 +217,7 @@ def mlflow_client(uri: str) -> "MlflowClient":
 
 
 def log_report(uri: str, experiment: str, page: str) -> None:
-    """Log a store's page as a run of its own. A server that is away is told, and no more."""
+    """Log a store's page as a run of its own. A server that does not answer costs a note and no more."""
     try:
         client = mlflow_client(uri)
         run = client.create_run(mlflow_experiment(client, experiment), run_name="report").info.run_id

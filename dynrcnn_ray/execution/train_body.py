@@ -19,9 +19,9 @@ def single_trial(config: TrialConfig) -> Experiment:
     """One trial as a table of one row."""
     return Experiment(
         name=SINGLE_TRIAL,
-        anchor="One trial",
+        reference="One trial",
         title=f"{config.model.name} with the given configuration",
         metrics=(*METRICS, *_MASK_COLUMNS) if config.model.has_masks else METRICS,
-        sets=(),
+        overrides=(),
         rows=lambda base: [Row(labels={"Setting": "trial"}, config=base, reported={})],
     )

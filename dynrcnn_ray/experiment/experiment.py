@@ -19,7 +19,7 @@ METRICS_BY_SIZE = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
 SINGLE_TRIAL = "train"
 """Name of an experiment of one trial."""
 OF_SEARCHES = SEARCHED, SEARCH_RESULT = ("Search", "Own search")
-"""The anchors of a search's trials, and of the table that it ends with."""
+"""The references of a search's trials, and of the table that it ends with."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table or figure of the paper.
+    """A table or figure, the paper's or one's own.
 
     Attributes:
         name: the command.
-        anchor: its place in the paper.
+        reference: the paper's, such as "Table 3, Section 5.4"; of any other, what it is, such as "Own experiment".
         title: what it shows.
         metrics: the columns of numbers.
-        sets: fields such as `dynamic.dla` that the rows set, so that the user cannot.
+        overrides: fields such as `dynamic.dla` that its rows override, so that the user cannot set them.
         rows: makes the rows from a base configuration.
         paper_split: where the paper measured: COCO minival (val2017) or test-dev.
         figures: name of the module whose `FIGURES` draw it, see `report.figures`; empty: the trends of its rows. It is
@@ -60,10 +60,10 @@ class Experiment:
     """
 
     name: str
-    anchor: str
+    reference: str
     title: str
     metrics: tuple[str, ...]
-    sets: tuple[str, ...]
+    overrides: tuple[str, ...]
     rows: Callable[[TrialConfig], Sequence[Row]]
     paper_split: Literal["minival", "test-dev"] = "minival"
     figures: str = ""
@@ -98,7 +98,7 @@ class Experiment:
 
     def check_base(self, base: TrialConfig, scale_base: TrialConfig) -> None:
         """Refuse a value that the rows would overwrite, with a `ConfigError`."""
-        check_not_set(base, scale_base, self.sets, self.name)
+        check_not_set(base, scale_base, self.overrides, self.name)
 
     def plan(self, base: Trial, seeds: Sequence[int], command: str) -> list[dict[str, Any]]:
         """The rows of the store's plan: which trial belongs to which row of the table."""
@@ -106,7 +106,7 @@ class Experiment:
             {
                 "experiment": self.name,
                 "title": self.title,
-                "anchor": self.anchor,
+                "anchor": self.reference,
                 "row": index,
                 "labels": dict(row.labels),
                 "seed": seed,
@@ -133,7 +133,7 @@ def identified(config: TrialConfig, data: Inputs = NOT_FOUND_YET) -> Trial:
     """The trial of a configuration, with the fingerprints of what its model reads from files.
 
     Args:
-        config: what somebody said.
+        config: as it was given.
         data: what is known of its data.
 
     Raises:

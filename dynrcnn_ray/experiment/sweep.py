@@ -12,14 +12,12 @@ from dynrcnn_ray.config.scales import SCALES
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, field_paths, parse_yaml, validate, with_texts, with_values
-from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, Experiment, Row, field_value
+from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU, SINGLE_TRIAL, Experiment, Row, field_value
 from dynrcnn_ray.store.labels import CHECK, NO_CELL, OWN_COLUMNS
 from dynrcnn_ray.store.metrics import MASK_METRICS, METRICS
 
 _PAPER = "paper"
 """The field of a row that is none of the configuration: a paper's numbers."""
-_OF_OTHERS = re.compile(r"table\d|figure\d|sync|all|findings|benchmarks|train(_.*)?")
-"""Names under which the store keeps other things."""
 _FOR_ALL_ROWS = re.compile(
     r"seed|scale|data\.(root|(train|val)_(split|annotations|images)|val_fraction|val_seed|drop_invalid)|"
     r"data\.shapes\..*|run\.(tensorboard|mlflow)"
@@ -77,19 +75,23 @@ class Sweep:
         """The scale whose configuration `base` starts from; None if it says none."""
         return self.base.get("scale")
 
-    def experiment(self) -> Experiment:
+    def experiment(self, taken_names: Collection[str]) -> Experiment:
         """The table that this grid is.
+
+        Args:
+            taken_names: those of tables that are not the user's, see `check_name`.
 
         Raises:
             ConfigError: what it says does not go together.
         """
+        check_name(self.name, taken_names)
         _check(self)
         return Experiment(
             name=self.name,
-            anchor="Own experiment",
+            reference="Own experiment",
             title=self.title or f"Grid {self.name}",
             metrics=self.metrics,
-            sets=tuple(_by_path(self.axes)),
+            overrides=tuple(_by_path(self.axes)),
             rows=self._rows,
             keeps_earlier_rows=True,
         )
@@ -192,11 +194,19 @@ def field_path(text: str) -> str:
     return text.strip().removeprefix("--").replace("-", "_")
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that is none of a table of one's own, with a `ConfigError`."""
+def check_name(name: str, taken_names: Collection[str]) -> None:
+    """Refuse a name that a user's table cannot have.
+
+    Args:
+        name: of its plan, table and figures in the store.
+        taken_names: those that the program's commands keep there, from `Program.table_names`.
+
+    Raises:
+        ConfigError: it names no file, or is that of another table.
+    """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         raise ConfigError(f"name: {name!r} must be letters, digits, '_', '-' and '.'; it names files")
-    if _OF_OTHERS.fullmatch(name):
+    if name in taken_names or name == SINGLE_TRIAL or name.startswith(f"{SINGLE_TRIAL}_"):
         raise ConfigError(f"name: {name!r} is that of another table; choose one of your own")
 
 
@@ -207,7 +217,6 @@ def check_paths(paths: Sequence[str]) -> None:
 
 
 def _check(grid: Sweep) -> None:
-    check_name(grid.name)
     if bool(grid.axes) == bool(grid.rows):
         raise ConfigError("axes, rows: give the one or the other: fields with their values, or named rows")
     of_baseline = flat(grid.baseline) if isinstance(grid.baseline, Mapping) else {}

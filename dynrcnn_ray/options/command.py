@@ -48,6 +48,9 @@ class Command(Generic[_Options]):
         check: refuses options that cannot be used, by a `ConfigError`, before the body is imported.
         defaults: where some flags decide what the others start from: makes the defaults from these flags, and returns
             the arguments that are left.
+        tables: names of the tables and figures that it keeps in a store; a user's own may have none of them.
+        page_section: where a store's page shows what the command leaves there: the function that makes the section of
+            it, for `function_named`. It is a `report.html.sections.MakeSections`.
     """
 
     name: str
@@ -58,6 +61,8 @@ class Command(Generic[_Options]):
     body: str
     check: Callable[[_Options, "Call"], None] | None = None
     defaults: Callable[[Sequence[str]], tuple[_Options, Sequence[str]]] | None = None
+    tables: tuple[str, ...] = ()
+    page_section: str = ""
 
     def run(self, options: _Options, call: "Call") -> int:
         """Check the options, then import the body and run it."""
@@ -80,6 +85,14 @@ class Program:
     description: str
     commands: tuple[Command[Any], ...]
 
+    def table_names(self) -> frozenset[str]:
+        """The names of tables and figures that its commands keep in a store."""
+        return frozenset(name for each in self.commands for name in each.tables)
+
+    def page_sections(self) -> list[Callable[..., Any]]:
+        """What makes the sections of a store's page that commands bring."""
+        return [function_named(each.page_section) for each in self.commands if each.page_section]
+
 
 @dataclass(frozen=True)
 class Call:
@@ -88,10 +101,12 @@ class Call:
     Attributes:
         command: its name.
         arguments: what stands after it.
+        program: that it is a call of.
     """
 
     command: str
     arguments: tuple[str, ...]
+    program: Program
 
     def shown(self, storage: str, place: str) -> str:
         """The call as it may stand in a table: a URI may carry credentials, which have no place there.

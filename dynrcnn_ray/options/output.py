@@ -28,10 +28,10 @@ def output_folder(folder: Path, names: Sequence[str] = ()) -> Path:
         for name in names:
             if (path / name).is_dir():
                 raise ConfigError(f"--output: {path / name} is a folder, and a file of this name is to be written")
-        # Tried, as permissions do not tell of a file system that takes no files. It has no name, and leaves nothing.
+        # Tried: permissions say nothing of a file system that takes no files. The file has no name, so nothing is left.
         with tempfile.TemporaryFile(dir=nearest):
             pass
-    except (OSError, RuntimeError) as error:  # Who names a user that is not there gets a RuntimeError.
+    except (OSError, RuntimeError) as error:  # An unknown user, as in ~nobody, raises a RuntimeError.
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"--output: {str(folder)!r} cannot be written ({why}); choose another folder") from None
     return path
@@ -39,7 +39,7 @@ def output_folder(folder: Path, names: Sequence[str] = ()) -> Path:
 
 @contextlib.contextmanager
 def writing(path: Path, besides: str = "") -> Iterator[None]:
-    """Tell in a line that an output could not be written after all, as on a full disk.
+    """Report in a line that an output could not be written after all, as on a full disk.
 
     Args:
         path: what is written.
@@ -69,7 +69,7 @@ def write_whole(file: Path, content: bytes) -> None:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is something of this name; a link to nothing is something too."""
+    """Whether the path exists; a dangling link counts."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

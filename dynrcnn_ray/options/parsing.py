@@ -89,7 +89,7 @@ def _cli(options: Any, arguments: Sequence[str], flags: Sequence[str], **setting
 
 
 def _one_line(event: tyro_private.ParseErrorEvent, flags: Sequence[str]) -> str:
-    """What is wrong and what is allowed; nothing of an event that a later version may bring, which tyro then prints."""
+    """What is wrong and what is allowed; empty for an event of a later tyro, which then prints it itself."""
     if isinstance(event, tyro_private.UnrecognizedArgs):
         similar = difflib.get_close_matches(event.tokens[0].partition("=")[0], flags, n=1)
         hint = f"; did you mean {similar[0]}?" if similar else ""

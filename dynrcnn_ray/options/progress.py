@@ -7,7 +7,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 def show_progress(text: str, *, is_last: bool) -> None:
-    """Write over the line before in a terminal; a log keeps the last one alone, as each would be one more in a file.
+    """Overwrite the previous line in a terminal; a log gets the last one alone.
 
     Args:
         text: no shorter than the one before.
@@ -27,7 +27,7 @@ class NowAndThen:
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether a line is due; whoever is told so writes it."""
+        """Whether a line is due; the caller then writes it."""
         now = time.monotonic()
         if now - self._last <= _SECONDS_BETWEEN_LINES:
             return False

@@ -58,7 +58,7 @@ def named_row(experiment: Experiment, labels: Mapping[str, str]) -> NamedRow:
 
 def finding(experiment: Experiment, claim: str, *contrasts: Contrast) -> Finding:
     """A claim that an experiment's table or figure makes."""
-    return Finding(experiment.name, f"{experiment.anchor}. {experiment.title}", claim, contrasts)
+    return Finding(experiment.name, f"{experiment.reference}. {experiment.title}", claim, contrasts)
 
 
 def difference(row: NamedRow, other: NamedRow, metric: str, sign: float = 1.0) -> tuple[Term, Term]:

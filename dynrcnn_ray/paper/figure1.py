@@ -28,10 +28,10 @@ def rows(base: TrialConfig) -> list[Row]:
 
 EXPERIMENT = Experiment(
     name="figure1",
-    anchor="Figure 1, Section 1",
+    reference="Figure 1, Section 1",
     title="Proposals become more and better while the baseline trains",
     metrics=(),
-    sets=table3.EXPERIMENT.sets,
+    overrides=table3.EXPERIMENT.overrides,
     figures="dynrcnn_ray.paper.drawings.figure1",
     rows=rows,
 )

@@ -15,10 +15,10 @@ from dynrcnn_ray.paper import figure1
 
 EXPERIMENT = Experiment(
     name="figure2",
-    anchor="Figure 2, Section 3.2",
+    reference="Figure 2, Section 3.2",
     title="Offsets of the baseline's positives",
     metrics=(),
-    sets=figure1.EXPERIMENT.sets,
+    overrides=figure1.EXPERIMENT.overrides,
     figures="dynrcnn_ray.paper.drawings.figure2",
     rows=figure1.rows,
 )

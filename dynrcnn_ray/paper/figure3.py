@@ -30,10 +30,10 @@ def rows(base: TrialConfig) -> list[Row]:
 
 EXPERIMENT = Experiment(
     name="figure3",
-    anchor="Figure 3, Section 4",
+    reference="Figure 3, Section 4",
     title="Dynamic R-CNN at work",
     metrics=(),
-    sets=table3.EXPERIMENT.sets,
+    overrides=table3.EXPERIMENT.overrides,
     figures="dynrcnn_ray.paper.drawings.figure3",
     rows=rows,
 )

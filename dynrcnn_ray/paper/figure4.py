@@ -20,10 +20,10 @@ def rows(_base: TrialConfig) -> list[Row]:
 
 EXPERIMENT = Experiment(
     name="figure4",
-    anchor="Figure 4, Section 4.2",
+    reference="Figure 4, Section 4.2",
     title="SmoothL1 loss and its gradient",
     metrics=(),
-    sets=(),
+    overrides=(),
     figures="dynrcnn_ray.paper.drawings.figure4",
     rows=rows,
 )

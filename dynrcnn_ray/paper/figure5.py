@@ -37,10 +37,10 @@ def _named(row: Row, labels: dict[str, str]) -> Row:
 
 EXPERIMENT = Experiment(
     name="figure5",
-    anchor="Figure 5, Section 5.4",
+    reference="Figure 5, Section 5.4",
     title="Trends of the IoU threshold and of SmoothL1's β",
     metrics=(),
-    sets=("dynamic.dla", "dynamic.dsl", "dynamic.iou_top_k", "dynamic.beta_top_k"),
+    overrides=("dynamic.dla", "dynamic.dsl", "dynamic.iou_top_k", "dynamic.beta_top_k"),
     figures="dynrcnn_ray.paper.drawings.figure5",
     rows=rows,
 )

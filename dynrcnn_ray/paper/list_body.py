@@ -15,6 +15,8 @@ def list_experiments(options: ScaleOption, _call: Call) -> int:
     for experiment in (*EXPERIMENTS, *BESIDE):
         rows, trials = experiment.rows(base), experiment.trials(Trial(base), seeds=(0,))
         all_trials |= trials.keys()
-        print(f"{experiment.name:<11}  {experiment.anchor:<20}  {len(rows):>4}  {len(trials):>15}  {experiment.title}")
+        print(
+            f"{experiment.name:<11}  {experiment.reference:<20}  {len(rows):>4}  {len(trials):>15}  {experiment.title}"
+        )
     print(f"\n{len(all_trials)} distinct trials in all: a trial that several tables need runs once in a storage.")
     return 0

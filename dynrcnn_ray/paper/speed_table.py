@@ -1,12 +1,12 @@
 """Table 7: images per second of the dynamic and the cascade detectors, as Markdown and Parquet."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
-from dynrcnn_ray.report.html.sections import Section, section
+from dynrcnn_ray.report.html.sections import Section, command_for, section
 from dynrcnn_ray.report.table_cells import Grid, simple_grid
 from dynrcnn_ray.report.table_text import simple_markdown
 from dynrcnn_ray.store.parquet import to_parquet_bytes
@@ -38,14 +38,13 @@ def read_speeds(store: ResultStore) -> list[dict[str, Any]]:
     return [] if table is None else table.to_pylist()
 
 
-def speed_section(store: ResultStore) -> list[Section]:
+def speed_section(store: ResultStore, _trials: pd.DataFrame) -> list[Section]:
     """The part of the page that shows a store's speeds, if it has any."""
     rows = read_speeds(store)
     if not rows:
         return []
-    command = f"dynrcnn table7 --storage {shlex.quote(store.files.place)}"
-    shown = {"grid": speed_grid(rows), "note": speed_note(rows), "command": command}
-    return [section("table7", "grid.html", SPEED_TITLE, **shown)]
+    shown = {"grid": speed_grid(rows), "note": speed_note(rows), "command": command_for(store, "table7")}
+    return [section("table7", "grid.html", SPEED_TITLE, is_experiment=True, **shown)]
 
 
 def speed_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:

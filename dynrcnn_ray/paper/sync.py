@@ -72,10 +72,10 @@ def _row(config: TrialConfig, shards: int, *, all_reduce: bool, baseline: int) -
 
 EXPERIMENT = Experiment(
     name="sync",
-    anchor="Algorithm 1",
+    reference="Algorithm 1",
     title="What the all-reduce changes (not in the paper)",
     metrics=(*METRICS_BY_IOU, *DRIFT),
-    sets=(
+    overrides=(
         "dynamic.dla",
         "dynamic.dsl",
         "dynamic.convention",

@@ -32,9 +32,9 @@ def rows(base: TrialConfig) -> list[Row]:
 
 EXPERIMENT = Experiment(
     name="table1",
-    anchor="Table 1, Section 3.1",
+    reference="Table 1, Section 3.1",
     title="Fixed IoU thresholds",
     metrics=METRICS_BY_IOU,
-    sets=("dynamic.dla", "dynamic.dsl", "dynamic.fixed_iou"),
+    overrides=("dynamic.dla", "dynamic.dsl", "dynamic.fixed_iou"),
     rows=rows,
 )

@@ -65,10 +65,10 @@ def _row(
 
 EXPERIMENT = Experiment(
     name="table2",
-    anchor="Table 2, Section 5.3",
+    reference="Table 2, Section 5.3",
     title="Faster R-CNN and Dynamic R-CNN over backbones, schedules and testing protocols",
     metrics=METRICS_BY_SIZE,
-    sets=(
+    overrides=(
         "dynamic.dla",
         "dynamic.dsl",
         "model.backbone",

@@ -32,9 +32,9 @@ def rows(base: TrialConfig) -> list[Row]:
 
 EXPERIMENT = Experiment(
     name="table3",
-    anchor="Table 3, Section 5.4",
+    reference="Table 3, Section 5.4",
     title="Effects of each component",
     metrics=METRICS_BY_IOU,
-    sets=("dynamic.dla", "dynamic.dsl"),
+    overrides=("dynamic.dla", "dynamic.dsl"),
     rows=rows,
 )

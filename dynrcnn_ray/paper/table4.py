@@ -33,9 +33,9 @@ def rows(base: TrialConfig) -> list[Row]:
 
 EXPERIMENT = Experiment(
     name="table4",
-    anchor="Table 4, Section 5.5",
+    reference="Table 4, Section 5.5",
     title="K_I of Dynamic Label Assignment",
     metrics=METRICS_BY_IOU,
-    sets=("dynamic.dla", "dynamic.dsl", "dynamic.iou_top_k"),
+    overrides=("dynamic.dla", "dynamic.dsl", "dynamic.iou_top_k"),
     rows=rows,
 )

@@ -41,9 +41,9 @@ def rows(base: TrialConfig) -> list[Row]:
 
 EXPERIMENT = Experiment(
     name="table5",
-    anchor="Table 5, Section 5.5",
+    reference="Table 5, Section 5.5",
     title="β and K_β of Dynamic SmoothL1 Loss",
     metrics=METRICS_BY_IOU,
-    sets=("dynamic.dla", "dynamic.dsl", "dynamic.fixed_beta", "dynamic.beta_top_k"),
+    overrides=("dynamic.dla", "dynamic.dsl", "dynamic.fixed_beta", "dynamic.beta_top_k"),
     rows=rows,
 )

@@ -35,9 +35,9 @@ def rows(base: TrialConfig) -> list[Row]:
 
 EXPERIMENT = Experiment(
     name="table6",
-    anchor="Table 6, Section 5.5",
+    reference="Table 6, Section 5.5",
     title="Update interval C",
     metrics=METRICS_BY_IOU,
-    sets=("dynamic.dla", "dynamic.dsl"),
+    overrides=("dynamic.dla", "dynamic.dsl"),
     rows=rows,
 )

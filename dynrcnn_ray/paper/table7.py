@@ -30,7 +30,7 @@ NAMES = {
     "Dynamic Mask R-CNN": "mask_rcnn",
     "Cascade Mask R-CNN": "cascade_mask_rcnn",
 }
-SETS = (
+OVERRIDES = (
     "model.name",
     "model.backbone",
     "model.score_threshold",
@@ -59,7 +59,7 @@ class SpeedOptions(RunOptions):
 def _check(options: SpeedOptions, call: Call) -> None:
     if options.rounds < 1:
         raise ConfigError(f"--rounds: {options.rounds} must be 1 or greater")
-    check_not_set(options.config(), base_config(options.scale), SETS, call.command)
+    check_not_set(options.config(), base_config(options.scale), OVERRIDES, call.command)
 
 
 COMMAND = Command(
@@ -69,6 +69,8 @@ COMMAND = Command(
     description=__doc__ or "",
     options=SpeedOptions,
     body="dynrcnn_ray.paper.table7_body:run_table7",
+    tables=(NAME,),
+    page_section="dynrcnn_ray.paper.speed_table:speed_section",
     check=_check,
     defaults=start_from_base(SpeedOptions),
 )

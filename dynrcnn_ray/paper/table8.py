@@ -48,9 +48,9 @@ def rows(base: TrialConfig) -> list[Row]:
 
 EXPERIMENT = Experiment(
     name="table8",
-    anchor="Table 8, Section 5.6",
+    reference="Table 8, Section 5.6",
     title="Dynamic training of Mask R-CNN",
     metrics=METRICS_BY_SIZE,
-    sets=("dynamic.dla", "dynamic.dsl", "model.name", "model.backbone"),
+    overrides=("dynamic.dla", "dynamic.dsl", "model.name", "model.backbone"),
     rows=rows,
 )

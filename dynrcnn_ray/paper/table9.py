@@ -83,10 +83,10 @@ def _backbone(config: TrialConfig | None, of_paper: str) -> str:
 
 EXPERIMENT = Experiment(
     name="table9",
-    anchor="Table 9, Section 5.7",
+    reference="Table 9, Section 5.7",
     title="Detectors of the time",
     metrics=METRICS_BY_SIZE,
-    sets=(
+    overrides=(
         "dynamic.dla",
         "dynamic.dsl",
         "model.name",

@@ -22,10 +22,11 @@ def table_command(experiment: Experiment, description: str) -> Command[Experimen
     return Command(
         name=experiment.name,
         group="Reproduce the paper",
-        title=f"{experiment.anchor}: {experiment.title}",
+        title=f"{experiment.reference}: {experiment.title}",
         description=description,
         options=ExperimentOptions,
         body="dynrcnn_ray.paper.table_body:run_table",
         check=check,
+        tables=(experiment.name,),
         defaults=start_from_base(ExperimentOptions),
     )

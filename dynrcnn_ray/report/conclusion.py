@@ -1,4 +1,4 @@
-"""What a table comes to, in one sentence."""
+"""The result of a table, in one sentence."""
 
 import math
 from collections.abc import Mapping

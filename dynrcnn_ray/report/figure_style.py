@@ -135,7 +135,7 @@ def _columns(figure: Figure) -> int:
 
 
 def plain(text: str) -> str:
-    """A user's own text, which is no formula."""
+    """A user's text, of which matplotlib is to take no part for a formula."""
     return text.replace("$", r"\$")
 
 

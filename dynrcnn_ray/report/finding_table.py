@@ -91,7 +91,7 @@ def finding_cells(rows: Sequence[Mapping[str, Any]]) -> TableCells:
     notes = [*_NOTES, *([f"Not measured, or not all of it: {', '.join(missing)}."] if missing else [])]
     return TableCells(
         experiment="findings",
-        anchor="Findings of the paper",
+        reference="Findings of the paper",
         run=f"Scale {scales}" if scales else "Nothing measured",
         command=rows[0]["command"],
         notes=tuple(notes),

@@ -27,7 +27,7 @@ class DrawnReport:
     Attributes:
         table: the table as text for a terminal; empty for a figure.
         paths: absolute paths or URIs of the files written; none for a figure whose trials have not finished.
-        conclusion: what a table comes to, in a sentence; empty where there is none.
+        conclusion: a table's result, in a sentence; empty where there is none.
         numbers: the table as from `table_of`; None for a figure and for the findings.
     """
 

@@ -53,7 +53,7 @@ class Cell:
 
     @property
     def addition(self) -> str:
-        """All that stands behind the text."""
+        """Spread, interval and mark, which stand after the text."""
         return " ".join(part for part in (self.spread, self.interval, self.mark) if part)
 
 
@@ -104,7 +104,7 @@ class TableCells:
 
     Attributes:
         experiment: the experiment's name.
-        anchor: the table's place in the paper.
+        reference: `Experiment.reference`.
         run: scale and seeds: half a sentence, without a full stop.
         command: what made the table.
         notes: sentences that explain the table's lines and signs.
@@ -114,7 +114,7 @@ class TableCells:
     """
 
     experiment: str
-    anchor: str
+    reference: str
     run: str
     command: str
     notes: tuple[str, ...]
@@ -134,7 +134,7 @@ def make_cells(table: pd.DataFrame, plan: pd.DataFrame) -> TableCells:
     grids = [make_grid(table, plan) for make_grid in make]
     return TableCells(
         experiment=plan["experiment"].iloc[0],
-        anchor=plan["anchor"].iloc[0],
+        reference=plan["anchor"].iloc[0],
         run=f"Scale {scales}; seeds {seeds or 'none'}",
         command=plan["command"].iloc[0],
         notes=tuple(table_notes(table, plan)),

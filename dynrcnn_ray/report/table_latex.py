@@ -99,7 +99,7 @@ def _alignment(column: Column) -> str:
 
 def _caption(cells: TableCells, grid: Grid) -> str:
     if grid is cells.grids[0]:
-        return escape_latex(f"{grid.title} ({cells.anchor}). {cells.run}. {' '.join(cells.notes)}")
+        return escape_latex(f"{grid.title} ({cells.reference}). {cells.run}. {' '.join(cells.notes)}")
     return escape_latex(f"{grid.title}. {cells.run}.")
 
 

@@ -17,7 +17,7 @@ def table_to_markdown(table: pd.DataFrame, plan: pd.DataFrame) -> str:
 def cells_to_markdown(cells: TableCells) -> str:
     """Any cells as Markdown."""
     main, *others = cells.grids
-    parts = [f"**{cells.anchor}. {main.title}**", _markdown(main)]
+    parts = [f"**{cells.reference}. {main.title}**", _markdown(main)]
     parts += [f"{cells.run}; command: `{cells.command}`.", " ".join(cells.notes)]
     for grid in others:
         parts += [f"{grid.title}:", _markdown(grid)]
@@ -32,7 +32,7 @@ def table_to_text(table: pd.DataFrame, plan: pd.DataFrame) -> str:
 def cells_to_text(cells: TableCells) -> str:
     """Any cells for a terminal."""
     main, *others = cells.grids
-    lines = [f"{cells.anchor}. {main.title}", "", *_text(main)]
+    lines = [f"{cells.reference}. {main.title}", "", *_text(main)]
     lines += [f"{cells.run}; command: {cells.command}.", *cells.notes]
     for grid in others:
         lines += ["", grid_to_text(grid)]

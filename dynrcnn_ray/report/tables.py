@@ -162,7 +162,7 @@ def _differences(
         paper = _reported(lines, metric) - _reported(baseline, metric)
         columns[f"delta_{metric}_paper"] = paper
         effect = detectable_effect(difference.n) if difference.n > 1 else math.nan
-        # A few seeds whose differences are the same do not tell that those of others would be.
+        # That a few seeds differ equally does not mean that others would.
         spread = difference.deviation or math.nan
         columns[f"delta_{metric}_detectable"] = spread * effect
         columns[f"delta_{metric}_seeds"] = seeds_needed(paper, spread)

@@ -1,4 +1,4 @@
-"""Losses that grow by orders of magnitude and stay finite: such a training ends well and has learnt nothing."""
+"""Losses that grow by orders of magnitude and stay finite: such a training raises no error and has learnt nothing."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from dynrcnn_ray.store.results_store import ResultStore
 
 _TIMES = 100.0
 _AT_ANY_STEP = 1000.0
-"""No detector starts with a loss near it: its classifiers know nothing, and that is some ten nats."""
+"""No detector starts with a loss near this: untrained classifiers give some ten nats."""
 _LEAST = 0.1
 """A smaller loss counts as this: it may well double by one hard image."""
 

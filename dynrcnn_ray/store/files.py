@@ -20,7 +20,7 @@ from dynrcnn_ray.store.remedies import access_remedy
 PARTIAL = ".partial"
 """Folder of a local store in which files are written, before they get their names."""
 _READERS = 24
-"""Files asked for at once where they are not local: an object store answers each after some tens of milliseconds.
+"""Files read at once where they are not local: an object store answers each after some tens of milliseconds.
 pyarrow holds 25 connections to it."""
 
 

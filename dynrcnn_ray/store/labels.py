@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 CHECK = "✓"
 """The cell of a component that is switched on, as in the paper's Table 3."""
 NO_CELL = "-"
-"""The cell of a row that a column says nothing of."""
+"""The cell of a row to which a column does not apply."""
 EMPTY_CELLS = ("", NO_CELL)
 OWN_COLUMNS = ("row", "name", "source", "status", "n", "n_planned")
 """Columns that every table has: no label may be called so."""

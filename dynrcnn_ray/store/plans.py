@@ -1,4 +1,4 @@
-"""Plans that add up: the rows of an earlier command of the same name stay in its table."""
+"""Plans that grow: the rows of an earlier command of the same name stay in its table."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,5 +94,7 @@ def with_names_of_today(plan: pd.DataFrame) -> pd.DataFrame:
     if plan.empty or not former.keys() & set(plan["metrics"].iloc[0]):
         return plan
     metrics = [[former.get(name, name) for name in names] for names in plan["metrics"]]
-    labels = [{"Shards" if name == "Workers" else name: cell for name, cell in cells.items()} for cells in plan["labels"]]
+    labels = [
+        {"Shards" if name == "Workers" else name: cell for name, cell in cells.items()} for cells in plan["labels"]
+    ]
     return plan.assign(metrics=metrics, labels=labels)

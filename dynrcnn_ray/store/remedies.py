@@ -1,8 +1,8 @@
 """What to do about a file of the store that cannot be used.
 
 Damage and access are two things. A file whose content is read and is wrong is to be moved out of the way, and is made
-again. A file that is not given, for want of a right, of an open file or of a connection, may be whole: it stays where
-it is. Nobody is told to delete anything: of two remedies the one that loses nothing is as short.
+again. A file that cannot be read, for lack of permission, of file descriptors or of a connection, may be whole: it
+stays where it is. No remedy says to delete anything: to move a file away loses nothing.
 """
 
 import errno
@@ -47,7 +47,7 @@ def remedy_of(relative: str) -> str:
 
 
 def access_remedy(error: BaseException) -> str:
-    """What to do about a file or a folder that the system does not give: the end of a sentence about it."""
+    """What to do about a file or a folder that cannot be accessed: the end of a sentence about it."""
     # pyarrow gives no number for what an object store answers, nor for a folder in the place of a file.
     if str(error).endswith("is a directory"):
         return "move that folder away, then repeat the command"

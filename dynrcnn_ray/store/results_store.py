@@ -25,20 +25,20 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError, from_stored
 from dynrcnn_ray.store.files import FileStamp, StoreError, StoreFiles
 from dynrcnn_ray.store.folder_reader import KEYS, SUFFIX, read_file, read_folder
 from dynrcnn_ray.store.folds import FEW, FOLDED, read_fold, worth_folding, write_fold
 from dynrcnn_ray.store.parquet import to_parquet_bytes
-from dynrcnn_ray.store.remedies import FOREIGN_REMEDY
 from dynrcnn_ray.store.plans import with_names_of_today
+from dynrcnn_ray.store.remedies import FOREIGN_REMEDY
 from dynrcnn_ray.store.schemas import DETECTIONS, DYNAMICS, IMAGES, PLAN, PROPOSALS, STATISTICS, TRIALS
 from dynrcnn_ray.store.stalled import SIGN, with_stalled
+from dynrcnn_ray.store.tables import table_of_columns, table_of_rows
 
 _SIGNS = "signs of life"
-"""Stands for the endings in `running/` that are no rows, where folders stand by their names."""
+"""The key of `listed` for the signs of life in `running/`; the other keys are folders."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class ResultStore:
 
     def drop_running(self, trial_id: str) -> None:
         """Remove the row of a trial that no longer runs."""
-        for ending in (SUFFIX, SIGN):
-            self.files.delete(f"running/{trial_id}{ending}")
+        for suffix in (SUFFIX, SIGN):
+            self.files.delete(f"running/{trial_id}{suffix}")
 
     def write_dynamics(self, trial_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write all logged steps of a trial; fields as in `DYNAMICS`, without `trial_id`. Replaces earlier ones.
@@ -307,26 +307,14 @@ class ResultStore:
             raise StoreError(f"{path}: its configuration is of another release: {error}; {FOREIGN_REMEDY}") from None
 
     def _write_rows(self, relative: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-        # pyarrow drops unknown keys without a word: a misspelt field would be lost.
-        unknown = sorted({name for row in rows for name in row} - set(schema.names))
-        demanded = [field.name for field in schema if not field.nullable]
-        missing = [name for name in demanded if any(row.get(name) is None for row in rows)]
-        if unknown or missing:
-            raise StoreError(f"{relative} does not fit its schema: unknown fields {unknown}, missing fields {missing}")
-        try:
-            table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            raise StoreError(f"{relative} does not fit its schema: {one_line(error)}") from None
-        self.files.write_bytes(relative, to_parquet_bytes(table, relative))
-        return table
+        return self._write(relative, table_of_rows(relative, rows, schema))
 
     def _write_columns(self, relative: str, trial_id: str, columns: Mapping[str, Any], schema: pa.Schema) -> None:
-        count = len(next(iter(columns.values())))
-        try:
-            table = pa.Table.from_pydict({"trial_id": [trial_id] * count, **columns}, schema=schema)
-        except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{relative} does not fit its schema: {one_line(error)}") from None
+        self._write(relative, table_of_columns(relative, trial_id, columns, schema))
+
+    def _write(self, relative: str, table: pa.Table) -> pa.Table:
         self.files.write_bytes(relative, to_parquet_bytes(table, relative))
+        return table
 
     def _read(
         self, folder: str, schema: pa.Schema, names: Iterable[str] | None, columns: list[str] | None = None

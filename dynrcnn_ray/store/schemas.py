@@ -216,6 +216,6 @@ PLAN = versioned(
     ]
 )
 """Which trials make up which row of a table: one line for each row and seed. A row that is only reported by the paper
-has one line without a `trial_id`. `reported` holds the paper's numbers; `metric_prefix` is "segm_" for
-a row whose numbers are those of the masks; `paper_split` is where the paper measured: "minival" or "test-dev";
-`baseline_row` is the `row` that differences refer to."""
+has one line without a `trial_id`. `anchor` is `Experiment.reference`; `reported` holds the paper's numbers;
+`metric_prefix` is "segm_" for a row whose numbers are those of the masks; `paper_split` is where the paper measured:
+"minival" or "test-dev"; `baseline_row` is the `row` that differences refer to."""

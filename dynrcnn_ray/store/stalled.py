@@ -1,4 +1,4 @@
-"""Trials whose rows say that they run, while nobody runs them: their drivers were killed and leave signs no more."""
+"""Trials whose rows say that they run, though their drivers were killed and write no signs of life any more."""
 
 import time
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import pandas as pd
 from dynrcnn_ray.store.files import FileStamp
 
 SIGN = ".alive"
-"""Ending of the empty file that a trial's driver writes again and again beside the trial's row in `running/`."""
+"""Suffix of the empty file that a trial's driver renews beside the trial's row in `running/`."""
 SECONDS_BETWEEN_SIGNS = 60.0
 _SECONDS_OF_SILENCE = 600.0
 """After these a trial has stalled: a storage may not answer for minutes, and clocks of two machines differ."""

@@ -1,4 +1,4 @@
-"""What a store says of a trial that somebody names to use it."""
+"""A finished trial that a command names, and what the store holds of it."""
 
 from typing import Any
 

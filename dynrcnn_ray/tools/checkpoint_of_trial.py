@@ -1,4 +1,4 @@
-"""What commands need of a trained trial that somebody names: itself and a checkpoint."""
+"""A trained trial that a command names, and its checkpoint."""
 
 from typing import Any
 

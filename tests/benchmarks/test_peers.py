@@ -51,7 +51,7 @@ def test_the_command_knows_every_peer():
 
 
 @pytest.mark.parametrize("peer", PEERS)
-def test_a_peer_that_is_not_installed_is_said_at_once(peer: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_peer_that_is_not_installed_is_reported_at_once(peer: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, peers.PEERS[peer], None)
     with pytest.raises(ConfigError, match=f"--against: {peer} cannot be imported"):
         call(COMMAND, "--against", peer, "--dry-run")

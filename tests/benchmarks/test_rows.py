@@ -40,7 +40,7 @@ def made_row(name: str = "store.table", ratios: tuple[float, ...] = (1.0, 1.2, 1
         (Must("both", low=0.98, high=1.02), (0.99, 1.01), True),
     ],
 )
-def test_reached_is_said_only_where_the_whole_interval_agrees(must: Must, interval, reached):
+def test_reached_is_reported_only_where_the_whole_interval_agrees(must: Must, interval, reached):
     assert must.reached(*interval) is reached
 
 
@@ -132,7 +132,9 @@ def test_on_a_gpu_only_what_uses_it_is_measured(capsys):
         call(COMMAND, "--device", "cuda", "--only", "store")
 
 
-def test_a_gpu_that_cannot_be_used_is_told_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_gpu_that_cannot_be_used_is_reported_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(environment, "driver_cuda_version", lambda: None)
     with pytest.raises(environment.DeviceError, match=r"no NVIDIA driver answers here|is built without CUDA"):

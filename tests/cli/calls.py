@@ -9,5 +9,6 @@ from dynrcnn_ray.options.parsing import parse
 
 def call(command: Command[Any], *arguments: str) -> int:
     """Its exit code; a mistake is raised."""
-    _, options = parse(program(), [command.name, *arguments])
-    return command.run(options, Call(command.name, arguments))
+    called = program()
+    _, options = parse(called, [command.name, *arguments])
+    return command.run(options, Call(command.name, arguments, called))

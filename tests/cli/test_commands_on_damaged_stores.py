@@ -159,7 +159,7 @@ def test_a_damaged_file_is_named_with_the_remedy(
     assert {path: content for path, content in before.items() if path.parent.name in kept}.items() <= after.items()
 
 
-def test_a_damaged_row_is_told_before_missing_trials_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_row_is_reported_before_missing_trials_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing, damaged = (root / "trials" / f"{trial}.parquet" for trial in trials_of(root, "table3")[:2])
     missing.unlink()
     truncate(damaged)

@@ -289,3 +289,11 @@ def test_what_a_module_says_is_no_flag(capsys, tmp_path):
         code, _, err = run(capsys, "grid", "--module", str(file), *flag, "--dry-run", "--scale", "smoke")
         assert code == 2
         assert f"{flag[0]}: {file} says it; leave it out" in err
+
+
+def test_a_module_takes_the_place_of_no_other_table(capsys, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from dynrcnn_ray.paper.table4 import EXPERIMENT\n")
+    code, _, err = run(capsys, "grid", "--module", str(file), "--dry-run", "--scale", "smoke")
+    assert code == 2
+    assert "name: 'table4' is that of another table; choose one of your own" in err

@@ -281,7 +281,7 @@ def test_what_is_found_by_itself_is_no_field(path: str):
         from_yaml(f"{section}: {{{field}: abc}}")
     with pytest.raises(ConfigError, match=refused):
         with_values(TrialConfig(), {path: "abc"})
-    grid = read_sweep(f"axes: {{{path}: [abc, abd]}}", "mine").experiment()
+    grid = read_sweep(f"axes: {{{path}: [abc, abd]}}", "mine").experiment(())
     with pytest.raises(ConfigError, match=refused):
         grid.rows(TrialConfig())
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dynrcnn_ray.cli.program import program
 from dynrcnn_ray.config.uris import shown_uri
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.options.command import Call
@@ -37,7 +38,7 @@ def test_a_storage_or_pictures_that_cannot_be_had(uri: str):
 def test_the_command_in_a_plan(tmp_path: Path):
     """Of every argument, also where the flag stands before an equals sign."""
     for uri in uris():
-        call = Call("compare", ("a", "--storage-b", uri, f"--images={uri}", "b"))
+        call = Call("compare", ("a", "--storage-b", uri, f"--images={uri}", "b"), program())
         shown = call.shown(str(tmp_path), str(tmp_path))
         assert_tells_no_secret(shown)
         assert "--images=s" in shown

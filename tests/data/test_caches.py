@@ -216,7 +216,7 @@ def test_what_another_user_has_prepared_in_a_shared_folder_is_not_trusted(
     assert all(file.stat().st_uid == 0 for file in (cache / "image_hashes").iterdir())
 
 
-def test_a_full_home_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_full_home_is_reported_in_a_line(tmp_path: Path) -> None:
     program = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900));"
         "from dynrcnn_ray.__main__ import run; import sys; sys.exit(run())"

@@ -268,7 +268,7 @@ def test_what_is_no_annotations_file_is_refused(root: Path, text: str | bytes, l
         ),
     ],
 )
-def test_the_cause_is_told_and_not_what_follows_from_it(
+def test_the_cause_is_reported_and_not_what_follows_from_it(
     root: Path, change: Change, line: str, drop_invalid: bool
 ) -> None:
     change_val(root, change)
@@ -346,7 +346,7 @@ def test_a_truncated_jpeg_is_found_by_its_end(root: Path) -> None:
     assert "unreadable: 1 image (id 11: '11.jpg' (image file is truncated" in only
 
 
-def test_all_problems_of_both_splits_are_told_at_once(root: Path) -> None:
+def test_all_problems_of_both_splits_are_reported_at_once(root: Path) -> None:
     for split in ("train", "val"):
         content = valid_content()
         content["annotations"][0]["bbox"] = [0, 0, -1, 5]

@@ -110,7 +110,7 @@ def test_masks_are_demanded_on_request(capsys, root: Path):
     )
 
 
-def test_a_missing_file_is_told_for_each_split(capsys, tmp_path: Path):
+def test_a_missing_file_is_reported_for_each_split(capsys, tmp_path: Path):
     code, out = check(capsys, tmp_path)
     assert code == 2
     assert out.count("cannot be read (No such file or directory); check data.root") == 2
@@ -134,7 +134,7 @@ def test_the_generated_set_is_sound(capsys, tmp_path: Path, monkeypatch: pytest.
         ([0, None, 0], ["id 0: 2 annotations (id 0: image_id 1, id 0: image_id 1)", "no id: 1 annotation"]),
     ],
 )
-def test_what_is_odd_about_an_id_is_said(capsys, root: Path, numbers: list[object], told: list[str]):
+def test_what_is_odd_about_an_id_is_reported(capsys, root: Path, numbers: list[object], told: list[str]):
     file = root / "annotations" / "instances_val.json"
     content = json.loads(file.read_text())
     for record, number in zip(content["annotations"], numbers, strict=False):

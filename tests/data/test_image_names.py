@@ -109,7 +109,7 @@ def test_a_file_that_two_names_may_mean_is_taken_for_neither(root: Path) -> None
     assert "1 image (id 11: 'left/11.png', there is '11.png')" in lacks(root)
 
 
-def test_a_name_that_may_mean_two_files_is_told_both(root: Path) -> None:
+def test_a_name_that_may_mean_two_files_is_reported_with_both(root: Path) -> None:
     for folder in ("left", "right"):
         (root / "train" / folder).mkdir()
         (root / "train" / folder / "11.png").write_bytes((root / "train" / "11.png").read_bytes())

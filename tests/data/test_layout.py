@@ -204,7 +204,7 @@ def test_leaving_out_a_record_does_not_change_what_is_held_out(root: Path) -> No
     assert {split: CocoDataset(after.root, split).image_ids for split in ("train", "val")} == before
 
 
-def test_what_cannot_be_held_out_is_said(root: Path) -> None:
+def test_what_cannot_be_held_out_is_reported(root: Path) -> None:
     with pytest.raises(DataError, match=r"data\.val_fraction: 0\.2 would divide .*instances_val\.json is there"):
         prepare_data(DataConfig(root=str(root), val_fraction=0.2))
     data = one_split(root)

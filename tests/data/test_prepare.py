@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dynrcnn_ray.config.sections import DataConfig, ShapesConfig
-from dynrcnn_ray.data import prepare
+from dynrcnn_ray.data import fingerprints
 from dynrcnn_ray.data.coco import CocoDataset, DataError
 from dynrcnn_ray.data.prepare import fingerprint, images_to_generate, prepare_data
 
@@ -52,7 +52,7 @@ def test_fingerprint_of_shapes_follows_recipe_and_version(monkeypatch: pytest.Mo
     for field in dataclasses.fields(ShapesConfig):
         changed = dataclasses.replace(SHAPES.shapes, **{field.name: getattr(SHAPES.shapes, field.name) + 1})
         seen.add(fingerprint(dataclasses.replace(SHAPES, shapes=changed)))
-    monkeypatch.setattr(prepare, "GENERATOR_VERSION", prepare.GENERATOR_VERSION + 1)
+    monkeypatch.setattr(fingerprints, "GENERATOR_VERSION", fingerprints.GENERATOR_VERSION + 1)
     seen.add(fingerprint(SHAPES))
     assert len(seen) == 6
 

@@ -1,20 +1,27 @@
 """Grids of one's own: which rows they have, and what is refused in one line."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from dynrcnn_ray.cli.program import program
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, with_values
 from dynrcnn_ray.experiment.experiment import Row
-from dynrcnn_ray.experiment.sweep import Sweep, read_sweep, sweep_of_flags
+from dynrcnn_ray.experiment.sweep import Sweep, check_name, read_sweep, sweep_of_flags
+from dynrcnn_ray.paper.paper import BESIDE, EXPERIMENTS
 from dynrcnn_ray.store.labels import row_names
 
 BASE = base_config("mini")
+REPOSITORY = Path(__file__).resolve().parents[2]
+TAKEN = program().table_names()
 
 
 def rows_of(grid: Sweep, base: TrialConfig = BASE) -> list[Row]:
-    return list(grid.experiment().rows(grid.based_on(base)))
+    return list(grid.experiment(TAKEN).rows(grid.based_on(base)))
 
 
 def names(rows: list[Row]) -> list[str]:
@@ -70,7 +77,7 @@ seeds: [0, 1]
 def test_a_file_names_its_rows():
     grid = read_sweep(FILE, "ki")
     rows = rows_of(grid)
-    experiment = grid.experiment()
+    experiment = grid.experiment(TAKEN)
     assert (experiment.name, experiment.title, experiment.metrics, grid.seeds) == ("ki", "K_I", ("AP", "AP90"), (0, 1))
     assert names(rows) == ["Baseline", "K_I = 64"]
     assert [(row.config.dynamic.dla, row.config.dynamic.dsl) for row in rows if row.config] == [
@@ -137,6 +144,7 @@ def test_a_file_names_its_rows():
         ("{rows: {a: {paper: {AP: .nan}}}}", "rows.a.paper.AP: nan must be a number in percent"),
         ("{rows: {a: {dynamic: {paper: {AP: 38.9}}}}}", "dynamic.paper.AP: unknown field"),
         ("{rows: {a: {}}, name: table3}", "name: 'table3' is that of another table"),
+        ("{rows: {a: {}}, name: train_a}", "name: 'train_a' is that of another table"),
         ("{rows: {a: {}}, name: ../a}", "name: '../a' must be letters"),
         ("{rows: {a: {}}, base: {train: {stepz: 5}}}", "train.stepz: unknown field; did you mean train.steps?"),
     ],
@@ -146,6 +154,17 @@ def test_a_mistake_is_refused_in_one_line(text: str, message: str):
         rows_of(read_sweep(text, "mine"))
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_name_of_every_table_that_a_command_keeps_is_taken():
+    files = [file for room in ("dynrcnn_ray", "benchmarks") for file in (REPOSITORY / room).rglob("*.py")]
+    written = {name for file in files for name in re.findall(r'"tables/(\w+)\.', file.read_text())}
+    assert {"findings", "benchmarks"} < written <= TAKEN
+    assert {each.name for each in (*EXPERIMENTS, *BESIDE)} <= TAKEN
+    for name in TAKEN:
+        with pytest.raises(ConfigError, match=f"name: '{name}' is that of another table"):
+            check_name(name, TAKEN)
+    check_name("grid", TAKEN)
 
 
 def test_a_file_means_what_it_says():
@@ -182,7 +201,7 @@ def test_flags_that_are_not_whole_are_refused(axes, baseline, message: str):
 def test_what_all_rows_share_is_no_axis(path: str):
     """The data are prepared once, and a grid is logged to one place."""
     with pytest.raises(ConfigError, match=f"{path}: all rows share it"):
-        read_sweep(f"axes: {{{path}: [0, 1]}}", "mine").experiment()
+        read_sweep(f"axes: {{{path}: [0, 1]}}", "mine").experiment(TAKEN)
 
 
 def test_a_field_that_nothing_reads_makes_no_other_trial():
@@ -201,6 +220,6 @@ def test_a_field_that_nothing_reads_makes_no_other_trial():
     fixed = {"dynamic.dla": False, "dynamic.dsl": False}
     for path in ("dynamic.fixed_iou", "dynamic.fixed_beta"):
         assert Trial(with_values(base, fixed | {path: 0.6})).trial_id != Trial(with_values(base, fixed)).trial_id
-    experiment = read_sweep("axes: {dynamic.fixed_iou: [0.4, 0.6]}", "mine").experiment()
+    experiment = read_sweep("axes: {dynamic.fixed_iou: [0.4, 0.6]}", "mine").experiment(TAKEN)
     with pytest.raises(ConfigError, match="are the same trial"):
         experiment.rows(base)

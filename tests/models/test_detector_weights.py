@@ -77,7 +77,7 @@ def test_other_classes_start_anew_and_known_ones_keep_their_rows(name: str):
         assert "classes taken by name: Dog, cat; new classes: emu, ox" in line
 
 
-def test_unknown_class_names_are_taken_where_the_shapes_agree_and_told():
+def test_unknown_class_names_are_taken_where_the_shapes_agree_and_reported():
     config = trial()
     source = detector(config, 2, seed=1)
     same = take_weights(detector(config, 2), weights_of(source, None), ["cat", "dog"])
@@ -87,7 +87,7 @@ def test_unknown_class_names_are_taken_where_the_shapes_agree_and_told():
     assert f"new: {PREDICTOR}.cls_score.weight, {PREDICTOR}.cls_score.bias, {PREDICTOR}.bbox_pred.weight" in other
 
 
-def test_the_rest_is_left_and_told():
+def test_the_rest_is_left_and_reported():
     source, model = detector(trial(name="mask_rcnn"), 2, seed=1), detector(trial(), 2)
     line = take_weights(model, weights_of(source, ["cat", "dog"]), ["cat", "dog"])
     assert equal(model.state_dict(), source.state_dict()) == model.state_dict().keys()

@@ -94,7 +94,7 @@ def test_wrapped_weights_of_a_detector_are_taken_with_a_note(wrapper: tuple[str,
         assert torch.equal(model.state_dict()[name], value), name
 
 
-def test_what_a_file_has_besides_is_told(tmp_path: Path):
+def test_what_a_file_has_besides_is_reported(tmp_path: Path):
     torch.save({"head.weight": torch.zeros(3), **prefixed("", body())}, tmp_path / "w.pth")
     assert told(tmp_path / "w.pth").endswith("not used: head.weight")
 
@@ -181,7 +181,7 @@ def test_what_cannot_be_taken_is_refused_in_a_line_of_ours(kind: str, tmp_path: 
     assert not Path("/tmp/dynrcnn_ray_evil_weights").exists()
 
 
-def test_a_backbone_given_as_a_detector_is_told_where_it_belongs(tmp_path: Path):
+def test_an_error_says_where_a_backbone_given_as_a_detector_belongs(tmp_path: Path):
     torch.save(prefixed("module.", body()), tmp_path / "w.pth")
     config = dataclasses.replace(TINY, detector_weights=str(tmp_path / "w.pth"))
     line = refusal(lambda: require_backbone(TINY, read_detector_weights(config)))

@@ -66,7 +66,7 @@ def test_docstrings_state_place_cost_and_command():
         assert module.__doc__.startswith(f"Figure {number} of the paper (Section ")
         assert "\nCost: " in module.__doc__
         assert f"Command:  dynrcnn figure{number}" in module.__doc__
-        assert module.EXPERIMENT.anchor.startswith(f"Figure {number}, Section ")
+        assert module.EXPERIMENT.reference.startswith(f"Figure {number}, Section ")
 
 
 def test_a_value_that_a_figure_sets_itself_is_refused():

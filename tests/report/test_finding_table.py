@@ -141,7 +141,7 @@ def test_latex_has_what_pdflatex_takes(rows):
 def test_html_marks_verdicts_for_colour(content, tmp_path):
     store = ResultStore.open(tmp_path)
     store.files.write_bytes(FINDINGS_FILE, content)
-    draw_html_report(store, read_trials(store))
+    draw_html_report(store, read_trials(store), ())
     html = (tmp_path / "report.html").read_text()
 
     for verdict in ("confirmed", "contradicted", "not-measured"):

@@ -10,16 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from dynrcnn_ray.cli.program import program
 from dynrcnn_ray.paper.drawn import figures_of_stored
-from dynrcnn_ray.paper.speed_table import SPEED_FILE, speed_parquet, speed_section
+from dynrcnn_ray.paper.speed_table import SPEED_FILE, speed_parquet
 from dynrcnn_ray.report.html.charts import line_chart
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
-from dynrcnn_ray.report.inspection import write_inspection
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.schemas import SPEED
+from dynrcnn_ray.tools.inspect.inspection import write_inspection
 from tests.stored_table import dynamics_rows, table3_plan
 
+SECTIONS = program().page_sections()
 VOID = {"meta", "img", "image", "rect", "line", "polyline"}
 
 
@@ -64,8 +66,8 @@ def page_of(store: ResultStore, *, figures: bool = False) -> Page:
         name: draw_report(store, name, figures_of_stored(name) if figures else (), trials)
         for name in store.experiments()
     }
-    page = Path(draw_html_report(store, trials, more=speed_section(store))).read_text()
-    with_drawn_tables = Path(draw_html_report(store, trials, drawn, speed_section(store))).read_text()
+    page = Path(draw_html_report(store, trials, SECTIONS)).read_text()
+    with_drawn_tables = Path(draw_html_report(store, trials, SECTIONS, drawn)).read_text()
     assert without_clock(with_drawn_tables) == without_clock(page)
     return Page(page)
 
@@ -206,7 +208,9 @@ def speed_row(kind: str) -> dict[str, object]:
     }
 
 
-def test_a_configuration_of_another_release_costs_a_hint_and_not_the_page(store: ResultStore, table3_store, make_trial):
+def test_a_configuration_of_another_release_costs_a_warning_and_not_the_page(
+    store: ResultStore, table3_store, make_trial
+):
     store.write_trial(make_trial("row3seed0", config="dynamic: {unheard_of: 1}\n"))
     assert "row3seed0" in page_of(store).text
 
@@ -216,12 +220,10 @@ def test_many_trials_are_a_plain_table(store: ResultStore, make_trial):
     for index in range(201):
         store.write_trial(make_trial(f"trial{index:04d}", seed=index))
     page = page_of(store)
-    from_whole_rows = Path(draw_html_report(store, store.trials())).read_text()
+    from_whole_rows = Path(draw_html_report(store, store.trials(), SECTIONS)).read_text()
     trials = read_trials(store)
     assert "packages" not in trials, "a field that no page of many trials shows"
-    assert without_clock(Path(draw_html_report(store, trials, more=speed_section(store))).read_text()) == without_clock(
-        from_whole_rows
-    )
+    assert without_clock(Path(draw_html_report(store, trials, SECTIONS)).read_text()) == without_clock(from_whole_rows)
     assert "only their numbers" in page.text
     assert "polyline" not in page.tags
     assert "trial0200" in page.text

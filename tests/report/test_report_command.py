@@ -1,17 +1,22 @@
 """`report --watch` beside what writes to the store: it draws what arrives, goes on where it cannot, and ends."""
 
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.commands import report_body
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main as papers_main
 from tests.execution.commands import read_until, start_command
+from tests.prepared import prepared
 from tests.stored_table import dynamics_rows, plan_row, trial_row
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -55,7 +60,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], object]
 
 
 @pytest.mark.slow
-def test_a_look_that_fails_is_told_and_the_next_one_draws(
+def test_a_drawing_that_fails_is_reported_and_the_next_one_succeeds(
     looks: list[Callable[[], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     store = ResultStore.open(tmp_path)
@@ -126,3 +131,27 @@ def test_a_store_that_holds_speeds_alone_is_drawn(tmp_path: Path, capsys: pytest
     assert papers_main(["report", "--storage", str(tmp_path)]) == 0
     assert "Table 7" in capsys.readouterr().out
     assert "Table 7" in (tmp_path / "report.html").read_text()
+
+
+def test_mlflow_gets_the_page_that_report_draws(
+    smoke: TrialConfig, tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With the sections of all commands: here that of the speeds, in a store whose trial has finished."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    store, runs = tmp_path / "store", f"file://{tmp_path}/runs"
+    trial = prepared(smoke)
+    ResultStore.open(store).write_trial(trial_row(trial.trial_id, scale="smoke", config=to_stored(trial)))
+    (store / "tables").mkdir()
+    shutil.copy(REPOSITORY / "experiments" / "reference_mini" / "tables" / "table7.parquet", store / "tables")
+    options = ["--scale", "smoke", "--storage", str(store)]
+    assert main(["train", *options]) == 0
+    assert main(["report", *options]) == 0
+    drawn = (store / "report.html").read_text()
+    assert main(["train", *options, "--run.mlflow", runs]) == 0
+    client = MlflowClient(runs)
+    experiment = client.get_experiment_by_name(f"train_{trial.trial_id}")
+    assert experiment
+    (run,) = client.search_runs([experiment.experiment_id])
+    logged = Path(client.download_artifacts(run.info.run_id, "report.html", str(tmp_path))).read_text()
+    assert re.findall("<section id=.*", logged) == re.findall("<section id=.*", drawn)
+    assert '<section id="table7">' in logged

@@ -26,7 +26,7 @@ def read_everything(store: ResultStore) -> list[object]:
         return [None]
     table = build_table(plan, store.trials(plan["trial_id"].dropna()))
     finished = sorted(store.finished_trials())
-    page = Path(draw_html_report(store, store.trials())).read_text().split("; drawn ")
+    page = Path(draw_html_report(store, store.trials(), ())).read_text().split("; drawn ")
     steps = store.dynamics(finished).to_csv()
     return [finished, table_to_text(table, plan), steps, page[0], page[1][20:]]
 

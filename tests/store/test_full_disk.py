@@ -33,7 +33,7 @@ print(main(["report", "--storage", sys.argv[1]]))
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_in_a_line_and_costs_nothing_that_was_there(table3_store: ResultStore) -> None:
+def test_a_full_disk_is_reported_in_a_line_and_costs_nothing_that_was_there(table3_store: ResultStore) -> None:
     root = Path(table3_store.files.root)
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 

@@ -73,7 +73,7 @@ def test_watching_ends_where_nothing_runs_any_more(store: ResultStore, capsys: p
     from dynrcnn_ray.commands.report_body import _look
 
     store.write_running(trial_row("row2seed0", status="running", AP=None))
-    is_open, told = _look(store, 1)
+    is_open, told = _look(store, 1, ())
     assert is_open
     assert told.startswith("1 finished, 1 running, 0 failed, 1 stalled since ")
 

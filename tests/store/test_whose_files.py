@@ -13,7 +13,6 @@ import pytest
 from dynrcnn_ray.paper.drawn import figures_of_stored
 from dynrcnn_ray.paper.speed_table import SPEED_FILE, speed_parquet
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, findings_parquet
-from dynrcnn_ray.report.inspection import CLASSES, ERRORS, read_inspection, write_inspection
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.store import folds
 from dynrcnn_ray.store.files import StoreError
@@ -31,6 +30,7 @@ from dynrcnn_ray.store.schemas import (
     TRIALS,
     VERSION_KEY,
 )
+from dynrcnn_ray.tools.inspect.inspection import CLASSES, ERRORS, read_inspection, write_inspection
 from tests.stored_table import dynamics_rows, plan_row, trial_row
 
 REFERENCES = sorted((Path(__file__).resolve().parents[2] / "experiments").glob("reference_*"))

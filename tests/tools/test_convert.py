@@ -165,7 +165,7 @@ def test_the_command_converts_and_checks_a_set_of_one_split(tmp_path: Path, caps
     assert f"To train on it: --data.root {tmp_path / 'coco'} --data.val-fraction 0.2" in out
 
 
-def test_what_cannot_be_converted_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_converted_is_reported(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match="is neither a YOLO nor a VOC data set"):
         convert_to_coco(tmp_path / "nothing", tmp_path / "out")

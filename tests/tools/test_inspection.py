@@ -12,11 +12,11 @@ from dynrcnn_ray.config import extras
 from dynrcnn_ray.config.extras import MissingExtraError
 from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
 from dynrcnn_ray.evaluation.matching import DetectionArrays, match
-from dynrcnn_ray.report.inspection import inspected_trials, read_inspection, write_inspection
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.inspect.class_numbers import class_numbers
 from dynrcnn_ray.tools.inspect.error_kinds import failures
 from dynrcnn_ray.tools.inspect.inspect_trial import inspect_detections
+from dynrcnn_ray.tools.inspect.inspection import inspected_trials, read_inspection, write_inspection
 
 CAT, DOG, EMU = 3, 7, 9
 
@@ -134,7 +134,7 @@ def test_what_was_found_is_read_back_from_the_store(tmp_path: Path):
         assert row == {"trial_id": "abc", **dict.fromkeys(row), **before} | {"trial_id": "abc"}
 
 
-def test_a_missing_package_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_package_is_reported_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def without(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 

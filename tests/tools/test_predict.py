@@ -134,7 +134,7 @@ def test_no_picture_costs_another(trained: Trained, tmp_path: Path):
         assert [line.startswith(str(tmp_path / "wide.png")) for line in undrawn] == [True]
 
 
-def test_what_is_wrong_is_said_before_anything_starts(trained: Trained, tmp_path: Path):
+def test_what_is_wrong_is_reported_before_anything_starts(trained: Trained, tmp_path: Path):
     folder, config = trained
     own = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--output", str(tmp_path / "out"))
     images = tmp_path / "images"

@@ -96,7 +96,7 @@ def test_what_predict_wrote_is_not_read(tmp_path: Path):
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read every folder")
-def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path):
+def test_a_folder_that_cannot_be_read_is_reported(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(picture())
     (tmp_path / "closed").mkdir(mode=0)
     assert find_pictures(str(tmp_path)).unreadable == [f"{tmp_path / 'closed'}: Permission denied"]

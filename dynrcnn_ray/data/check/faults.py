@@ -31,7 +31,7 @@ class Fault:
         examples: The first few: their ids and what they hold.
         is_error: Whether it must be dealt with; otherwise it is a note.
         follows: Whether it only follows from the errors before it.
-        may_be_whole: The system did not give what it is about. That passes, and is no reason to leave anything out.
+        may_be_whole: It could not be read just now, which is no reason to leave anything out.
     """
 
     file: Path
@@ -125,12 +125,12 @@ class Records:
         remedy: str,
         value: str | Callable[[int], str] | None = None,
     ) -> None:
-        """Mention records and leave them in."""
+        """Note records and keep them."""
         if which.any():
             self.faults.append(self._fault(which, problem, remedy, value, is_error=False))
 
     def keep(self, good: NDArray[np.bool_]) -> None:
-        """Take the others out without a word."""
+        """Take the others out silently."""
         if good.all():
             return
         self._columns.clear()

@@ -2,21 +2,18 @@
 
 import base64
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, finding_cells
-from dynrcnn_ray.report.html.inspections import curves_of, tables_of
 from dynrcnn_ray.report.html.pictures import MIN_SCORE, pictures_of
-from dynrcnn_ray.report.html.sections import Section, in_order, section, short_title
+from dynrcnn_ray.report.html.sections import MakeSections, Section, in_order, section, short_title
 from dynrcnn_ray.report.html.trials import COMPACT, MOST_WITH_DETAILS, compact_trials, trials_in_detail
-from dynrcnn_ray.report.inspection import inspected_trials, read_inspection
 from dynrcnn_ray.report.report import DrawnReport, is_figure, table_of
 from dynrcnn_ray.report.table_cells import make_cells
 from dynrcnn_ray.report.tables import trial_columns
@@ -56,8 +53,8 @@ def read_trials(store: ResultStore) -> pd.DataFrame:
 def draw_html_report(
     store: ResultStore,
     trials: pd.DataFrame,
+    sections_of_commands: Sequence[MakeSections],
     drawn: Mapping[str, DrawnReport] | None = None,
-    more: Sequence[Section] = (),
     renew_seconds: float = 0,
 ) -> str:
     """Write `report.html`: one page that needs no other file, from the store alone.
@@ -67,8 +64,8 @@ def draw_html_report(
     Args:
         store: where to read and write.
         trials: all its trials, from `read_trials`.
+        sections_of_commands: what makes the sections that a program's commands bring, from `Program.page_sections`.
         drawn: experiments that were drawn from the same trials, whose tables need not be built again.
-        more: parts that a program adds, such as a table of speeds.
         renew_seconds: an open page loads itself anew after so many seconds; 0: never.
 
     Returns:
@@ -79,14 +76,20 @@ def draw_html_report(
     """
     plans = {name: plan for name in store.experiments() if (plan := store.plan(name)) is not None}
     figures = _figures_of(store, plans)
-    sections = [
+    more = [part for make in sections_of_commands for part in make(store, trials)]
+    experiments = [
         _experiment(store, name, plan, trials, figures[name], (drawn or {}).get(name)) for name, plan in plans.items()
     ]
-    sections = sorted([*sections, *more], key=in_order)
-    sections = [*_findings(store), *sections, *_detections(store, plans, trials), *_inspections(store, trials)]
-    sections.append(_trials(store, plans, trials))
+    experiments += [part for part in more if part["is_experiment"]]
+    sections = [
+        *_findings(store),
+        *sorted(experiments, key=in_order),
+        *_detections(store, plans, trials),
+        *(part for part in more if not part["is_experiment"]),
+        _trials(store, plans, trials),
+    ]
     page = (
-        _templates()
+        _templates(sections)
         .get_template("page.html")
         .render(sections=sections, summary=_summary(trials), renew_seconds=renew_seconds)
     )
@@ -94,9 +97,10 @@ def draw_html_report(
     return store.files.describe_path(REPORT_FILE)
 
 
-def _templates() -> Environment:
-    """The templates, in which whatever comes from a store is escaped."""
-    loader = PackageLoader("dynrcnn_ray.report.html")
+def _templates(sections: Sequence[Section]) -> Environment:
+    """The templates of the page and its sections, in which whatever comes from a store is escaped."""
+    packages = dict.fromkeys(["dynrcnn_ray.report.html", *(part["package"] for part in sections)])
+    loader = ChoiceLoader([PackageLoader(package) for package in packages])
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
@@ -112,7 +116,7 @@ def _summary(trials: pd.DataFrame) -> str:
 
 
 def _figures_of(store: ResultStore, plans: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
-    """The names of the figures that were drawn for each experiment: its own name, with it in front, or its trends."""
+    """The names of each experiment's figures: its own name, names that begin with it, or its trends."""
     drawn = sorted({*store.files.names("figures", ".svg"), *store.files.names("figures", ".png")})
     found: dict[str, list[str]] = {name: [] for name in plans}
     for figure in drawn:
@@ -136,14 +140,14 @@ def _experiment(
     if not plan.empty:
         title, shown["command"] = f"{plan['anchor'].iloc[0]}. {plan['title'].iloc[0]}", plan["command"].iloc[0]
         own = trials.loc[trials["trial_id"].isin(plan["trial_id"].dropna()), :]
-        # Without a finished trial, what is there was drawn of an earlier plan of this name.
+        # Without a finished trial, the stored figures are those of an earlier plan of this name.
         is_drawn = bool((own["status"] == "finished").any())
         if not is_figure(plan):
             table = table_of(store, plan, own) if drawn is None or drawn.numbers is None else drawn.numbers
             shown |= {"cells": make_cells(table, plan), "warnings": _warnings(store, own)}
     # What has not been drawn yet keeps its place.
     shown["figures"] = [_figure(store, figure, is_drawn=is_drawn) for figure in figures or [name]]
-    return section(name, "experiment.html", title, **shown)
+    return section(name, "experiment.html", title, is_experiment=True, **shown)
 
 
 def _figure(store: ResultStore, name: str, *, is_drawn: bool) -> dict[str, str]:
@@ -157,7 +161,7 @@ def _figure(store: ResultStore, name: str, *, is_drawn: bool) -> dict[str, str]:
 
 
 def _readable(store: ResultStore, row: dict[Any, Any]) -> Trial | None:
-    """A trial; None if this release does not read it, which costs the page a hint and no more."""
+    """A trial; None if this release cannot read it: the page then leaves out the warnings about it."""
     try:
         return store.trial_of(row)
     except StoreError:
@@ -199,17 +203,12 @@ def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
     return texts
 
 
-def _command(store: ResultStore, *words: str) -> str:
-    """A command as it is typed for this store."""
-    return shlex.join([*words, "--storage", store.files.place])
-
-
 def _findings(store: ResultStore) -> list[Section]:
     table = store.read_table(FINDINGS_FILE, FINDINGS)
     if table is None:
         return []
     cells = finding_cells(table.to_pylist())
-    return [section("findings", "findings.html", cells.anchor, cells=cells)]
+    return [section("findings", "findings.html", cells.reference, cells=cells)]
 
 
 def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> list[Section]:
@@ -229,23 +228,6 @@ def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.D
     pictures = pictures_of(images.head(4), detections)
     title = "Detections on validation images"
     return [section("detections", "detections.html", title, pictures=pictures, min_score=MIN_SCORE)]
-
-
-def _inspections(store: ResultStore, trials: pd.DataFrame) -> list[Section]:
-    """Where the trials fail that somebody has inspected."""
-    settings = dict(zip(trials["trial_id"], trials["setting"], strict=True))
-    shown = [
-        {
-            "trial_id": trial_id,
-            "name": f"Trial {trial_id}: {settings[trial_id]}",
-            "command": _command(store, "dynrcnn", "inspect", trial_id),
-            "tables": tables_of(found),
-            "curves": curves_of(found),
-        }
-        for trial_id in inspected_trials(store)
-        if trial_id in settings and (found := read_inspection(store, trial_id))
-    ]
-    return [section("inspections", "inspections.html", "Where trials fail", inspections=shown)] if shown else []
 
 
 def _trials_to_picture(plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> dict[str, str]:
@@ -272,7 +254,7 @@ def _name_of_line(line: dict[Any, Any]) -> str:
 
 
 def _has_dynamic_components(plan: pd.DataFrame) -> bool:
-    """Whether its rows are the two components' own."""
+    """Whether its rows compare the two components, DLA and DSL."""
     return any("DLA" in dict(labels) for labels in plan["labels"])
 
 

@@ -77,7 +77,7 @@ def _details(row: dict[Any, Any], course: pd.DataFrame | None, belongs_to: Seque
 
 
 def _step(row: dict[Any, Any]) -> str:
-    """The step of the newest checkpoint; a column in which some have none holds floats."""
+    """The step of the newest checkpoint; pandas makes a column with missing values one of floats."""
     step = row["last_good_step"]
     return "-" if pd.isna(step) else str(int(step))
 

@@ -78,7 +78,7 @@ def convert_to_coco(folder: Path, out: Path) -> dict[str, int]:
         raise DataError(f"{folder}: holds no images with labels; give images with their labels")
     categories = [{"id": number + 1, "name": name} for number, name in classes.items()]
     try:
-        # What ends half-way leaves nothing that would be in the way of the next call.
+        # A conversion that fails half-way leaves nothing in the way of the next one.
         with built_beside(out) as building:
             for split, content in splits.items():
                 _write(building, split, content, categories)
@@ -132,7 +132,7 @@ def _reader_of_yolo(folder: YoloFolder) -> Callable[[Labelled, tuple[int, int]],
         has_polygons = any(len(line.split()) > 6 for line in lines.values())
         try:
             detections = parse(list(lines.values()), resolution_wh=size, with_masks=has_polygons)
-        except Exception:  # Whatever may be instead of numbers.
+        except Exception:  # Anything may stand there instead of numbers.
             raise DataError(_wrong_line(file, lines, parse, size)) from None
         for (at, line), number in zip(lines.items(), _class_numbers(detections), strict=True):
             if number not in folder.classes:
@@ -182,7 +182,7 @@ def _reader_of_voc(names: list[str]) -> Callable[[Labelled, tuple[int, int]], _O
             detections, extended = parse(root, names, size)
         except OSError as error:
             raise DataError(f"{labelled.labels}: cannot be read ({error.strerror}); restore it") from None
-        except Exception as error:  # Whatever may be instead of XML and numbers.
+        except Exception as error:  # Anything may stand there instead of XML and numbers.
             reason = one_line(error, 300)
             raise DataError(f"{labelled.labels}: is no VOC annotation ({reason}); correct or remove it") from None
         names.extend(extended[len(names) :])

@@ -6,8 +6,9 @@ from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.data.fingerprints import own_folder
 from dynrcnn_ray.data.layout import annotation_path
-from dynrcnn_ray.data.prepare import own_folder, prepare_data, prepare_split
+from dynrcnn_ray.data.prepare import prepare_data, prepare_split
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import category_names
 from dynrcnn_ray.tools.evaluate.command import EvaluateOptions

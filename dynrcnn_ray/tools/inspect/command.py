@@ -44,5 +44,6 @@ COMMAND = Command(
     "with the background, and the error kinds of TIDE. Boxes alone, for Mask R-CNN too. Nothing is detected again.",
     options=InspectOptions,
     body="dynrcnn_ray.tools.inspect.inspect:inspect_trial",
+    page_section="dynrcnn_ray.tools.inspect.section:page_section",
     check=_check,
 )

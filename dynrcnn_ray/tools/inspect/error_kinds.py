@@ -1,7 +1,7 @@
 """Where a detector fails: the error kinds of TIDE and a confusion matrix with the background, counted by hotcoco.
 
 TIDE (Bolya et al., ECCV 2020) gives each false positive and each missed object one cause, and says what average
-precision would gain if all errors of a kind were mended.
+precision would gain if all errors of a kind were fixed.
 """
 
 import json
@@ -30,7 +30,7 @@ class Failures(NamedTuple):
 
     Attributes:
         counts: errors of each of `KINDS`.
-        gains: what AP50, in percent, would gain if all errors of a kind were mended.
+        gains: what AP50, in percent, would gain if all errors of a kind were fixed.
         confusion: `[num_categories + 1, num_categories + 1]`: objects of a class (rows) that were found as a class
             (columns), categories by ascending id. The last row holds detections where no object is, the last column
             objects that no detection finds.
@@ -45,7 +45,7 @@ def failures(annotation_file: Path, detections: DetectionArrays, *, min_score: f
     """Count the errors of a split's detections.
 
     Args:
-        annotation_file: the split's annotations, as they must be.
+        annotation_file: the split's annotations, checked.
         detections: all of them.
         min_score: the confusion matrix takes detections from this score on; TIDE takes all.
 

@@ -8,13 +8,13 @@ from dynrcnn_ray.data.prepare import data_here, prepare_data
 from dynrcnn_ray.evaluation.stored_detections import as_arrays
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import storage_location
-from dynrcnn_ray.report.inspection import write_inspection
-from dynrcnn_ray.report.inspection_tables import class_table, confusion_table, error_table
 from dynrcnn_ray.report.table_text import simple_markdown
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import finished_trial, stored_detections
 from dynrcnn_ray.tools.inspect.command import InspectOptions
 from dynrcnn_ray.tools.inspect.inspect_trial import inspect_detections
+from dynrcnn_ray.tools.inspect.inspection import write_inspection
+from dynrcnn_ray.tools.inspect.inspection_tables import class_table, confusion_table, error_table
 
 
 def inspect_trial(options: InspectOptions, _call: Call) -> int:

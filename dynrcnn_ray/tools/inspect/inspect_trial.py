@@ -7,9 +7,9 @@ import numpy as np
 
 from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
 from dynrcnn_ray.evaluation.matching import DetectionArrays, match
-from dynrcnn_ray.report.inspection import Inspection
 from dynrcnn_ray.tools.inspect.class_numbers import class_numbers
 from dynrcnn_ray.tools.inspect.error_kinds import KINDS, failures
+from dynrcnn_ray.tools.inspect.inspection import Inspection
 
 BACKGROUND = "background"
 
@@ -20,7 +20,7 @@ def inspect_detections(
     """Numbers of each class, the confusion matrix and the error kinds.
 
     Args:
-        annotation_file: of the validation split, as they must be.
+        annotation_file: of the validation split, checked.
         category_names: name of each category by its id.
         detections: all of the split's.
         min_score: the confusion matrix takes detections from this score on.

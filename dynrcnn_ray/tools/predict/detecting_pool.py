@@ -14,13 +14,13 @@ from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.tools.predict.detecting_actor import DetectingActor
 
 _MOST_FAILED_STARTS = 3
-"""In a row."""
+"""In a row; after these the workers cannot start."""
 _BLOCKS_BEFORE_THEIR_TURN = 4
-"""For each worker: so many wait, done, for one before them."""
+"""For each worker: so many finished blocks may wait for one before them."""
 
 
 class PredictionError(DynrcnnError, ValueError):
-    """It cannot go on. Its text is one line."""
+    """The prediction cannot go on. Its text is one line."""
 
     would_repeat = False
 

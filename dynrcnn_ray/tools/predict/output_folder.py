@@ -47,7 +47,7 @@ class OutputFolder:
         return Path(f"{self.folder}{_PARTIAL}")
 
     def check(self) -> None:
-        """Ask all that can refuse, and leave nothing behind.
+        """Check all that can fail, and leave nothing behind.
 
         Raises:
             OutputError: a file is in the way, the folder cannot be made, or it holds what is not of such a call.
@@ -112,7 +112,7 @@ class OutputFolder:
             What is to be called in the end: another call may then use the place.
 
         Raises:
-            OutputError: another call is at it, or the place cannot be made.
+            OutputError: another call uses it, or the place cannot be made.
         """
         try:
             self.partial.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ class OutputFolder:
 
 
 def _lock(handle: int, folder: Path) -> None:
-    """Keep other calls from a folder until the handle is closed, or this process has ended, however.
+    """Lock a folder for other calls until the handle is closed or this process has ended.
 
     Raises:
         BlockingIOError: another call has it.

@@ -35,7 +35,7 @@ _LARGEST_FILE = 2**31
 """Bytes: more than so many pixels have in any kind of file."""
 _DEEP_MODES = ("I", "F")
 _OUTPUT = {"images.json", "results.json", "detections.parquet", "bad_files.txt"}
-"""What tells a folder that `predict` wrote."""
+"""The files by which a folder that `predict` wrote is known."""
 _HIDDEN = "hidden"
 _MOST_KINDS_SHOWN = 5
 
@@ -127,7 +127,7 @@ def read_content(path: str, files: pafs.FileSystem | None = None) -> bytes:
         files: from `file_system`.
 
     Raises:
-        UnreadablePictureError: the system does not give them.
+        UnreadablePictureError: they cannot be read.
     """
     try:
         if files is None:
@@ -186,7 +186,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _may_be_a_file(path: str) -> bool:
-    """Whether it is one, or a link to one that is not there, which is told; not a folder, a pipe or a device."""
+    """Whether it is one, or a dangling link, which is reported; not a folder, a pipe or a device."""
     return os.path.isfile(path) or not os.path.exists(path)
 
 
@@ -195,7 +195,7 @@ def _is_below(path: str, folders: Collection[Path]) -> bool:
 
 
 def _of_any_name(files: Sequence[str]) -> Listing:
-    """Files that somebody named: all that is no video is tried as a picture."""
+    """Files that were named: all but videos are tried as pictures."""
     return Listing([file for file in files if not is_video(file)], [file for file in files if is_video(file)])
 
 
@@ -237,7 +237,7 @@ def _files_below(folder: Path, without: Collection[Path], tell: Callable[[OSErro
 
 
 def _identity(folder: str | Path) -> tuple[int, int] | None:
-    """What two names of one folder share; None if it is not there."""
+    """A folder's device and inode, which all of its names share; None if it is not there."""
     with contextlib.suppress(OSError):
         stat = os.stat(folder)
         return stat.st_dev, stat.st_ino

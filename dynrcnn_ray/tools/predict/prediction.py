@@ -19,7 +19,7 @@ from dynrcnn_ray.tools.predict.predictions import PICTURE, PredictionFiles
 from dynrcnn_ray.tools.predict.videos import Video, frames_of
 
 _MOST_AT_ONCE = 128
-"""Pictures an actor is given at once. Few are balanced better, many cost less."""
+"""Pictures that an actor gets at once: few balance the load better, many cost less."""
 _SHARES_OF_A_WORKER = 8
 
 
@@ -62,7 +62,7 @@ def predict_pictures(
         prediction: what to detect, and with what.
         paths: as listed, files that every node can read.
         files: takes what is found.
-        tell: is told how far it is, every few seconds.
+        tell: called with the progress, every few seconds.
         videos: files of this machine.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pictures read by threads before their turn, so many as are few bytes."""
+"""Pictures that threads read before their turn, within a limit of bytes."""
 
 import threading
 from collections import deque
@@ -45,16 +45,16 @@ def read_ahead(
                 yield reading.popleft().result()
                 room.leave(turn)
         finally:
-            # Whoever asks for no more leaves readers behind that would wait for ever.
+            # A caller that stops early would leave readers that wait for ever.
             room.close()
             for each in reading:
                 each.cancel()
 
 
 class _Room:
-    """Lets pictures in by their turns, each once those before it are in and there is room.
+    """Admits pictures in their order, each once those before it are in and there is room.
 
-    By turns alone no two wait for each other: those that are in are done with in the same order.
+    In this order no two wait for each other: room is given back in the same one.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -80,13 +80,13 @@ class _Room:
             self._changed.notify_all()
 
     def leave(self, turn: int) -> None:
-        """It is done with."""
+        """Give a picture's room back."""
         with self._changed:
             del self._inside[turn]
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nobody waits any more."""
+        """End all waiting, also in the future."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

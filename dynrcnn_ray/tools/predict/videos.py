@@ -51,7 +51,7 @@ class Video:
 
     @property
     def frames_at_once(self) -> int:
-        """So many are few bytes."""
+        """How many take few bytes."""
         return max(1, min(_MOST_FRAMES_AT_ONCE, _MOST_BYTES_AT_ONCE // max(1, self.frame_bytes)))
 
 
@@ -93,7 +93,7 @@ def require_videos(videos: Sequence[Video], bad: Sequence[str]) -> None:
     """Refuse what `open_videos` found if there is nothing but videos that cannot be read.
 
     Raises:
-        DataError: so it is.
+        DataError: there is nothing else.
     """
     if bad and not videos:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""

@@ -14,6 +14,7 @@ import pyarrow as pa
 from dynrcnn_ray.store.parquet import to_parquet_bytes
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.schemas import optional, required, versioned
+from dynrcnn_ray.store.tables import table_of_rows
 
 CLASSES = versioned(
     [
@@ -61,8 +62,8 @@ def write_inspection(
         StoreError: the storage cannot be written.
     """
     for folder, rows, schema in (("classes", classes, CLASSES), ("errors", errors, ERRORS)):
-        table = pa.Table.from_pylist([{**row, "trial_id": trial_id} for row in rows], schema=schema)
         relative = f"{folder}/{trial_id}.parquet"
+        table = table_of_rows(relative, [{**row, "trial_id": trial_id} for row in rows], schema)
         store.files.write_bytes(relative, to_parquet_bytes(table, relative))
 
 
