@@ -10,8 +10,8 @@ import torch
 from benchmarks.paired import paired, timed
 from benchmarks.schema import Row, at_most, compared_row, stated_row
 from benchmarks.workbench import Workbench, with_inputs, with_steps
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial import Trial
-from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.execution.trials import run_trials
 from dynrcnn_ray.store.results_store import ResultStore

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker

@@ -10,26 +10,26 @@ from typing import Any, TypeVar, overload
 from pydantic import TypeAdapter, ValidationError
 
 from dynrcnn_ray.config.errors import DynrcnnError, one_line
-from dynrcnn_ray.config.sections import PRETRAINING_SEED, DataConfig, ModelConfig, RunConfig, TrainConfig
-from dynrcnn_ray.config.trial import Inputs, Trial, shards_of_earlier_releases
+from dynrcnn_ray.config.sections import PRETRAINING_SEED, DataConfig, ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.yaml_text import dump, load, load_stored
+from dynrcnn_ray.config.yaml_text import dump, load
 
 _Kind = TypeVar("_Kind")
-_FOUND = {
+FORMER_INPUTS = {
     "data.fingerprint": "data",
     "model.weights_fingerprint": "weights",
     "model.detector_weights_fingerprint": "detector_weights",
     "model.module_fingerprint": "module",
 }
 """Where configurations of earlier releases had the fingerprints, and what they are in `Inputs`."""
-_SOURCE_ROOT = "data.source_root"
+FORMER_ROOT = "data.source_root"
 """Where they had the data set's own folder, while `data.root` was that of a copy."""
 _FOUND_BY_ITSELF = "is found by itself before a run; leave it out"
 
 
 @functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """What checks and reads a dataclass."""
     return TypeAdapter(kind)
 
 
@@ -45,7 +45,7 @@ def validate(config: TrialConfig) -> TrialConfig:
     Raises:
         ConfigError: naming the field, its value and what is allowed.
     """
-    parsed = _parse(dataclasses.asdict(config))
+    parsed = parse_tree(dataclasses.asdict(config))
     if parsed.train.global_batch % parsed.train.shards:
         raise ConfigError(
             f"train.shards: {parsed.train.shards} does not divide train.global_batch = {parsed.train.global_batch}; "
@@ -183,7 +183,7 @@ def _check_detector_weights(model: ModelConfig) -> None:
 
 def to_yaml(config: TrialConfig) -> str:
     """The whole configuration as YAML, in the order of its fields."""
-    return dump(_adapter(TrialConfig).dump_python(config, mode="json"))
+    return dump(adapter(TrialConfig).dump_python(config, mode="json"))
 
 
 def from_yaml(text: str) -> TrialConfig:
@@ -192,64 +192,15 @@ def from_yaml(text: str) -> TrialConfig:
     Raises:
         ConfigError: not YAML, a field that stands twice or is unknown, a wrong type or a value out of range.
     """
-    tree = _tree(text, "the configuration", load)
+    tree = tree_of(text, "the configuration", load)
     if "inputs" in tree:
         raise ConfigError(f"inputs: what a trial reads {_FOUND_BY_ITSELF}")
-    for path in (*_FOUND, _SOURCE_ROOT):
-        _refuse_found(path, _taken(tree, path))
+    for path in (*FORMER_INPUTS, FORMER_ROOT):
+        _refuse_found(path, taken(tree, path))
     return validate(_parse_strictly(tree, TrialConfig))
 
 
-def to_stored(trial: Trial) -> str:
-    """A trial as its row in the store has it: the whole configuration as YAML, and its inputs."""
-    config = _adapter(TrialConfig).dump_python(trial.config, mode="json")
-    return dump(config | {"inputs": dataclasses.asdict(trial.inputs)})
-
-
-def from_stored(text: str) -> Trial:
-    """Read a trial that `to_stored` wrote, of this release or of an earlier one.
-
-    Raises:
-        ConfigError: as `from_yaml`.
-    """
-    tree = _tree(text, "the configuration", load_stored)
-    inputs = tree.pop("inputs") if "inputs" in tree else _inputs_of_earlier_release(tree)
-    _add_shards_to_earlier_release(tree)
-    return Trial(validate(_parse(tree)), _parse(inputs, Inputs))
-
-
-def _inputs_of_earlier_release(tree: dict[str, Any]) -> dict[str, Any]:
-    """Take what an earlier release had filled in out of a configuration, which is then as it was given."""
-    inputs = {name: _taken(tree, path) for path, name in _FOUND.items()}
-    source_root = _taken(tree, _SOURCE_ROOT)
-    data = tree.get("data")
-    if not inputs["data"] or not isinstance(data, dict):
-        return inputs
-    inputs["data_root"] = data.get("root", "")
-    if str(inputs["data"]).startswith("shapes-"):
-        data["root"] = ""
-    elif source_root or data.get("train_annotations") or data.get("val_annotations"):
-        data["root"] = source_root
-    return inputs
-
-
-def _add_shards_to_earlier_release(tree: dict[str, Any]) -> None:
-    """Say how many shards a trial had whose release knew of none: those that its id stands for."""
-    train, run, dynamic = (tree.setdefault(name, {}) for name in ("train", "run", "dynamic"))
-    if not all(isinstance(section, dict) for section in (train, run, dynamic)) or "shards" in train:
-        return
-    workers = run.get("num_workers", 1)
-    followed_workers = dynamic.get("convention", "paper") != "paper" or dynamic.get("all_reduce") is False
-    if run.pop("distinct_by_workers", False) or followed_workers:
-        train["shards"] = workers
-        return
-    train["shards"] = shards_of_earlier_releases(train.get("global_batch", TrainConfig.global_batch))
-    # Workers without a shard of their own trained then; none does now.
-    for name in ("num_workers", "min_workers"):
-        run[name] = min(run.get(name, getattr(RunConfig, name)), train["shards"])
-
-
-def _taken(tree: dict[str, Any], path: str) -> Any:
+def taken(tree: dict[str, Any], path: str) -> Any:
     """Take a field of an earlier release out of a configuration; empty where it is not there."""
     section, _, name = path.partition(".")
     fields = tree.get(section)
@@ -273,10 +224,15 @@ def parse_yaml(kind: type[_Kind], text: str, what: str) -> _Kind:
     Raises:
         ConfigError: not YAML, a field that stands twice or is unknown, a wrong type or a value out of range.
     """
-    return _parse_strictly(_tree(text, what, load), kind)
+    return _parse_strictly(tree_of(text, what, load), kind)
 
 
-def _tree(text: str, what: str, load: Callable[[str], Any]) -> dict[str, Any]:
+def tree_of(text: str, what: str, load: Callable[[str], Any]) -> dict[str, Any]:
+    """The mapping that a YAML text holds; `what` it is, for errors, and what `load`s it.
+
+    Raises:
+        ConfigError: it is not YAML, or no mapping.
+    """
     try:
         tree = load(text)
         json.dumps(tree)
@@ -289,7 +245,7 @@ def _tree(text: str, what: str, load: Callable[[str], Any]) -> dict[str, Any]:
 
 def with_texts(config: TrialConfig, texts: Mapping[str, Any]) -> TrialConfig:
     """The same as `with_values`, where a text is taken as on the command line."""
-    return _parse(_changed(config, {path: _from_text(text) for path, text in texts.items()}))
+    return parse_tree(_changed(config, {path: _from_text(text) for path, text in texts.items()}))
 
 
 def with_values(config: TrialConfig, values: Mapping[str, Any]) -> TrialConfig:
@@ -309,7 +265,7 @@ def _changed(config: TrialConfig, values: Mapping[str, Any]) -> dict[str, Any]:
     tree = dataclasses.asdict(config)
     known = list(field_paths(config))
     for path, value in values.items():
-        if path in _FOUND or path == _SOURCE_ROOT:
+        if path in FORMER_INPUTS or path == FORMER_ROOT:
             _refuse_found(path, value)
             continue
         if path not in known:
@@ -340,12 +296,17 @@ def field_paths(config: Any, prefix: str = "") -> Iterator[str]:
 
 
 @overload
-def _parse(tree: dict[str, Any]) -> TrialConfig: ...
+def parse_tree(tree: dict[str, Any]) -> TrialConfig: ...
 @overload
-def _parse(tree: dict[str, Any], kind: type[_Kind]) -> _Kind: ...
-def _parse(tree: dict[str, Any], kind: Any = TrialConfig) -> Any:
+def parse_tree(tree: dict[str, Any], kind: type[_Kind]) -> _Kind: ...
+def parse_tree(tree: dict[str, Any], kind: Any = TrialConfig) -> Any:
+    """A dataclass from a tree of its fields.
+
+    Raises:
+        ConfigError: a field is unknown, of a wrong type or out of range.
+    """
     try:
-        return _adapter(kind).validate_python(tree)
+        return adapter(kind).validate_python(tree)
     except ValidationError as error:
         raise ConfigError("; ".join(_one_line(detail) for detail in error.errors())) from None
 
@@ -354,7 +315,7 @@ def _parse_strictly(tree: dict[str, Any], kind: type[_Kind]) -> _Kind:
     """As `_parse`, but a number in quotes is text, a truth value no number, and 1.0 no whole number."""
     try:
         # As JSON, since strictness in Python's own types wants tuples where YAML has lists.
-        return _adapter(kind).validate_json(json.dumps(tree), strict=True)
+        return adapter(kind).validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         raise ConfigError("; ".join(_one_line(detail) for detail in error.errors())) from None
 

@@ -14,8 +14,8 @@ from ray import train, tune
 from ray.exceptions import RayActorError, RayTaskError
 
 from dynrcnn_ray.config.sections import RunConfig
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial import Trial
-from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution.alive import signs_of_life
 from dynrcnn_ray.execution.callbacks import FailedStarts, Reports
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder

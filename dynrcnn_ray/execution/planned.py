@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from dynrcnn_ray.config.stored import from_stored, to_stored
 from dynrcnn_ray.config.trial import Trial
-from dynrcnn_ray.config.validation import ConfigError, field_paths, from_stored, to_stored
+from dynrcnn_ray.config.validation import ConfigError, field_paths
 from dynrcnn_ray.experiment.experiment import OF_SEARCHES, SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.store.files import StoreError, UnusableFileError
 from dynrcnn_ray.store.plans import with_earlier_rows

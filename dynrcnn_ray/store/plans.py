@@ -89,7 +89,7 @@ def _is_nan(value: Any) -> bool:
 
 
 def with_names_of_today(plan: pd.DataFrame) -> pd.DataFrame:
-    """A plan that an earlier release wrote of the experiment on the all-reduce: what is a shard now was a worker then."""
+    """A plan of an earlier release on the all-reduce, whose shards were workers, by the names of today."""
     former = {"from_one_T_now": "from_baseline_T_now", "from_one_beta_now": "from_baseline_beta_now"}
     if plan.empty or not former.keys() & set(plan["metrics"].iloc[0]):
         return plan

@@ -25,8 +25,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from dynrcnn_ray.config.stored import from_stored
 from dynrcnn_ray.config.trial import Trial
-from dynrcnn_ray.config.validation import ConfigError, from_stored
+from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.store.files import FileStamp, StoreError, StoreFiles
 from dynrcnn_ray.store.folder_reader import KEYS, SUFFIX, read_file, read_folder
 from dynrcnn_ray.store.folds import FEW, FOLDED, read_fold, worth_folding, write_fold

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dynrcnn_ray.config.validation import to_stored
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.schema import BENCHMARKS
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.paper import figure1, figure2, figure3, figure5, table3
 from dynrcnn_ray.store.parquet import to_parquet_bytes
 from dynrcnn_ray.store.results_store import ResultStore

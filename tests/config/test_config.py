@@ -5,18 +5,10 @@ import pytest
 import yaml
 
 from dynrcnn_ray.config.scales import SCALES, base_config
+from dynrcnn_ray.config.stored import from_stored, to_stored
 from dynrcnn_ray.config.trial import NOT_FOUND_YET, Inputs, Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import (
-    ConfigError,
-    field_paths,
-    from_stored,
-    from_yaml,
-    to_stored,
-    to_yaml,
-    validate,
-    with_values,
-)
+from dynrcnn_ray.config.validation import ConfigError, field_paths, from_yaml, to_yaml, validate, with_values
 from dynrcnn_ray.experiment.sweep import read_sweep
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from dynrcnn_ray.config.sections import DataConfig
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, from_yaml, to_stored, validate
+from dynrcnn_ray.config.validation import ConfigError, from_yaml, validate
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.data.layout import find_split

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial import Trial
-from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.paper import table3
 from dynrcnn_ray.store.results_store import ResultStore

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dynrcnn_ray.config.validation import from_stored
+from dynrcnn_ray.config.stored import from_stored
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker

@@ -10,7 +10,8 @@ import pytest
 
 from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.config.scales import base_config
-from dynrcnn_ray.config.validation import from_yaml, to_stored
+from dynrcnn_ray.config.stored import to_stored
+from dynrcnn_ray.config.validation import from_yaml
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.paper import table4
 from dynrcnn_ray.store.results_store import ResultStore

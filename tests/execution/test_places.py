@@ -5,7 +5,8 @@ import torch
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import RunConfig
-from dynrcnn_ray.config.validation import ConfigError, from_stored, validate
+from dynrcnn_ray.config.stored import from_stored
+from dynrcnn_ray.config.validation import ConfigError, validate
 from dynrcnn_ray.execution import cluster
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.execution.cluster import trials_at_once

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dynrcnn_ray.config.validation import to_stored
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.execution import cluster, nodes
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.experiment.experiment import SEARCH_RESULT, SEARCHED

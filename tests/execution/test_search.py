@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dynrcnn_ray.config.validation import from_stored
+from dynrcnn_ray.config.stored import from_stored
 from tests.execution.commands import Command
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -10,8 +10,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.config.scales import base_config
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial import Trial
-from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.execution import search, search_body
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.experiment.search_space import Range, trial_at

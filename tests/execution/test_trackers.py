@@ -19,8 +19,9 @@ from mlflow import MlflowClient
 from tensorboardX.proto.event_pb2 import Event
 
 from dynrcnn_ray.config.sections import RunConfig
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, to_stored
+from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.execution import trackers
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.trackers import MLflow, ended, log_report, trackers_of

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from dynrcnn_ray.config.stored import from_stored
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import from_stored
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
 from tests.execution.commands import Command

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.execution import worker as of_ray
 from dynrcnn_ray.execution.checkpoints import decode

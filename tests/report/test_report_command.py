@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 
 from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.commands import report_body
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main as papers_main
 from tests.execution.commands import read_until, start_command

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from dynrcnn_ray.config.sections import DataConfig
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, to_stored
+from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.evaluation.results_file import ResultsFileError
 from dynrcnn_ray.store.files import StoreError

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial import Inputs, Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_stored
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.examples import example_images
 from dynrcnn_ray.evaluation.results_file import results_bytes

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, to_stored
+from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.output import output_folder, write_whole, writing
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.evaluate import command as evaluate
