@@ -1,4 +1,4 @@
-"""The claims of a paper as data, and a verdict on each from what a store has measured.
+"""Claims as data, a paper's and one's own, and a verdict on each from what a store has measured.
 
 A `Finding` is a claim: one or more contrasts, each with the range in which the claim says that its difference lies.
 A contrast is a weighted sum of numbers of a trial, taken for each seed over rows of one table: AP90 of the row DLA
@@ -28,6 +28,7 @@ All assume that the differences are spread normally over seeds, as the tables' i
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow
@@ -136,20 +137,41 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class Lock:
+    """When a claim of one's own was written down.
+
+    Attributes:
+        hash: of its line and of the configurations of its rows.
+        locked_at: when, right before the first trial of the command that stated it first.
+        is_afterwards: whether it was possible to know by then how it comes out.
+        dropped_at: since when a command that has its rows does not state it any more; None: it is stated.
+    """
+
+    hash: str
+    locked_at: datetime
+    is_afterwards: bool
+    dropped_at: datetime | None
+
+
+@dataclass(frozen=True)
 class Finding:
-    """A claim of the paper.
+    """A claim, of the paper or of one's own.
 
     Attributes:
         experiment: the command that measures it, whose plan names the trials of each row.
-        place: where the paper makes it, and what is shown there.
+        place: where it is made, and what is shown there.
         claim: one sentence without a full stop.
         contrasts: all of them together make the claim.
+        line: what makes the contrasts, see `claim_lines`; empty where no line says them.
+        lock: of a claim of one's own; None for the paper's.
     """
 
     experiment: str
     place: str
     claim: str
     contrasts: tuple[Contrast, ...]
+    line: str = ""
+    lock: Lock | None = None
 
 
 @dataclass(frozen=True)
