@@ -4,9 +4,9 @@ import pyarrow as pa
 
 from dynrcnn_ray.store.metrics import MASK_METRICS, METRICS
 
-SCHEMA_VERSION = b"6"
+SCHEMA_VERSION = b"7"
 """Goes up whenever a field is added, or changes its name, type or meaning."""
-READABLE_VERSIONS = (b"1", b"2", b"3", b"4", b"5", SCHEMA_VERSION)
+READABLE_VERSIONS = (b"1", b"2", b"3", b"4", b"5", b"6", SCHEMA_VERSION)
 """Versions that differ from this one by optional fields alone; a file that lacks those is read with nulls."""
 VERSION_KEY = b"dynrcnn_ray.schema_version"
 
@@ -217,3 +217,21 @@ PLAN = versioned(
 has one line without a `trial_id`. `reported` holds the paper's numbers; `metric_prefix` is "segm_" for
 a row whose numbers are those of the masks; `paper_split` is where the paper measured: "minival" or "test-dev";
 `baseline_row` is the `row` that differences refer to."""
+
+CLAIMS = versioned(
+    [
+        required("experiment", _TEXT, "text"),
+        required("line", _TEXT, "text"),
+        optional("words", _TEXT, "text"),
+        required("hash", _TEXT, "text"),
+        required("locked_at", pa.timestamp("us", tz="UTC"), "UTC"),
+        required("is_afterwards", pa.bool_(), "1"),
+        optional("dropped_at", pa.timestamp("us", tz="UTC"), "UTC"),
+        required("rows", pa.map_(pa.string(), pa.list_(_TEXT)), "trial ids by row"),
+        required("command", _TEXT, "text"),
+    ]
+)
+"""A claim of one's own, as it was locked when the first trial of the command began that stated it first. `line` is what
+is claimed, `words` the same for people; `rows` has for each text of the line that stands for a row its trials' ids,
+that with seed 0 first. `hash` is of the line and of those first ids. `is_afterwards`: when the claim was locked, trials
+of all rows of one of its contrasts had begun. `dropped_at`: since when a command with all its rows drops it."""

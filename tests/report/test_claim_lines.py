@@ -1,6 +1,8 @@
 """Claims in lines: what each means, and what is refused in one line that says where and what is allowed."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from dynrcnn_ray.report.claim_rows import ClaimRow, RowNames
 from dynrcnn_ray.report.findings import Contrast
 from dynrcnn_ray.report.stated_claims import StatedClaim, stated_claims
 
+DOCUMENTED = Path(__file__).resolve().parents[2] / "docs" / "claims.md"
 GAIN, LOSS = (0.0, math.inf), (-math.inf, 0.0)
 
 
@@ -70,6 +73,13 @@ def pair(first: str, second: str) -> dict[str, float]:
 )
 def test_what_a_line_means(line: str, contrasts: list):
     assert meant(line) == contrasts
+
+
+def test_the_documented_lines_are_read():
+    lines = re.findall(r"^\| `(.+?)`", DOCUMENTED.read_text(), re.MULTILINE)
+    assert len(lines) >= 12
+    for line in lines:
+        assert read_line(line.replace("\\|", "|"), SETTINGS).contrasts
 
 
 def test_the_longest_name_that_fits_is_meant_and_quotes_say_where_one_ends():
