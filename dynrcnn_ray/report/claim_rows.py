@@ -1,6 +1,7 @@
 """The rows that a claim may name: by their names in the table, or by cells of their labels."""
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,6 +102,7 @@ def _places(pairs: Iterable[tuple[str, int]]) -> dict[str, frozenset[int]]:
     return places
 
 
+@functools.cache
 def _pattern(name: str) -> re.Pattern[str]:
     """A name with any spaces, and with or without them around = and +."""
     escaped = r"\s+".join(re.escape(part) for part in name.split())
