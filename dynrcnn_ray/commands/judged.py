@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from dynrcnn_ray.paper.findings import paper_findings
+from dynrcnn_ray.paper.findings import paper_claims
 from dynrcnn_ray.paper.judge import holds_rows_of_the_paper, paper_numbers
 from dynrcnn_ray.report.own_claims import own_claims, own_numbers
 from dynrcnn_ray.report.report import draw_findings
@@ -26,7 +26,7 @@ def print_findings(store: ResultStore, command: str, trials: pd.DataFrame) -> No
     own = own_claims(store)
     claims, numbers = own, own_numbers(store, own, trials)
     if holds_rows_of_the_paper(store):
-        claims, numbers = [*paper_findings(), *own], numbers | paper_numbers(store, trials)
+        claims, numbers = [*paper_claims(), *own], numbers | paper_numbers(store, trials)
     drawn = draw_findings(store, claims, numbers, command)
     print(f"\n{drawn.table}")
     print("\n".join(drawn.paths))

@@ -8,7 +8,7 @@ from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.experiment.experiment import Experiment, Row
 from dynrcnn_ray.report.claim_lines import read_line
 from dynrcnn_ray.report.claim_rows import ClaimRow, RowNames
-from dynrcnn_ray.report.findings import Finding
+from dynrcnn_ray.report.findings import Claim
 from dynrcnn_ray.report.stated_claims import stated_claims
 
 
@@ -23,17 +23,17 @@ def place_of(experiment: Experiment) -> str:
     return f"{experiment.anchor}. {experiment.title}"
 
 
-def claims_of(experiment: Experiment, *given: Mapping[str, str]) -> list[Finding]:
+def claims_of(experiment: Experiment, *given: Mapping[str, str]) -> list[Claim]:
     """The claims that an experiment's table or figure makes, as `stated_claims` takes them."""
     rows = [ClaimRow(row.labels, row.reported, row.metric_prefix) for row in rows_of_paper(experiment)]
     names = RowNames.of_table(rows)
     return [
-        Finding(experiment.name, place_of(experiment), each.words, read_line(each.line, names).contrasts, each.line)
+        Claim(experiment.name, place_of(experiment), each.words, read_line(each.line, names).contrasts, each.line)
         for each in stated_claims(given)
     ]
 
 
-def shown_as(claim: Finding, texts: Sequence[str] = (), metrics: Sequence[str] = ()) -> Finding:
+def shown_as(claim: Claim, texts: Sequence[str] = (), metrics: Sequence[str] = ()) -> Claim:
     """The same claim with shorter names for what its contrasts compare, and for their metrics; none: as they are."""
     texts = texts or [contrast.text for contrast in claim.contrasts]
     metrics = metrics or [contrast.metric for contrast in claim.contrasts]

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 
 from dynrcnn_ray.paper import figure1, figure2, figure5, table1, table2, table3, table4, table5, table6, table7, table8
 from dynrcnn_ray.paper.contrasts import change, claims_of, rows_of_paper, shown_as
-from dynrcnn_ray.report.findings import RATIO, Contrast, Finding, Term
+from dynrcnn_ray.report.findings import RATIO, Claim, Contrast, Term
 from dynrcnn_ray.report.trial_numbers import OFFSETS
 
 _MODULES = (table1, table2, table3, table4, table5, table6, table8, figure1, figure2, figure5)
@@ -40,7 +40,7 @@ def paper_rows() -> dict[str, dict[int, Mapping[str, float]]]:
     return rows
 
 
-def paper_findings() -> list[Finding]:
+def paper_claims() -> list[Claim]:
     """All claims, in the order of tables and figures."""
     return [
         *_of_table1(),
@@ -63,7 +63,7 @@ def _smallest_gain() -> float:
     return min(parts) - without
 
 
-def _of_table1() -> list[Finding]:
+def _of_table1() -> list[Claim]:
     return claims_of(
         table1.EXPERIMENT,
         {"claim": "A fixed IoU threshold of 0.4 loses AP and AP90", "AP, AP90": "IoU = 0.4 < IoU = 0.5"},
@@ -75,7 +75,7 @@ def _of_table1() -> list[Finding]:
     )
 
 
-def _of_table2() -> list[Finding]:
+def _of_table2() -> list[Claim]:
     settings = {
         "with ResNet-50 and with ResNet-101": (("", "ResNet-50-FPN"), ("", "ResNet-101-FPN")),
         "with the 2x schedule": (("+2x", "ResNet-50-FPN"), ("+2x", "ResNet-101-FPN")),
@@ -97,7 +97,7 @@ def _of_table2() -> list[Finding]:
     ]
 
 
-def _of_table3() -> list[Finding]:
+def _of_table3() -> list[Claim]:
     margin = f"{_smallest_gain():.1f}"
     return claims_of(
         table3.EXPERIMENT,
@@ -113,7 +113,7 @@ def _of_table3() -> list[Finding]:
     )
 
 
-def _of_table4() -> list[Finding]:
+def _of_table4() -> list[Claim]:
     rows = [f"K_I = {top_k}" for top_k in table4.PAPER]
     return claims_of(
         table4.EXPERIMENT,
@@ -123,7 +123,7 @@ def _of_table4() -> list[Finding]:
     )
 
 
-def _of_table5() -> list[Finding]:
+def _of_table5() -> list[Claim]:
     fixed = ", ".join(f"β = {beta}" for beta in table5.PAPER_FIXED)
     others = ", ".join(f"K_β = {top_k}" for top_k in table5.PAPER_DSL if top_k != 10)
     reported = {beta: numbers[0] for beta, numbers in table5.PAPER_FIXED.items()}
@@ -141,7 +141,7 @@ def _of_table5() -> list[Finding]:
     )
 
 
-def _of_table6() -> list[Finding]:
+def _of_table6() -> list[Claim]:
     margin = f"{_smallest_gain():.1f}"
     pairs = itertools.combinations((f"C = {interval}" for interval in table6.PAPER), 2)
     return claims_of(
@@ -153,7 +153,7 @@ def _of_table6() -> list[Finding]:
     )
 
 
-def _of_table7() -> list[Finding]:
+def _of_table7() -> list[Claim]:
     pairs = {"": ("Dynamic R-CNN", "Cascade R-CNN"), " with masks": ("Dynamic Mask R-CNN", "Cascade Mask R-CNN")}
 
     def terms(phase: str, backbone: int, models: Sequence[str], sign: float = 1.0) -> tuple[Term, ...]:
@@ -187,7 +187,7 @@ def _of_table7() -> list[Finding]:
     training = [contrast for text, models in pairs.items() for contrast in faster("training", text, models)]
     return [
         *(
-            Finding(
+            Claim(
                 table7.NAME,
                 place,
                 f"Dynamic R-CNN{text} detects faster than Cascade R-CNN",
@@ -195,12 +195,12 @@ def _of_table7() -> list[Finding]:
             )
             for text, models in pairs.items()
         ),
-        Finding(table7.NAME, place, "Masks widen the lead", tuple(more_so)),
-        Finding(table7.NAME, place, "Cascade R-CNN takes longer to train", tuple(training)),
+        Claim(table7.NAME, place, "Masks widen the lead", tuple(more_so)),
+        Claim(table7.NAME, place, "Cascade R-CNN takes longer to train", tuple(training)),
     ]
 
 
-def _of_table8() -> list[Finding]:
+def _of_table8() -> list[Claim]:
     def gain(backbone: str, task: str) -> str:
         return f"[{backbone}, {task}, +Dynamic] - [{backbone}, {task}, no +Dynamic]"
 
@@ -222,7 +222,7 @@ def _of_table8() -> list[Finding]:
     return [shown_as(claim, texts) for claim, texts in zip(claims, (_BACKBONES, _BACKBONES, less), strict=True)]
 
 
-def _of_figure1() -> list[Finding]:
+def _of_figure1() -> list[Claim]:
     levels = range(50, 100, 10)
     positives, offsets, ranks = claims_of(
         figure1.EXPERIMENT,
@@ -247,7 +247,7 @@ def _of_figure1() -> list[Finding]:
     ]
 
 
-def _of_figure2() -> list[Finding]:
+def _of_figure2() -> list[Claim]:
     sigmas = [f"sigma of {offset}" for offset in OFFSETS]
     during, above = claims_of(
         figure2.EXPERIMENT,
@@ -266,7 +266,7 @@ def _of_figure2() -> list[Finding]:
     ]
 
 
-def _of_figure5() -> list[Finding]:
+def _of_figure5() -> list[Claim]:
     by_iou = [f"K_I = {top_k}" for top_k in sorted(table4.PAPER)]
     by_beta = [f"K_β = {top_k}" for top_k in sorted(table5.PAPER_DSL, reverse=True)]
     rises, falls, *in_order = claims_of(

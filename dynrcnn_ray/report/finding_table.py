@@ -133,17 +133,17 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _rows(index: int, judgement: Judgement, command: str) -> list[dict[str, Any]]:
-    finding = judgement.finding
+    stated = judgement.claim
     claim = {
         "finding": index,
-        "experiment": finding.experiment,
-        "place": finding.place,
-        "claim": finding.claim,
-        "line": finding.line or None,
-        "claim_hash": finding.lock and finding.lock.hash,
-        "locked_at": finding.lock and finding.lock.locked_at,
-        "is_afterwards": finding.lock and finding.lock.is_afterwards,
-        "dropped_at": finding.lock and finding.lock.dropped_at,
+        "experiment": stated.experiment,
+        "place": stated.place,
+        "claim": stated.words,
+        "line": stated.line or None,
+        "claim_hash": stated.lock and stated.lock.hash,
+        "locked_at": stated.lock and stated.lock.locked_at,
+        "is_afterwards": stated.lock and stated.lock.is_afterwards,
+        "dropped_at": stated.lock and stated.lock.dropped_at,
         "verdict": judgement.verdict,
         "verdict_holm": judgement.verdict_holm,
         "p": _known(judgement.p),

@@ -8,7 +8,7 @@ import pandas as pd
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.report.claim_lines import read_line
 from dynrcnn_ray.report.claim_rows import ClaimRow, RowNames
-from dynrcnn_ray.report.findings import Contrast, Finding, Lock
+from dynrcnn_ray.report.findings import Claim, Contrast, Lock
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow, read_numbers
 from dynrcnn_ray.store.claims import experiments_with_claims, read_claims
 from dynrcnn_ray.store.files import StoreError
@@ -16,7 +16,7 @@ from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.schemas import TRIALS
 
 
-def own_claims(store: ResultStore) -> list[Finding]:
+def own_claims(store: ResultStore) -> list[Claim]:
     """All claims that a store has locked, by experiment.
 
     A row is known by its trials, whatever it is called in the table by now. One that is no row of the table any more
@@ -33,7 +33,7 @@ def own_claims(store: ResultStore) -> list[Finding]:
 
 
 def own_numbers(
-    store: ResultStore, claims: list[Finding], trials: pd.DataFrame | None = None
+    store: ResultStore, claims: list[Claim], trials: pd.DataFrame | None = None
 ) -> dict[str, dict[int, NumbersOfRow]]:
     """What a store has measured of the rows that claims are about, by experiment and row.
 
@@ -59,13 +59,13 @@ def own_numbers(
     return read_numbers(store, rows, measures, trials if is_read else None)
 
 
-def _claim(store: ResultStore, locked: Mapping[str, Any], plan: pd.DataFrame | None) -> Finding:
+def _claim(store: ResultStore, locked: Mapping[str, Any], plan: pd.DataFrame | None) -> Claim:
     place = locked["experiment"]
     if plan is not None and len(plan):
         place = f"{place}, {plan['anchor'].iloc[0]}. {plan['title'].iloc[0]}"
     lock = Lock(locked["hash"], locked["locked_at"], locked["is_afterwards"], locked["dropped_at"])
     contrasts = _contrasts(store, locked, plan)
-    return Finding(locked["experiment"], place, locked["words"] or locked["line"], contrasts, locked["line"], lock)
+    return Claim(locked["experiment"], place, locked["words"] or locked["line"], contrasts, locked["line"], lock)
 
 
 def _contrasts(store: ResultStore, locked: Mapping[str, Any], plan: pd.DataFrame | None) -> tuple[Contrast, ...]:

@@ -148,7 +148,7 @@ def test_rows_are_known_by_their_trials_whatever_the_table_calls_them_later(stor
     (judgement,) = judged(store)
     assert judgement.parts[0].estimate.mean == pytest.approx(2.0)
     assert judgement.verdict == "confirmed"
-    assert (judgement.finding.experiment, judgement.finding.claim) == ("mine", GAIN)
+    assert (judgement.claim.experiment, judgement.claim.words) == ("mine", GAIN)
 
 
 def test_a_row_that_is_gone_is_not_measured(store: ResultStore):
