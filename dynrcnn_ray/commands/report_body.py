@@ -6,13 +6,13 @@ from datetime import datetime
 
 import pandas as pd
 
+from dynrcnn_ray.commands.judged import holds_claims, print_findings
 from dynrcnn_ray.commands.report import ReportOptions
 from dynrcnn_ray.execution.run import print_report
 from dynrcnn_ray.execution.stored_trial import existing_store
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import storage_location
 from dynrcnn_ray.paper.drawn import figures_of_stored
-from dynrcnn_ray.paper.judge import holds_rows_of_the_paper, print_findings
 from dynrcnn_ray.paper.speed_table import read_speeds
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
 from dynrcnn_ray.report.html.sections import MakeSections
@@ -35,7 +35,7 @@ def report(options: ReportOptions, call: Call) -> int:
     store = store.fold()
     trials = read_trials(store)
     drawn = {name: print_report(store, name, figures_of_stored(name), trials) for name in experiments}
-    if holds_rows_of_the_paper(store):
+    if holds_claims(store):
         place = store.files.place
         print_findings(store, call.shown(options.storage, place), trials)
     print(f"\n{draw_html_report(store, trials, call.program.page_sections(), drawn)}")

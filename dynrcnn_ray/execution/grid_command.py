@@ -5,8 +5,9 @@
   dynrcnn grid --module my_table.py
 
 Each --axis is a field and its values; every combination is a row. A later grid of the same name adds its rows to the
-table. A file says the same in YAML: title, base, axes (or rows by name), zip, baseline, metrics, seeds. A module holds
-an `EXPERIMENT`, and, if it likes, a `build_model` for its rows.
+table. A file says the same in YAML: title, base, axes (or rows by name), zip, baseline, metrics, seeds; and what it
+claims of its rows, in a line each, such as `AP: both > baseline`. Claims are locked when the first trial begins, and
+judged by `findings`. A module holds an `EXPERIMENT`, and, if it likes, a `build_model` for its rows.
 """
 
 import dataclasses

@@ -11,6 +11,7 @@ import pandas as pd
 from dynrcnn_ray.config.stored import from_stored, to_stored
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError, field_paths
+from dynrcnn_ray.execution.claims import lock_claims
 from dynrcnn_ray.experiment.experiment import OF_SEARCHES, SINGLE_TRIAL, Experiment, field_value
 from dynrcnn_ray.store.files import StoreError, UnusableFileError
 from dynrcnn_ray.store.plans import with_earlier_rows
@@ -48,13 +49,15 @@ class Planned:
                 self._require_same_base(name, experiment, earlier)
 
     def write(self) -> None:
-        """Write every plan.
+        """Lock what the tables claim, and write every plan.
 
         Raises:
             ConfigError: as `require_room`, of another command that was faster.
             StoreError: the storage cannot be written.
         """
         self.require_room()
+        for experiment in self.experiments.values():
+            lock_claims(self.store, experiment, self.base, self.seeds, self.command)
         for name in self.experiments:
             self.write_plan(name)
 

@@ -16,6 +16,7 @@ from dynrcnn_ray.data.layout import with_absolute_paths
 from dynrcnn_ray.data.prepare import fingerprint, images_to_generate, prepare_data
 from dynrcnn_ray.execution.address import ray_address, require_cluster
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+from dynrcnn_ray.execution.claims import checked_claims, print_claims
 from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
 from dynrcnn_ray.execution.dry_run import print_plan, print_what_does_not_fit
 from dynrcnn_ray.execution.job import PlannedTrial
@@ -54,12 +55,15 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
     """
     sets_workers = any("run.num_workers" in experiment.overrides for experiment in experiments)
     config = options.config() if sets_workers else base_for_this_machine(options)
+    for experiment in experiments:
+        checked_claims(experiment, config)
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
     if options.dry_run:
         base, experiments, problem = data_of_plan(experiments, config)
         for experiment in experiments:
             print_plan(store, experiment, base, seeds)
+            print_claims(store, experiment, base)
             print_seeds(store, experiment)
         print_what_does_not_fit(trial.config.run for _, _, trial in _distinct_trials(experiments, base, seeds).values())
         return say_problem(problem)

@@ -56,6 +56,7 @@ class Experiment:
         figures: name of the module whose `FIGURES` draw it, see `report.figures`; empty: the trends of its rows. It is
             imported when something is drawn.
         keeps_earlier_rows: rows of an earlier plan of this name stay in the table; see `plans.with_earlier_rows`.
+        claims: what is claimed of the rows: lines, or mappings of metrics to comparisons; see `report.stated_claims`.
         data_of_masks: the data of rows with masks, where other annotations are left out for them; None: the base's.
     """
 
@@ -68,6 +69,7 @@ class Experiment:
     paper_split: Literal["minival", "test-dev"] = "minival"
     figures: str = ""
     keeps_earlier_rows: bool = False
+    claims: Any = ()
     data_of_masks: Inputs | None = None
 
     def rows_with_trials(self, base: Trial) -> list[tuple[Row, Trial | None]]:

@@ -23,6 +23,8 @@ _FOR_ALL_ROWS = re.compile(
     r"data\.shapes\..*|run\.(tensorboard|mlflow)"
 )
 """Fields that the rows of a grid share: seeds have an option of their own, and the data are prepared once."""
+_BARE_SIZE = re.compile(r":[ \t]+\|[^|\n]+\|")
+"""A claim such as `AP: |a - b| < 1` without quotes: YAML takes the first | for the head of a long text."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Sweep:
             become a row unless one has them.
         metrics: the columns of numbers.
         seeds: every row runs once with each; none: that of the configuration.
+        claims: what is claimed of the rows, as in `Experiment`.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -54,6 +57,7 @@ class Sweep:
     baseline: str | dict[str, Any] = ""
     metrics: tuple[str, ...] = METRICS_BY_IOU
     seeds: tuple[int, ...] = ()
+    claims: Any = ()
 
     def based_on(self, config: TrialConfig) -> TrialConfig:
         """A configuration with the fields of `base`.
@@ -94,6 +98,7 @@ class Sweep:
             overrides=tuple(_by_path(self.axes)),
             rows=self._rows,
             keeps_earlier_rows=True,
+            claims=self.claims,
         )
 
     def _rows(self, base: TrialConfig) -> list[Row]:
@@ -121,7 +126,12 @@ def read_sweep(text: str, name: str) -> Sweep:
     Raises:
         ConfigError: not YAML, an unknown field, or a wrong type.
     """
-    grid = parse_yaml(Sweep, text, "the grid")
+    try:
+        grid = parse_yaml(Sweep, text, "the grid")
+    except ConfigError as error:
+        if _BARE_SIZE.search(text):
+            raise ConfigError(f"{error}; a claim with |...| stands in quotes") from None
+        raise
     return grid if grid.name else Sweep(**{**vars(grid), "name": name})
 
 

@@ -1,4 +1,4 @@
-"""What the paper claims, as data: contrasts of rows with the paper's own numbers.
+"""What the paper claims, as data: lines that name rows, with the paper's own numbers.
 
 A claim names rows of an experiment by the paper's labels; the paper's differences are those of the tables' own numbers.
 Table 9 has no claim here: most of its rows are other authors' numbers.
@@ -9,37 +9,21 @@ Margins, each from the paper's numbers:
   its two parts (Table 3: 1.0).
 - "At least as good as the best fixed beta": not behind it by as much as the default beta is (Table 5: 0.5).
 
-A speed claim of Table 7 is a ratio of images per second. Early and late in the figures are the first and the last fifth
-of the logged steps.
+All but those of Table 7 are lines, as a grid of one's own states them. A speed claim of Table 7 is a ratio of images
+per second of timed rounds: it has no trials and no seeds whose numbers a line could compare. Early and late in the
+figures are the first and the last fifth of the logged steps.
 
 Command:  dynrcnn findings [--storage DIR]
 """
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 
 from dynrcnn_ray.paper import figure1, figure2, figure5, table1, table2, table3, table4, table5, table6, table7, table8
-from dynrcnn_ray.paper.contrasts import (
-    NamedRow,
-    between,
-    difference,
-    falls,
-    finding,
-    gains,
-    in_late_order,
-    in_order,
-    loses,
-    named_row,
-    rises,
-    rows_of_paper,
-    unit_of,
-)
-from dynrcnn_ray.report.findings import RATIO, Contrast, Finding, Term
+from dynrcnn_ray.paper.contrasts import change, claims_of, rows_of_paper, shown_as
+from dynrcnn_ray.report.findings import RATIO, Claim, Contrast, Term
 from dynrcnn_ray.report.trial_numbers import OFFSETS
-from dynrcnn_ray.store.labels import CHECK
-from dynrcnn_ray.store.schemas import PROPOSALS
 
 _MODULES = (table1, table2, table3, table4, table5, table6, table8, figure1, figure2, figure5)
 _BACKBONES = ("ResNet-50-FPN", "ResNet-101-FPN")
@@ -56,7 +40,7 @@ def paper_rows() -> dict[str, dict[int, Mapping[str, float]]]:
     return rows
 
 
-def paper_findings() -> list[Finding]:
+def paper_claims() -> list[Claim]:
     """All claims, in the order of tables and figures."""
     return [
         *_of_table1(),
@@ -79,25 +63,19 @@ def _smallest_gain() -> float:
     return min(parts) - without
 
 
-def _of_table1() -> list[Finding]:
-    low, middle, high = (named_row(table1.EXPERIMENT, {"IoU": iou}) for iou in ("0.4", "0.5", "0.6"))
-    return [
-        finding(
-            table1.EXPERIMENT,
-            "A fixed IoU threshold of 0.4 loses AP and AP90",
-            loses(low, middle, "AP"),
-            loses(low, middle, "AP90"),
-        ),
-        finding(
-            table1.EXPERIMENT,
-            "A fixed IoU threshold of 0.6 loses AP and gains AP90",
-            loses(high, middle, "AP"),
-            gains(high, middle, "AP90"),
-        ),
-    ]
+def _of_table1() -> list[Claim]:
+    return claims_of(
+        table1.EXPERIMENT,
+        {"claim": "A fixed IoU threshold of 0.4 loses AP and AP90", "AP, AP90": "IoU = 0.4 < IoU = 0.5"},
+        {
+            "claim": "A fixed IoU threshold of 0.6 loses AP and gains AP90",
+            "AP": "IoU = 0.6 < IoU = 0.5",
+            "AP90": "IoU = 0.6 > IoU = 0.5",
+        },
+    )
 
 
-def _of_table2() -> list[Finding]:
+def _of_table2() -> list[Claim]:
     settings = {
         "with ResNet-50 and with ResNet-101": (("", "ResNet-50-FPN"), ("", "ResNet-101-FPN")),
         "with the 2x schedule": (("+2x", "ResNet-50-FPN"), ("+2x", "ResNet-101-FPN")),
@@ -105,108 +83,77 @@ def _of_table2() -> list[Finding]:
         "with deformable convolutions": (("+2x+MST", "ResNet-101-FPN-DCN"),),
         "with multi-scale testing": (("+2x+MST*", "ResNet-101-FPN-DCN"),),
     }
-
-    def gain(suffix: str, backbone: str) -> Contrast:
-        with_dynamic, without = (
-            named_row(table2.EXPERIMENT, {"Method": f"{method}{suffix}", "Backbone": backbone})
-            for method in ("Dynamic R-CNN", "Faster R-CNN")
-        )
-        return dataclasses.replace(gains(with_dynamic, without, "AP"), text=backbone)
-
-    return [
-        finding(table2.EXPERIMENT, f"Dynamic R-CNN gains AP {setting}", *(gain(*row) for row in rows))
+    pairs = {
+        setting: "; ".join(f"Dynamic R-CNN{suffix}, {name} > Faster R-CNN{suffix}, {name}" for suffix, name in rows)
         for setting, rows in settings.items()
-    ]
-
-
-def _of_table3() -> list[Finding]:
-    experiment = table3.EXPERIMENT
-    baseline, dsl, dla, both = (named_row(experiment, {"DLA": a, "DSL": b}) for a in ("", CHECK) for b in ("", CHECK))
-    margin = _smallest_gain()
+    }
+    claims = claims_of(
+        table2.EXPERIMENT,
+        *({"claim": f"Dynamic R-CNN gains AP {setting}", "AP": compared} for setting, compared in pairs.items()),
+    )
     return [
-        finding(
-            experiment,
-            f"{name} AP and AP90",
-            gains(row, baseline, "AP"),
-            gains(row, baseline, "AP90"),
-        )
-        for name, row in (("DSL alone gains", dsl), ("DLA alone gains", dla), ("DLA and DSL together gain", both))
-    ] + [
-        finding(
-            experiment,
-            "Together they beat each alone, in AP and AP90",
-            *(gains(both, alone, metric) for alone in (dsl, dla) for metric in ("AP", "AP90")),
-        ),
-        finding(
-            experiment,
-            f"AP50 does not gain: by less than {margin:.1f}",
-            *(between(row, baseline, "AP50", -math.inf, margin) for row in (dsl, dla, both)),
-        ),
-        finding(
-            experiment,
-            "Together they gain more at AP90 than at AP50",
-            Contrast(
-                "gain at AP90 against gain at AP50",
-                "AP90 - AP50",
-                "percent",
-                (*difference(both, baseline, "AP90"), *difference(both, baseline, "AP50", sign=-1.0)),
-            ),
-        ),
+        shown_as(claim, [backbone for _, backbone in rows])
+        for claim, rows in zip(claims, settings.values(), strict=True)
     ]
 
 
-def _of_table4() -> list[Finding]:
-    experiment = table4.EXPERIMENT
-    baseline = named_row(experiment, {"Setting": "Baseline"})
-    rows = [named_row(experiment, {"Setting": f"K_I = {top_k}"}) for top_k in table4.PAPER]
-    return [
-        finding(experiment, "DLA gains AP whatever K_I", *(gains(row, baseline, "AP") for row in rows)),
-        finding(experiment, "The smaller K_I, the higher AP90", *in_order(rows, "AP90")),
-        finding(experiment, "The larger K_I, the higher AP50", *in_order(rows[::-1], "AP50")),
-    ]
+def _of_table3() -> list[Claim]:
+    margin = f"{_smallest_gain():.1f}"
+    return claims_of(
+        table3.EXPERIMENT,
+        {"claim": "DSL alone gains AP and AP90", "AP, AP90": "DSL > baseline"},
+        {"claim": "DLA alone gains AP and AP90", "AP, AP90": "DLA > baseline"},
+        {"claim": "DLA and DSL together gain AP and AP90", "AP, AP90": "DLA + DSL > baseline"},
+        {"claim": "Together they beat each alone, in AP and AP90", "AP, AP90": "DLA + DSL > DSL, DLA"},
+        {
+            "claim": f"AP50 does not gain: by less than {margin}",
+            "AP50": f"DSL, DLA, DLA + DSL < baseline + {margin}",
+        },
+        {"claim": "Together they gain more at AP90 than at AP50", "AP90 - AP50": "DLA + DSL > baseline"},
+    )
 
 
-def _of_table5() -> list[Finding]:
-    experiment = table5.EXPERIMENT
-    fixed = {beta: named_row(experiment, {"Setting": f"β = {beta}"}) for beta in table5.PAPER_FIXED}
-    dsl = {top_k: named_row(experiment, {"K_β": str(top_k)}) for top_k in table5.PAPER_DSL}
-    best = dsl[10]
-    default = fixed[1.0]
-    margin = max(row.row.reported["AP"] for row in fixed.values()) - default.row.reported["AP"]
-    return [
-        finding(experiment, "A fixed beta of 2.0 loses AP", loses(fixed[2.0], default, "AP")),
-        finding(experiment, "A fixed beta of 0.5 gains AP", gains(fixed[0.5], default, "AP")),
-        finding(
-            experiment,
-            f"DSL is at least as good as the best fixed beta: behind none by {margin:.1f} AP",
-            *(between(best, row, "AP", -margin, math.inf) for row in fixed.values()),
-        ),
-        finding(
-            experiment,
-            "At AP90, DSL is better than every fixed beta",
-            *(gains(best, row, "AP90") for row in fixed.values()),
-        ),
-        finding(
-            experiment,
-            "K_β = 10 is the best in AP",
-            *(gains(best, row, "AP") for top_k, row in dsl.items() if top_k != 10),
-        ),
-    ]
+def _of_table4() -> list[Claim]:
+    rows = [f"K_I = {top_k}" for top_k in table4.PAPER]
+    return claims_of(
+        table4.EXPERIMENT,
+        {"claim": "DLA gains AP whatever K_I", "AP": f"{', '.join(rows)} > Baseline"},
+        {"claim": "The smaller K_I, the higher AP90", "AP90": " > ".join(rows)},
+        {"claim": "The larger K_I, the higher AP50", "AP50": " > ".join(rows[::-1])},
+    )
 
 
-def _of_table6() -> list[Finding]:
-    rows = [named_row(table6.EXPERIMENT, {"Setting": f"C = {interval}"}) for interval in table6.PAPER]
-    margin = _smallest_gain()
-    return [
-        finding(
-            table6.EXPERIMENT,
-            f"C does not matter: AP differs by less than {margin:.1f}",
-            *(between(one, other, "AP", -margin, margin) for one, other in itertools.combinations(rows, 2)),
-        )
-    ]
+def _of_table5() -> list[Claim]:
+    fixed = ", ".join(f"β = {beta}" for beta in table5.PAPER_FIXED)
+    others = ", ".join(f"K_β = {top_k}" for top_k in table5.PAPER_DSL if top_k != 10)
+    reported = {beta: numbers[0] for beta, numbers in table5.PAPER_FIXED.items()}
+    margin = f"{max(reported.values()) - reported[1.0]:.1f}"
+    return claims_of(
+        table5.EXPERIMENT,
+        {"claim": "A fixed beta of 2.0 loses AP", "AP": "β = 2.0 < β = 1.0"},
+        {"claim": "A fixed beta of 0.5 gains AP", "AP": "β = 0.5 > β = 1.0"},
+        {
+            "claim": f"DSL is at least as good as the best fixed beta: behind none by {margin} AP",
+            "AP": f"K_β = 10 + {margin} > {fixed}",
+        },
+        {"claim": "At AP90, DSL is better than every fixed beta", "AP90": f"K_β = 10 > {fixed}"},
+        {"claim": "K_β = 10 is the best in AP", "AP": f"K_β = 10 > {others}"},
+    )
 
 
-def _of_table7() -> list[Finding]:
+def _of_table6() -> list[Claim]:
+    margin = f"{_smallest_gain():.1f}"
+    pairs = itertools.combinations((f"C = {interval}" for interval in table6.PAPER), 2)
+    return claims_of(
+        table6.EXPERIMENT,
+        {
+            "claim": f"C does not matter: AP differs by less than {margin}",
+            "AP": "; ".join(f"|{one} - {other}| < {margin}" for one, other in pairs),
+        },
+    )
+
+
+def _of_table7() -> list[Claim]:
     pairs = {"": ("Dynamic R-CNN", "Cascade R-CNN"), " with masks": ("Dynamic Mask R-CNN", "Cascade Mask R-CNN")}
 
     def terms(phase: str, backbone: int, models: Sequence[str], sign: float = 1.0) -> tuple[Term, ...]:
@@ -240,7 +187,7 @@ def _of_table7() -> list[Finding]:
     training = [contrast for text, models in pairs.items() for contrast in faster("training", text, models)]
     return [
         *(
-            Finding(
+            Claim(
                 table7.NAME,
                 place,
                 f"Dynamic R-CNN{text} detects faster than Cascade R-CNN",
@@ -248,106 +195,89 @@ def _of_table7() -> list[Finding]:
             )
             for text, models in pairs.items()
         ),
-        Finding(table7.NAME, place, "Masks widen the lead", tuple(more_so)),
-        Finding(table7.NAME, place, "Cascade R-CNN takes longer to train", tuple(training)),
+        Claim(table7.NAME, place, "Masks widen the lead", tuple(more_so)),
+        Claim(table7.NAME, place, "Cascade R-CNN takes longer to train", tuple(training)),
     ]
 
 
-def _of_table8() -> list[Finding]:
-    def pair(backbone: str, task: str) -> tuple[NamedRow, NamedRow]:
-        with_dynamic, without = (
-            named_row(table8.EXPERIMENT, {"Backbone": backbone, "Task": task, "+Dynamic": cell}) for cell in (CHECK, "")
-        )
-        return with_dynamic, without
+def _of_table8() -> list[Claim]:
+    def gain(backbone: str, task: str) -> str:
+        return f"[{backbone}, {task}, +Dynamic] - [{backbone}, {task}, no +Dynamic]"
 
-    less = [
-        Contrast(
-            f"{backbone}: gain of the masks against gain of the boxes",
-            "AP",
-            "percent",
-            (*difference(*pair(backbone, "segm"), "AP"), *difference(*pair(backbone, "bbox"), "AP", sign=-1.0)),
-            above=-math.inf,
-            below=0.0,
-        )
-        for backbone in _BACKBONES
-    ]
-    return [
+    claims = claims_of(
+        table8.EXPERIMENT,
         *(
-            finding(
-                table8.EXPERIMENT,
-                f"Dynamic training of Mask R-CNN gains {name} AP",
-                *(dataclasses.replace(gains(*pair(backbone, task), "AP"), text=backbone) for backbone in _BACKBONES),
-            )
+            {
+                "claim": f"Dynamic training of Mask R-CNN gains {name} AP",
+                "AP": "; ".join(f"{gain(backbone, task)} > 0" for backbone in _BACKBONES),
+            }
             for task, name in (("bbox", "box"), ("segm", "mask"))
         ),
-        finding(table8.EXPERIMENT, "Masks gain less than boxes", *less),
-    ]
+        {
+            "claim": "Masks gain less than boxes",
+            "AP": "; ".join(f"{gain(backbone, 'segm')} < {gain(backbone, 'bbox')}" for backbone in _BACKBONES),
+        },
+    )
+    less = [f"{backbone}: gain of the masks against gain of the boxes" for backbone in _BACKBONES]
+    return [shown_as(claim, texts) for claim, texts in zip(claims, (_BACKBONES, _BACKBONES, less), strict=True)]
 
 
-def _of_figure1() -> list[Finding]:
-    baseline = named_row(figure1.EXPERIMENT, {})
+def _of_figure1() -> list[Claim]:
+    levels = range(50, 100, 10)
+    positives, offsets, ranks = claims_of(
+        figure1.EXPERIMENT,
+        {
+            "claim": "While the baseline trains, positives increase at every IoU threshold",
+            ", ".join(change(f"positives_iou{level}") for level in levels): "baseline > 0",
+        },
+        {
+            "claim": "Their offsets shrink",
+            f"{change('sigma_dx')}, {change('sigma_dw')}": "baseline < 0",
+        },
+        {
+            "claim": "The K_I-th best IoU rises and the K_β-th smallest error falls",
+            change("iou_at_rank"): "baseline > 0",
+            change("error_at_rank"): "baseline < 0",
+        },
+    )
     return [
-        finding(
-            figure1.EXPERIMENT,
-            "While the baseline trains, positives increase at every IoU threshold",
-            *(rises(baseline, f"positives_iou{level}", f"IoU 0.{level // 10}") for level in range(50, 100, 10)),
-        ),
-        finding(
-            figure1.EXPERIMENT,
-            "Their offsets shrink",
-            *(falls(baseline, f"sigma_d{axis}", f"spread in {side}") for axis, side in (("x", "x"), ("w", "width"))),
-        ),
-        finding(
-            figure1.EXPERIMENT,
-            "The K_I-th best IoU rises and the K_β-th smallest error falls",
-            rises(baseline, "iou_at_rank", "K_I-th best IoU"),
-            falls(baseline, "error_at_rank", "K_β-th smallest error"),
-        ),
+        shown_as(positives, [f"IoU 0.{level // 10}" for level in levels], ["proposals/image"] * len(levels)),
+        shown_as(offsets, ["spread in x", "spread in width"], ["sigma of dx", "sigma of dw"]),
+        shown_as(ranks, ["K_I-th best IoU", "K_β-th smallest error"], ["IoU", "error"]),
     ]
 
 
-def _of_figure2() -> list[Finding]:
-    baseline = named_row(figure2.EXPERIMENT, {})
-
-    def shrinks(text: str, minuend: str, subtrahend: str) -> list[Contrast]:
-        return [
-            Contrast(
-                text,
-                f"sigma of {offset}",
-                unit_of(PROPOSALS, offset),
-                (
-                    Term(baseline.index, minuend.format(offset)),
-                    Term(baseline.index, subtrahend.format(offset), weight=-1.0),
-                ),
-                above=-math.inf,
-                below=0.0,
-            )
-            for offset in OFFSETS
-        ]
-
+def _of_figure2() -> list[Claim]:
+    sigmas = [f"sigma of {offset}" for offset in OFFSETS]
+    during, above = claims_of(
+        figure2.EXPERIMENT,
+        {
+            "claim": "At the same IoU, the positives' offsets shrink during training",
+            ", ".join(map(change, sigmas)): "baseline < 0",
+        },
+        {
+            "claim": "At a higher IoU threshold they are smaller",
+            ", ".join(f"late {sigma} at IoU 0.6 - late {sigma}" for sigma in sigmas): "baseline < 0",
+        },
+    )
     return [
-        finding(
-            figure2.EXPERIMENT,
-            "At the same IoU, the positives' offsets shrink during training",
-            *shrinks("late against early", "late sigma of {}", "early sigma of {}"),
-        ),
-        finding(
-            figure2.EXPERIMENT,
-            "At a higher IoU threshold they are smaller",
-            *shrinks("late, IoU 0.6 against 0.5", "late sigma of {} at IoU 0.6", "late sigma of {}"),
-        ),
+        shown_as(during, ["late against early"] * len(sigmas), sigmas),
+        shown_as(above, ["late, IoU 0.6 against 0.5"] * len(sigmas), sigmas),
     ]
 
 
-def _of_figure5() -> list[Finding]:
-    experiment = figure5.EXPERIMENT
-    by_iou = [named_row(experiment, {"K_I": str(top_k), "K_β": ""}) for top_k in sorted(table4.PAPER)]
-    by_beta = [
-        named_row(experiment, {"K_I": "", "K_β": str(top_k)}) for top_k in sorted(table5.PAPER_DSL, reverse=True)
-    ]
+def _of_figure5() -> list[Claim]:
+    by_iou = [f"K_I = {top_k}" for top_k in sorted(table4.PAPER)]
+    by_beta = [f"K_β = {top_k}" for top_k in sorted(table5.PAPER_DSL, reverse=True)]
+    rises, falls, *in_order = claims_of(
+        figure5.EXPERIMENT,
+        {"claim": "T_now rises whatever K_I", change("T_now"): f"{', '.join(by_iou)} > 0"},
+        {"claim": "beta_now falls whatever K_β", change("beta_now"): f"{', '.join(by_beta)} < 0"},
+        {"claim": "The smaller K_I, the higher T_now ends", "late T_now": " > ".join(by_iou)},
+        {"claim": "The larger K_β, the higher beta_now ends", "late beta_now": " > ".join(by_beta)},
+    )
     return [
-        finding(experiment, "T_now rises whatever K_I", *(rises(row, "T_now", row.name) for row in by_iou)),
-        finding(experiment, "beta_now falls whatever K_β", *(falls(row, "beta_now", row.name) for row in by_beta)),
-        finding(experiment, "The smaller K_I, the higher T_now ends", *in_late_order(by_iou, "T_now")),
-        finding(experiment, "The larger K_β, the higher beta_now ends", *in_late_order(by_beta, "beta_now")),
+        shown_as(rises, metrics=["T_now"] * len(by_iou)),
+        shown_as(falls, metrics=["beta_now"] * len(by_beta)),
+        *in_order,
     ]

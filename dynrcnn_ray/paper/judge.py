@@ -1,11 +1,10 @@
-"""The paper's claims judged by what a store has measured."""
+"""What a store has measured of the rows that the paper's claims are about."""
 
 import pandas as pd
 
 from dynrcnn_ray.paper import table7
-from dynrcnn_ray.paper.findings import paper_findings, paper_rows
+from dynrcnn_ray.paper.findings import paper_claims, paper_rows
 from dynrcnn_ray.paper.speed_table import read_speeds
-from dynrcnn_ray.report.report import draw_findings
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow, numbers_of_speed, read_numbers
 from dynrcnn_ray.store.results_store import ResultStore
 
@@ -23,23 +22,10 @@ def paper_numbers(store: ResultStore, trials: pd.DataFrame | None = None) -> dic
         trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
     """
     measures: dict[str, set[str]] = {}
-    for finding in paper_findings():
-        wanted = measures.setdefault(finding.experiment, set())
-        wanted.update(term.measure for contrast in finding.contrasts for term in contrast.terms)
+    for claim in paper_claims():
+        wanted = measures.setdefault(claim.experiment, set())
+        wanted.update(term.measure for contrast in claim.contrasts for term in contrast.terms)
     numbers = read_numbers(store, paper_rows(), measures, trials)
     timed = zip(numbers[table7.NAME], read_speeds(store), strict=False)
     numbers[table7.NAME] |= {row: numbers_of_speed(line) for row, line in timed}
     return numbers
-
-
-def print_findings(store: ResultStore, command: str, trials: pd.DataFrame) -> None:
-    """Judge the paper's claims, print the verdicts and where they are.
-
-    Args:
-        store: where to read and write.
-        command: what was called.
-        trials: rows as in `schemas.TRIALS` of all trials.
-    """
-    drawn = draw_findings(store, paper_findings(), paper_numbers(store, trials), command)
-    print(f"\n{drawn.table}")
-    print("\n".join(drawn.paths))

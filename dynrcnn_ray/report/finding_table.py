@@ -1,4 +1,4 @@
-"""The verdicts on the paper's claims as a Parquet file, and as cells for every renderer.
+"""The verdicts on claims as a Parquet file, and as cells for every renderer.
 
 The cells are made from the file's rows alone, so that a page that is drawn again needs no claim and no trial.
 """
@@ -6,6 +6,7 @@ The cells are made from the file's rows alone, so that a page that is drawn agai
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from dynrcnn_ray.store.schemas import optional, required, versioned
 
 FINDINGS_FILE = "tables/findings.parquet"
 _TEXT, _INT, _FLOAT = pa.string(), pa.int32(), pa.float64()
+_TIME = pa.timestamp("us", tz="UTC")
 
 FINDINGS = versioned(
     [
@@ -24,6 +26,11 @@ FINDINGS = versioned(
         required("experiment", _TEXT, "text"),
         required("place", _TEXT, "text"),
         required("claim", _TEXT, "text"),
+        optional("line", _TEXT, "text"),
+        optional("claim_hash", _TEXT, "text"),
+        optional("locked_at", _TIME, "UTC"),
+        optional("is_afterwards", pa.bool_(), "1"),
+        optional("dropped_at", _TIME, "UTC"),
         required("verdict", _TEXT, "text"),
         required("verdict_holm", _TEXT, "text"),
         optional("p", _FLOAT, "1"),
@@ -49,7 +56,10 @@ FINDINGS = versioned(
 """One contrast of a claim; a claim of several has a row for each, with its own number, text, verdicts and p-values in
 all of them. `contrast_verdict` is that on the contrast alone. `low` and `high` are the 95 % interval, `deviation` the
 standard deviation over the seeds; `seeds_needed` how many would confirm the contrast with a power of 80 % if the
-paper's difference were the true one. A contrast whose unit is `ratio` has ratios in all fields of that unit."""
+paper's difference were the true one. A contrast whose unit is `ratio` has ratios in all fields of that unit.
+
+`line` states the claim, null where no line does; `claim_hash` and the fields after it are those of `schemas.CLAIMS`, of
+a claim of one's own alone."""
 
 _DECIMALS = {"percent": 1, "proposals per image": 1, RATIO: 2}
 _NOTHING = "-"
@@ -65,6 +75,14 @@ _NOTES = (
     "most 5 %.",
     "Seeds needed: how many would confirm the contrast in four runs of five if the paper's difference were the true "
     "one, from the measured spread.",
+)
+
+_NOTES_ON_LOCKS = (
+    "Locked (UTC): when a claim of one's own was written down, right before the first trial of the command that stated "
+    "it; the hash is of its line and its rows' configurations.",
+    "Added afterwards: trials of all rows of one of its differences had begun by then, so how it comes out could be "
+    "known.",
+    "Dropped: since then the experiment states it no more; what was locked stays and is judged.",
 )
 
 
@@ -88,14 +106,18 @@ def finding_cells(rows: Sequence[Mapping[str, Any]]) -> TableCells:
     places = [(place, list(lines)) for place, lines in itertools.groupby(rows, key=lambda row: row["place"])]
     scales = ", ".join(dict.fromkeys(row["scale"] for row in rows if row["scale"]))
     missing = dict.fromkeys(row["experiment"] for row in rows if not row["n"])
-    notes = [*_NOTES, *([f"Not measured, or not all of it: {', '.join(missing)}."] if missing else [])]
+    notes = [
+        *_NOTES,
+        *(_NOTES_ON_LOCKS if any(map(_is_own, rows)) else ()),
+        *([f"Not measured, or not all of it: {', '.join(missing)}."] if missing else []),
+    ]
     return TableCells(
         experiment="findings",
-        reference="Findings of the paper",
+        reference="Findings" if any(map(_is_own, rows)) else "Findings of the paper",
         run=f"Scale {scales}" if scales else "Nothing measured",
         command=rows[0]["command"],
         notes=tuple(notes),
-        grids=(_counts(places), *(_claims(place, lines) for place, lines in places)),
+        grids=(_counts(places), *(grid for place, lines in places for grid in _grids_of(place, lines))),
     )
 
 
@@ -103,19 +125,25 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> str:
     """How many claims have which verdict, in a sentence."""
     counts, holm = _count(rows, "verdict"), _count(rows, "verdict_holm")
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    of_paper = "" if any(map(_is_own, rows)) else " of the paper"
     return (
-        f"Of {sum(counts.values())} claims of the paper: {told}; after Holm's correction "
+        f"Of {sum(counts.values())} claims{of_paper}: {told}; after Holm's correction "
         f"{holm['confirmed']} confirmed and {holm['contradicted']} contradicted"
     )
 
 
 def _rows(index: int, judgement: Judgement, command: str) -> list[dict[str, Any]]:
-    finding = judgement.finding
+    stated = judgement.claim
     claim = {
         "finding": index,
-        "experiment": finding.experiment,
-        "place": finding.place,
-        "claim": finding.claim,
+        "experiment": stated.experiment,
+        "place": stated.place,
+        "claim": stated.words,
+        "line": stated.line or None,
+        "claim_hash": stated.lock and stated.lock.hash,
+        "locked_at": stated.lock and stated.lock.locked_at,
+        "is_afterwards": stated.lock and stated.lock.is_afterwards,
+        "dropped_at": stated.lock and stated.lock.dropped_at,
         "verdict": judgement.verdict,
         "verdict_holm": judgement.verdict_holm,
         "p": _known(judgement.p),
@@ -172,6 +200,10 @@ def _counts(places: Sequence[tuple[str, list[Mapping[str, Any]]]]) -> Grid:
     return Grid("counts", headline(everything), columns, tuple(lines))
 
 
+def _grids_of(place: str, rows: Sequence[Mapping[str, Any]]) -> list[Grid]:
+    return [_claims(place, rows), *([_locks(place, rows)] if all(map(_is_own, rows)) else [])]
+
+
 def _claims(place: str, rows: Sequence[Mapping[str, Any]]) -> Grid:
     texts = ("metric", "claimed")
     columns = (
@@ -185,14 +217,57 @@ def _claims(place: str, rows: Sequence[Mapping[str, Any]]) -> Grid:
         first, *others = parts
         verdicts = (_verdict(first["verdict"]), _verdict(first["verdict_holm"]))
         if not others:
-            lines.append(Line((Cell(first["claim"]), *_numbers(first), *verdicts)))
+            lines.append(Line((_claim(first), *_numbers(first), *verdicts)))
             continue
-        lines.append(Line((Cell(first["claim"]), *(Cell() for _ in range(6)), *verdicts)))
+        lines.append(Line((_claim(first), *(Cell() for _ in range(6)), *verdicts)))
         for part in (first, *others):
             name = Cell(f"· {part['contrast']}")
             lines.append(Line((name, *_numbers(part), _verdict(part["contrast_verdict"]), Cell()), starts_row=False))
-    name = place.partition(",")[0].lower().replace(" ", "")
-    return Grid(f"claims-{name}", place, columns, tuple(lines))
+    return Grid(f"claims-{_name(place)}", place, columns, tuple(lines))
+
+
+def _locks(place: str, rows: Sequence[Mapping[str, Any]]) -> Grid:
+    """When the claims of one's own were written down, each in a line."""
+    of_claims = {row["finding"]: row for row in rows}
+    lines = [
+        Line(
+            (
+                Cell(row["line"]),
+                Cell(_minute(row["locked_at"])),
+                Cell(_minute(row["dropped_at"])),
+                Cell(row["claim_hash"]),
+            )
+        )
+        for row in of_claims.values()
+    ]
+    texts = (Column(text, is_number=False) for text in ("locked", "dropped", "hash"))
+    columns = (Column("claim", is_number=False, is_sentence=True), *texts)
+    return Grid(f"locks-{_name(place)}", f"{place}. When its claims were locked", columns, tuple(lines))
+
+
+def _minute(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M}" if time else _NOTHING
+
+
+def _name(place: str) -> str:
+    return place.partition(",")[0].lower().replace(" ", "")
+
+
+def _is_own(row: Mapping[str, Any]) -> bool:
+    """Whether a row is of a claim of one's own; the paper's have no date."""
+    return row["locked_at"] is not None
+
+
+def _claim(row: Mapping[str, Any]) -> Cell:
+    """What is claimed; of one's own also the line that was locked, and what is to be known of the lock."""
+    if not _is_own(row):
+        return Cell(row["claim"])
+    marks = [
+        *([row["line"]] if row["claim"] != row["line"] else []),
+        *(["added afterwards"] if row["is_afterwards"] else []),
+        *(["dropped"] if row["dropped_at"] else []),
+    ]
+    return Cell(f"{row['claim']} ({'; '.join(marks)})" if marks else row["claim"])
 
 
 def _numbers(row: Mapping[str, Any]) -> tuple[Cell, ...]:

@@ -1,6 +1,6 @@
-"""The claims of a paper as data, and a verdict on each from what a store has measured.
+"""Claims as data, a paper's and one's own, and a verdict on each from what a store has measured.
 
-A `Finding` is a claim: one or more contrasts, each with the range in which the claim says that its difference lies.
+A `Claim` is one or more contrasts, each with the range in which the claim says that its difference lies.
 A contrast is a weighted sum of numbers of a trial, taken for each seed over rows of one table: AP90 of the row DLA
 minus AP90 of the baseline. Its mean over the seeds has a 95 % interval by the paired t-test.
 
@@ -28,6 +28,7 @@ All assume that the differences are spread normally over seeds, as the tables' i
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow
@@ -136,20 +137,41 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A claim of the paper.
+class Lock:
+    """When a claim of one's own was written down.
+
+    Attributes:
+        hash: of its line and of the configurations of its rows.
+        locked_at: when, right before the first trial of the command that stated it first.
+        is_afterwards: whether it was possible to know by then how it comes out.
+        dropped_at: since when a command that has its rows does not state it any more; None: it is stated.
+    """
+
+    hash: str
+    locked_at: datetime
+    is_afterwards: bool
+    dropped_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, of the paper or of one's own.
 
     Attributes:
         experiment: the command that measures it, whose plan names the trials of each row.
-        place: where the paper makes it, and what is shown there.
-        claim: one sentence without a full stop.
+        place: where it is made, and what is shown there.
+        words: one sentence without a full stop.
         contrasts: all of them together make the claim.
+        line: what makes the contrasts, see `claim_lines`; empty where no line says them.
+        lock: of a claim of one's own; None for the paper's.
     """
 
     experiment: str
     place: str
-    claim: str
+    words: str
     contrasts: tuple[Contrast, ...]
+    line: str = ""
+    lock: Lock | None = None
 
 
 @dataclass(frozen=True)
@@ -181,19 +203,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A finding with its verdicts.
+    """A claim with its verdicts.
 
     Attributes:
-        finding: the claim.
+        claim: what was judged.
         scale: at which the trials ran; empty if there are none.
         parts: its contrasts, in their order.
         p: of the claim, two-sided; NaN if nothing can be tested.
-        p_holm: the same after Holm's correction over all findings.
+        p_holm: the same after Holm's correction over all claims.
         verdict: of the claim.
         verdict_holm: after the correction.
     """
 
-    finding: Finding
+    claim: Claim
     scale: str
     parts: tuple[Measured, ...]
     p: float
@@ -207,8 +229,8 @@ class Judgement:
         return min(part.estimate.n for part in self.parts)
 
 
-def judge(findings: Iterable[Finding], numbers: Mapping[str, Mapping[int, NumbersOfRow]]) -> list[Judgement]:
-    """The verdict on each finding.
+def judge(findings: Iterable[Claim], numbers: Mapping[str, Mapping[int, NumbersOfRow]]) -> list[Judgement]:
+    """The verdict on each claim.
 
     Args:
         findings: the claims; Holm's correction is over all of them.
@@ -223,7 +245,7 @@ def judge(findings: Iterable[Finding], numbers: Mapping[str, Mapping[int, Number
     factors = holm_factors(p_values)
     return [
         Judgement(
-            finding=claim,
+            claim=claim,
             scale=next((row.scale for row in numbers[claim.experiment].values() if row.scale), ""),
             parts=parts,
             p=_capped(p),

@@ -10,7 +10,7 @@ from dynrcnn_ray.report.drawing import Drawing
 from dynrcnn_ray.report.drift import DYNAMICS_COLUMNS, with_drift
 from dynrcnn_ray.report.figure_style import figure_bytes
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, finding_cells, findings_parquet
-from dynrcnn_ray.report.findings import Finding, judge
+from dynrcnn_ray.report.findings import Claim, judge
 from dynrcnn_ray.report.table_latex import cells_to_latex, table_to_latex
 from dynrcnn_ray.report.table_text import cells_to_markdown, cells_to_text, table_to_markdown, table_to_text
 from dynrcnn_ray.report.tables import build_table, drift_columns, table_to_parquet_bytes, trial_columns
@@ -106,7 +106,7 @@ def draw_report(
 
 def draw_findings(
     store: ResultStore,
-    findings: Sequence[Finding],
+    findings: Sequence[Claim],
     numbers: Mapping[str, Mapping[int, NumbersOfRow]],
     command: str,
 ) -> DrawnReport:

@@ -20,8 +20,9 @@ import pandas as pd
 import pyarrow as pa
 
 from dynrcnn_ray.statistics.estimates import mean
+from dynrcnn_ray.store.metrics import MASK_METRICS, METRICS
 from dynrcnn_ray.store.results_store import ResultStore
-from dynrcnn_ray.store.schemas import DYNAMICS, TRIALS
+from dynrcnn_ray.store.schemas import DYNAMICS, PROPOSALS, TRIALS
 
 OFFSETS = ("dx", "dy", "dw", "dh")
 _COURSE = re.compile("(early|late) (?!sigma of)")
@@ -30,6 +31,32 @@ _FEWEST_ROUNDS = 8
 """Fewer rounds say nothing of how far off their median may be."""
 _PART = 5
 """Early and late are so much of the logged steps: a fifth."""
+
+
+def unit_of(schema: pa.Schema, name: str) -> str:
+    """The unit of a field of the store."""
+    return schema.field(name).metadata[b"unit"].decode()
+
+
+def units_of_numbers() -> dict[str, str]:
+    """All numbers that a single trial can have, each with its unit, as in the schemas."""
+    metrics = {name: unit_of(TRIALS, name) for name in (*METRICS, *MASK_METRICS)}
+    course = {
+        f"{when} {name}": unit_of(DYNAMICS, name) for when in ("early", "late") for name in _fields_of_the_course()
+    }
+    offsets = {
+        text.format(f"sigma of {name}"): unit_of(PROPOSALS, name)
+        for text in ("early {}", "late {}", "late {} at IoU 0.6")
+        for name in OFFSETS
+    }
+    return metrics | course | offsets
+
+
+def _fields_of_the_course() -> list[str]:
+    """The fields with one number a step."""
+    return [
+        field.name for field in DYNAMICS if field.name not in ("trial_id", "step") and not pa.types.is_list(field.type)
+    ]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@
 <storage>/images/<fingerprint>.parquet   a few validation images of a data set, for pictures
 <storage>/folds/<folder>.parquet         many trials' rows once more, see folds.py
 <storage>/plans/<experiment>.parquet     which trials make up which row of a table; train_<trial_id> for a single one
+<storage>/claims/<experiment>.parquet    claims of one's own, locked before the first trial, see claims.py
 <storage>/tables/<experiment>.parquet    and .md
 <storage>/figures/<name>.png             and .svg
 <storage>/checkpoints/<training_id>/     training states, see execution/checkpoints.py

@@ -219,3 +219,21 @@ PLAN = versioned(
 has one line without a `trial_id`. `anchor` is `Experiment.reference`; `reported` holds the paper's numbers;
 `metric_prefix` is "segm_" for a row whose numbers are those of the masks; `paper_split` is where the paper measured:
 "minival" or "test-dev"; `baseline_row` is the `row` that differences refer to."""
+
+CLAIMS = versioned(
+    [
+        required("experiment", _TEXT, "text"),
+        required("line", _TEXT, "text"),
+        optional("words", _TEXT, "text"),
+        required("hash", _TEXT, "text"),
+        required("locked_at", pa.timestamp("us", tz="UTC"), "UTC"),
+        required("is_afterwards", pa.bool_(), "1"),
+        optional("dropped_at", pa.timestamp("us", tz="UTC"), "UTC"),
+        required("rows", pa.map_(pa.string(), pa.list_(_TEXT)), "trial ids by row"),
+        required("command", _TEXT, "text"),
+    ]
+)
+"""A claim of one's own, as it was locked when the first trial of the command began that stated it first. `line` is what
+is claimed, `words` the same for people; `rows` has for each text of the line that stands for a row its trials' ids,
+that with seed 0 first. `hash` is of the line and of those first ids. `is_afterwards`: when the claim was locked, trials
+of all rows of one of its contrasts had begun. `dropped_at`: since when a command with all its rows drops it."""

@@ -11,7 +11,7 @@ from scipy import stats
 
 from dynrcnn_ray.paper import table7
 from dynrcnn_ray.paper.contrasts import rows_of_paper
-from dynrcnn_ray.paper.findings import paper_findings, paper_rows
+from dynrcnn_ray.paper.findings import paper_claims, paper_rows
 from dynrcnn_ray.paper.judge import paper_numbers
 from dynrcnn_ray.paper.paper import BESIDE, EXPERIMENTS
 from dynrcnn_ray.report.findings import RATIO, VERDICTS, judge
@@ -20,7 +20,7 @@ from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main
 
 REFERENCE = Path(__file__).resolve().parents[2] / "experiments" / "reference_mini"
-CONTRASTS = [(finding, contrast) for finding in paper_findings() for contrast in finding.contrasts]
+CONTRASTS = [(claim, contrast) for claim in paper_claims() for contrast in claim.contrasts]
 BY_NAME = {experiment.name: experiment for experiment in (*EXPERIMENTS, *BESIDE)}
 
 
@@ -38,7 +38,7 @@ def test_the_paper_confirms_its_own_claims():
         paper = math.exp(contrast.paper) if contrast.unit == RATIO else contrast.paper
         assert contrast.above < round(paper, 6) < contrast.below, contrast
     # Figures have no numbers in the paper, and Table 7 none of training.
-    silent = {finding.experiment for finding, contrast in CONTRASTS if math.isnan(contrast.paper)}
+    silent = {claim.experiment for claim, contrast in CONTRASTS if math.isnan(contrast.paper)}
     assert silent == {"table7", "figure1", "figure2", "figure5"}
 
 
@@ -60,17 +60,15 @@ def test_the_paper_confirms_its_own_claims():
 )
 def test_differences_are_those_of_the_papers_text(experiment, metric, difference):
     differences = [
-        contrast.paper
-        for finding, contrast in CONTRASTS
-        if (finding.experiment, contrast.metric) == (experiment, metric)
+        contrast.paper for claim, contrast in CONTRASTS if (claim.experiment, contrast.metric) == (experiment, metric)
     ]
     assert any(found == pytest.approx(difference) for found in differences)
 
 
 def test_margins_are_the_papers():
     claimed = {
-        finding.experiment: (contrast.above, contrast.below)
-        for finding, contrast in CONTRASTS
+        claim.experiment: (contrast.above, contrast.below)
+        for claim, contrast in CONTRASTS
         if contrast.above not in (0.0, 1.0, -math.inf) or contrast.below not in (0.0, math.inf)
     }
     assert claimed == {
@@ -82,29 +80,29 @@ def test_margins_are_the_papers():
 
 def test_every_claim_names_rows_and_numbers_that_there_are():
     rows = paper_rows()
-    for finding, contrast in CONTRASTS:
+    for claim, contrast in CONTRASTS:
         for term in contrast.terms:
-            assert term.row in rows[finding.experiment]
-            if finding.experiment.startswith("table") and finding.experiment != table7.NAME:
-                row = rows_of_paper(BY_NAME[finding.experiment])[term.row]
+            assert term.row in rows[claim.experiment]
+            if claim.experiment.startswith("table") and claim.experiment != table7.NAME:
+                row = rows_of_paper(BY_NAME[claim.experiment])[term.row]
                 metric = term.measure.removeprefix(row.metric_prefix)
-                assert metric in BY_NAME[finding.experiment].metrics
+                assert metric in BY_NAME[claim.experiment].metrics
                 assert term.measure == row.metric_prefix + metric
                 assert term.paper == row.reported[metric]
         assert sum(term.weight for term in contrast.terms) == 0
 
 
 def test_every_table_and_figure_of_a_claim_is_there():
-    places = list(dict.fromkeys(finding.place.partition(",")[0] for finding in paper_findings()))
+    places = list(dict.fromkeys(claim.place.partition(",")[0] for claim in paper_claims()))
     assert places == [*(f"Table {number}" for number in range(1, 9)), *(f"Figure {number}" for number in (1, 2, 5))]
-    claims = [finding.claim for finding in paper_findings()]
+    claims = [claim.words for claim in paper_claims()]
     assert len(set(claims)) == len(claims)
 
 
 def test_speed_claims_set_each_detector_against_its_cascade():
     models = list(table7.NAMES)
-    for finding, contrast in CONTRASTS:
-        if finding.experiment != table7.NAME or len(contrast.terms) != 2:
+    for claim, contrast in CONTRASTS:
+        if claim.experiment != table7.NAME or len(contrast.terms) != 2:
             continue
         dynamic, cascade = contrast.terms
         assert dynamic.row // 4 == cascade.row // 4 == ("101" in contrast.text)
@@ -117,8 +115,8 @@ def test_the_reference_is_judged_by_its_plans(reference):
     """Differences to a baseline are the tables' own, whatever configuration the trials had."""
     store = ResultStore.open(reference)
     compared = 0
-    for judgement in judge(paper_findings(), paper_numbers(store)):
-        name = judgement.finding.experiment
+    for judgement in judge(paper_claims(), paper_numbers(store)):
+        name = judgement.claim.experiment
         plan = store.plan(name)
         if name not in ("table1", "table3", "table4", "table5") or plan is None:
             continue

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, finding_cells, findings_parquet, headline
-from dynrcnn_ray.report.findings import RATIO, Contrast, Finding, Term, judge
+from dynrcnn_ray.report.findings import RATIO, Claim, Contrast, Term, judge
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
 from dynrcnn_ray.report.table_latex import cells_to_latex
 from dynrcnn_ray.report.table_text import cells_to_markdown, cells_to_text
@@ -25,13 +25,11 @@ def gain(row, paper=1.0, above=0.0, below=math.inf, metric="AP", unit="percent")
 
 TABLE3 = "Table 3, Section 5.4. Effects of each component"
 CLAIMS = [
-    Finding("table3", TABLE3, "Both gain AP", (gain(1), gain(2, paper=1.9))),
-    Finding("table3", TABLE3, "K_β & AP50 do not matter", (gain(1, 0.2, -1.0, 1.0),)),
-    Finding("table3", TABLE3, "It does not gain", (gain(3, -0.7, -math.inf, 0.5),)),
-    Finding(
-        "figure5", "Figure 5, Section 5.4. Trends", "T_now falls", (gain(1, math.nan, -math.inf, 0.0, "T", "IoU"),)
-    ),
-    Finding(
+    Claim("table3", TABLE3, "Both gain AP", (gain(1), gain(2, paper=1.9))),
+    Claim("table3", TABLE3, "K_β & AP50 do not matter", (gain(1, 0.2, -1.0, 1.0),)),
+    Claim("table3", TABLE3, "It does not gain", (gain(3, -0.7, -math.inf, 0.5),)),
+    Claim("figure5", "Figure 5, Section 5.4. Trends", "T_now falls", (gain(1, math.nan, -math.inf, 0.0, "T", "IoU"),)),
+    Claim(
         "table7",
         "Table 7, Section 5.5. Speed",
         "Faster",
@@ -100,7 +98,7 @@ def test_text_and_markdown_show_every_claim_and_what_was_claimed(rows):
 
     for text in (cells_to_text(cells), cells_to_markdown(cells)):
         for claim in CLAIMS:
-            assert claim.claim in text
+            assert claim.words in text
         for told in ("within ±1", "< +0.5", "> 0", "> 1", "-0.7", "+0.201", "2.00", "1.24"):
             assert told in text, told
         assert "Not measured, or not all of it: table3." in text

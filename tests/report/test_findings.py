@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dynrcnn_ray.report.findings import RATIO, Contrast, Finding, Term, holm_factors, judge
+from dynrcnn_ray.report.findings import RATIO, Claim, Contrast, Term, holm_factors, judge
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow, SpeedOfModel
 
 RANGES = {
@@ -35,7 +35,7 @@ def contrast_of(row, other, above=0.0, below=math.inf, paper=1.0):
 
 
 def claim_of(*contrasts):
-    return Finding("table3", "Table 3", "claim", contrasts)
+    return Claim("table3", "Table 3", "claim", contrasts)
 
 
 def judge_differences(*samples, above=0.0, below=math.inf):

@@ -1,0 +1,91 @@
+"""The claims of one's own that a store has locked, with what it has measured of their rows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from dynrcnn_ray.config.validation import ConfigError
+from dynrcnn_ray.report.claim_lines import read_line
+from dynrcnn_ray.report.claim_rows import ClaimRow, RowNames
+from dynrcnn_ray.report.findings import Claim, Contrast, Lock
+from dynrcnn_ray.report.trial_numbers import NumbersOfRow, read_numbers
+from dynrcnn_ray.store.claims import experiments_with_claims, read_claims
+from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.store.schemas import TRIALS
+
+
+def own_claims(store: ResultStore) -> list[Claim]:
+    """All claims that a store has locked, by experiment.
+
+    A row is known by its trials, whatever it is called in the table by now. One that is no row of the table any more
+    has a negative place, and counts as not measured.
+
+    Raises:
+        StoreError: the store cannot be read, or a claim is of another release.
+    """
+    return [
+        _claim(store, row, store.plan(name))
+        for name in experiments_with_claims(store)
+        for row in read_claims(store, name)
+    ]
+
+
+def own_numbers(
+    store: ResultStore, claims: list[Claim], trials: pd.DataFrame | None = None
+) -> dict[str, dict[int, NumbersOfRow]]:
+    """What a store has measured of the rows that claims are about, by experiment and row.
+
+    Args:
+        store: where to read.
+        claims: from `own_claims`.
+        trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    rows: dict[str, dict[int, Mapping[str, float]]] = {}
+    measures: dict[str, set[str]] = {}
+    for claim in claims:
+        if claim.experiment not in rows:
+            rows[claim.experiment] = {row: known.reported for row, known in _rows(store.plan(claim.experiment)).items()}
+        for term in (term for contrast in claim.contrasts for term in contrast.terms):
+            rows[claim.experiment].setdefault(term.row, {})
+            measures.setdefault(claim.experiment, set()).add(term.measure)
+    # Of very many trials only what their tables show has been read.
+    needed = set(TRIALS.names).intersection(*[set().union(*measures.values())])
+    is_read = trials is not None and needed <= set(trials.columns)
+    return read_numbers(store, rows, measures, trials if is_read else None)
+
+
+def _claim(store: ResultStore, locked: Mapping[str, Any], plan: pd.DataFrame | None) -> Claim:
+    place = locked["experiment"]
+    if plan is not None and len(plan):
+        place = f"{place}, {plan['anchor'].iloc[0]}. {plan['title'].iloc[0]}"
+    lock = Lock(locked["hash"], locked["locked_at"], locked["is_afterwards"], locked["dropped_at"])
+    contrasts = _contrasts(store, locked, plan)
+    return Claim(locked["experiment"], place, locked["words"] or locked["line"], contrasts, locked["line"], lock)
+
+
+def _contrasts(store: ResultStore, locked: Mapping[str, Any], plan: pd.DataFrame | None) -> tuple[Contrast, ...]:
+    known = _rows(plan)
+    of_trial = {} if plan is None else dict(zip(plan["trial_id"], plan["row"], strict=True))
+    missing: dict[str, int] = {}
+    places: dict[str, int] = {}
+    for text, ids in locked["rows"].items():
+        found = [int(of_trial[trial_id]) for trial_id in ids if trial_id in of_trial]
+        places[text] = found[0] if found else missing.setdefault(ids[0], -1 - len(missing))
+    rows = {place: known.get(place, ClaimRow({}, {})) for place in places.values()}
+    try:
+        return read_line(locked["line"], RowNames.of_references(rows, places)).contrasts
+    except ConfigError as error:
+        path = store.files.describe_path("claims")
+        raise StoreError(f"{path}: a claim of {locked['experiment']!r} is of another release: {error}") from None
+
+
+def _rows(plan: pd.DataFrame | None) -> dict[int, ClaimRow]:
+    return {
+        int(line["row"]): ClaimRow({}, dict(line["reported"]), line["metric_prefix"] or "")
+        for line in ([] if plan is None else plan.to_dict("records"))
+    }
