@@ -4,9 +4,9 @@ import pyarrow as pa
 
 from dynrcnn_ray.store.metrics import MASK_METRICS, METRICS
 
-SCHEMA_VERSION = b"6"
+SCHEMA_VERSION = b"7"
 """Goes up whenever a field is added, or changes its name, type or meaning."""
-READABLE_VERSIONS = (b"1", b"2", b"3", b"4", b"5", SCHEMA_VERSION)
+READABLE_VERSIONS = (b"1", b"2", b"3", b"4", b"5", b"6", SCHEMA_VERSION)
 """Versions that differ from this one by optional fields alone; a file that lacks those is read with nulls."""
 VERSION_KEY = b"dynrcnn_ray.schema_version"
 
