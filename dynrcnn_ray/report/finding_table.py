@@ -73,7 +73,7 @@ _NOTES = (
     "After Holm: the verdict when all claims are tested together, so that the chance of even one wrong verdict is at "
     "most 5 %.",
     f"Chance: how often {LOOKS[-1]} seeds would confirm the contrast if the paper's difference were the true one, from "
-    "the measured spread; mean seeds: how many the looks would take, on average.",
+    "the measured spread; in brackets how many seeds that would take on average.",
 )
 _OLD_NOTE = "These verdicts are an earlier release's, without looks: `findings` judges again."
 
@@ -195,7 +195,7 @@ def _claims(place: str, rows: Sequence[Mapping[str, Any]]) -> Grid:
     columns = (
         Column("claim", is_number=False, is_sentence=True),
         *(Column(text, is_number=False) for text in texts),
-        *(Column(number) for number in ("paper", "measured", "n", "chance", "mean seeds")),
+        *(Column(number) for number in ("paper", "measured", "n", "chance")),
         *(Column(text, is_number=False) for text in ("verdict", "after Holm")),
     )
     lines: list[Line] = []
@@ -226,22 +226,21 @@ def _numbers(row: Mapping[str, Any]) -> tuple[Cell, ...]:
         Cell(_shown(row["paper"], row)),
         Cell(_shown(row["measured"], row), interval=interval),
         Cell(str(row["n"]) if seeds in (None, row["n"]) else f"{row['n']} of {seeds}"),
-        Cell(_NOTHING if chance is None else f"{100 * chance:.0f} %"),
-        Cell(_NOTHING if chance is None else f"{needed:.0f}"),
+        Cell(_NOTHING) if chance is None else Cell(f"{100 * chance:.0f} %", remark=f"({needed:.0f} seeds)"),
     )
 
 
 def _looks_left(rows: Sequence[Mapping[str, Any]]) -> str:
-    """After how many seeds a contrast of an undecided claim is looked at again; empty where no look is left."""
+    """After how many seeds a contrast of a claim is looked at again; empty where no look is left."""
     looks = [row["next_look"] for row in rows if row["next_look"] is not None]
-    return f"next look at {min(looks)} seeds" if looks else ""
+    return f"(next look at {min(looks)} seeds)" if looks else ""
 
 
 def _hidden(row: Mapping[str, Any]) -> str:
     """The largest difference that an undecided contrast may still have; empty before the last look."""
     if row["seeds"] is None or row["next_look"] is not None:
         return ""
-    return f"up to {_shown(max(row['low'], row['high'], key=abs), row)} may hide"
+    return f"(up to {_shown(max(row['low'], row['high'], key=abs), row)} may hide)"
 
 
 def _claimed(row: Mapping[str, Any]) -> str:
@@ -263,5 +262,5 @@ def _shown(value: float | None, row: Mapping[str, Any]) -> str:
 
 
 def _verdict(verdict: str, if_undecided: str = "") -> Cell:
-    told = f"{verdict}, {if_undecided}" if verdict == "undecided" and if_undecided else verdict
-    return Cell(told, verdict=verdict.replace(" ", "-"))
+    remark = if_undecided if verdict == "undecided" else ""
+    return Cell(verdict, remark=remark, verdict=verdict.replace(" ", "-"))

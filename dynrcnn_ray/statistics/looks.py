@@ -75,6 +75,7 @@ _CHANCES = np.array(
 )
 """v and G(v), of 10^8 simulated paths: `python -m benchmarks.look_bounds`. The first line stands for the sum of the
 looks' chances, the last one for certainty."""
+_LOGARITHMS = np.log(_CHANCES.T)
 
 
 def standard_paths(generator: np.random.Generator, paths: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,10 +108,10 @@ def chance_over_looks(worst: float) -> float:
     """
     if worst < _CHANCES[0, 0]:
         return worst
-    return float(np.exp(np.interp(np.log(worst), *np.log(_CHANCES.T))))
+    return math.exp(np.interp(math.log(worst), *_LOGARITHMS))
 
 
-_WORST = float(np.exp(np.interp(np.log(TAIL), *np.log(_CHANCES.T[::-1]))))
+_WORST = math.exp(np.interp(math.log(TAIL), *_LOGARITHMS[::-1]))
 TAILS = tuple(share * _WORST for share in SHARES)
 """The one-sided level of each look's own t-test, so that all looks together miss in `TAIL`."""
 

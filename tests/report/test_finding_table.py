@@ -126,7 +126,7 @@ def test_a_claim_of_several_contrasts_has_a_line_above_them(rows):
     _, table3, *_ = finding_cells(rows).grids
 
     texts = [[cell.text for cell in line.cells] for line in table3.lines]
-    assert texts[0] == ["Both gain AP", *[""] * 7, "confirmed", texts[0][-1]]
+    assert texts[0] == ["Both gain AP", *[""] * 6, "confirmed", texts[0][-1]]
     assert texts[1][:2] == ["· row 1 against baseline", "AP"]
     assert texts[1][-1] == ""
     assert [line.starts_row for line in table3.lines] == [True, False, False, True, True]
@@ -167,7 +167,10 @@ def claims_grid(*differences, below=math.inf):
     judgements = judge([Finding("table3", TABLE3, "Gains", contrasts)], {"table3": rows})
     cells = finding_cells(from_parquet_bytes(findings_parquet(judgements, "c"), FINDINGS).to_pylist())
     columns = [column.title for column in cells.grids[1].columns]
-    return [dict(zip(columns, (cell.text for cell in line.cells), strict=True)) for line in cells.grids[1].lines]
+    return [
+        dict(zip(columns, (f"{cell.text} {cell.addition}".rstrip() for cell in line.cells), strict=True))
+        for line in cells.grids[1].lines
+    ]
 
 
 def test_what_is_undecided_says_when_the_next_look_is():
@@ -175,9 +178,9 @@ def test_what_is_undecided_says_when_the_next_look_is():
     (between,) = claims_grid([1.0, -1.0, 2.0, -2.0, 1.0, 7.0, 8.0])
     claim, *parts = claims_grid([1.0, -1.0, 2.0, -2.0, 1.0], [1.0, -1.0, 2.0])
 
-    assert (before["n"], before["verdict"]) == ("1", "undecided, next look at 3 seeds")
-    assert (between["n"], between["verdict"]) == ("5 of 7", "undecided, next look at 8 seeds")
-    assert claim["verdict"] == "undecided, next look at 5 seeds"
+    assert (before["n"], before["verdict"]) == ("1", "undecided (next look at 3 seeds)")
+    assert (between["n"], between["verdict"]) == ("5 of 7", "undecided (next look at 8 seeds)")
+    assert claim["verdict"] == "undecided (next look at 5 seeds)"
     assert [part["verdict"] for part in parts] == ["undecided", "undecided"]
 
 
@@ -189,8 +192,8 @@ def test_after_the_last_look_it_says_what_may_hide():
     claim, first, second = claims_grid(differences, [value - 0.1 for value in differences])
 
     # 0.05 and -0.05 with a deviation of 0.46: half the interval is 2.48 x 0.46 / sqrt(20) = 0.26.
-    assert alone["verdict"] == within["verdict"] == first["verdict"] == "undecided, up to +0.3 may hide"
-    assert second["verdict"] == "undecided, up to -0.3 may hide"
+    assert alone["verdict"] == within["verdict"] == first["verdict"] == "undecided (up to +0.3 may hide)"
+    assert second["verdict"] == "undecided (up to -0.3 may hide)"
     assert claim["verdict"] == "undecided"
 
 
