@@ -71,7 +71,7 @@ def benchmarks() -> dict[str, Benchmark]:
         Benchmark(measure_memory, rounds=1, minutes=2),
         Benchmark(measure_collective, rounds=200, minutes=0.5),
         Benchmark(measure_store, rounds=1, minutes=2),
-        Benchmark(measure_verdicts, rounds=20_000, minutes=20),
+        Benchmark(measure_verdicts, rounds=20_000, minutes=25),
         Benchmark(measure_ray_overhead, rounds=6, minutes=9),
         Benchmark(measure_prediction, rounds=6, minutes=9),
         Benchmark(measure_startup, rounds=2, minutes=1.5),
