@@ -29,6 +29,7 @@ from benchmarks.startup import measure_startup
 from benchmarks.step_parts import measure_step_parts
 from benchmarks.store import measure_store
 from benchmarks.training_step import measure_training_step
+from benchmarks.verdicts import measure_verdicts
 from benchmarks.workbench import Workbench, build_workbench
 from dynrcnn_ray.execution.commit import git_commit
 from dynrcnn_ray.options.command import Call
@@ -72,6 +73,7 @@ def benchmarks() -> dict[str, Benchmark]:
         Benchmark(measure_memory, rounds=1, minutes=2),
         Benchmark(measure_collective, rounds=200, minutes=0.5),
         Benchmark(measure_store, rounds=1, minutes=2),
+        Benchmark(measure_verdicts, rounds=20_000, minutes=25),
         Benchmark(measure_ray_overhead, rounds=6, minutes=9),
         Benchmark(measure_prediction, rounds=6, minutes=9),
         Benchmark(measure_startup, rounds=2, minutes=1.5),

@@ -27,6 +27,7 @@ NAMES = (
     "memory",
     "collective",
     "store",
+    "verdicts",
     "ray",
     "predict",
     "startup",
@@ -44,7 +45,7 @@ class BenchmarkOptions(StoreOptions):
 
     only: tuple[str, ...] = ()
     """Measure these alone: training_step, step_parts, shards, reference_loop, loader, inference, evaluation,
-    memory, collective, store, ray, predict, startup, grid."""
+    memory, collective, store, verdicts, ray, predict, startup, grid."""
     against: tuple[Literal["detectron2", "mmdetection"], ...] = ()
     """Measure a training step and inference against these libraries, and of the others only what `--only` names."""
     device: Literal["cpu", "cuda"] = "cpu"

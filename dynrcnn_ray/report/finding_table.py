@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from dynrcnn_ray.report.findings import RATIO, VERDICTS, Judgement
-from dynrcnn_ray.report.table_cells import Cell, Column, Grid, Line, TableCells, seeds_text
+from dynrcnn_ray.report.table_cells import Cell, Column, Grid, Line, TableCells
+from dynrcnn_ray.statistics.looks import LOOKS, SeedsEstimate
 from dynrcnn_ray.store.parquet import to_parquet_bytes
 from dynrcnn_ray.store.schemas import optional, required, versioned
 
@@ -46,36 +47,45 @@ FINDINGS = versioned(
         optional("high", _FLOAT, "the field unit"),
         optional("deviation", _FLOAT, "the field unit"),
         required("n", _INT, "seeds, or rounds of speeds"),
+        optional("seeds", _INT, "seeds"),
+        optional("next_look", _INT, "seeds"),
         required("contrast_verdict", _TEXT, "text"),
         optional("contrast_p", _FLOAT, "1"),
+        optional("chance", _FLOAT, "1"),
         optional("seeds_needed", _FLOAT, "seeds"),
         optional("scale", _TEXT, "text"),
         required("command", _TEXT, "text"),
     ]
 )
 """One contrast of a claim; a claim of several has a row for each, with its own number, text, verdicts and p-values in
-all of them. `contrast_verdict` is that on the contrast alone. `low` and `high` are the 95 % interval, `deviation` the
-standard deviation over the seeds; `seeds_needed` how many would confirm the contrast with a power of 80 % if the
-paper's difference were the true one. A contrast whose unit is `ratio` has ratios in all fields of that unit.
+all of them. `contrast_verdict` is that on the contrast alone. Numbers are those of the last look, which took the first
+`n` of the `seeds` that have finished; `next_look` is after how many the next one is. `low` and `high` are the 95 %
+interval over all looks, `deviation` the standard deviation over the seeds. If the paper's difference were the true one,
+the looks would confirm the contrast with the chance `chance`, after `seeds_needed` seeds on average. A contrast whose
+unit is `ratio` has ratios in all fields of that unit, and none of the fields about looks.
 
 `line` states the claim, null where no line does; `claim_hash` and the fields after it are those of `schemas.CLAIMS`, of
 a claim of one's own alone."""
 
 _DECIMALS = {"percent": 1, "proposals per image": 1, RATIO: 2}
 _NOTHING = "-"
+_LOOKS_TEXT = f"{', '.join(str(look) for look in LOOKS[:-1])} and {LOOKS[-1]}"
 _NOTES = (
     "Claimed is the range in which the claim says that the difference lies.",
-    "Measured is its mean over the seeds that have finished all rows of the contrast, paired by seed; in brackets its "
-    "95 % interval (paired t-test).",
+    f"Looks are after {_LOOKS_TEXT} seeds that have finished all rows of a contrast, the lowest first. Seeds may be "
+    "added until a claim is decided: interval and verdicts hold for all looks together, and what is decided stays so.",
+    "Measured is the mean over the n seeds of the last look, paired by seed; in brackets its 95 % interval: what those "
+    "of all looks so far have in common (paired t-tests).",
     "Confirmed: the whole interval lies in the claimed range; contradicted: the whole interval lies outside; "
-    "undecided: neither, or fewer than two seeds.",
+    "undecided: neither, or no look yet.",
     "A claim of several contrasts is confirmed if each of them is, and contradicted if one of them is, corrected for "
     "their number.",
     "After Holm: the verdict when all claims are tested together, so that the chance of even one wrong verdict is at "
     "most 5 %.",
-    "Seeds needed: how many would confirm the contrast in four runs of five if the paper's difference were the true "
-    "one, from the measured spread.",
+    f"Chance: how often {LOOKS[-1]} seeds would confirm the contrast if the paper's difference were the true one, from "
+    "the measured spread; in brackets how many seeds that would take on average.",
 )
+_OLD_NOTE = "These verdicts are an earlier release's, without looks: `findings` judges again."
 
 _NOTES_ON_LOCKS = (
     "Locked (UTC): when a claim of one's own was written down, right before the first trial of the command that stated "
@@ -106,8 +116,9 @@ def finding_cells(rows: Sequence[Mapping[str, Any]]) -> TableCells:
     places = [(place, list(lines)) for place, lines in itertools.groupby(rows, key=lambda row: row["place"])]
     scales = ", ".join(dict.fromkeys(row["scale"] for row in rows if row["scale"]))
     missing = dict.fromkeys(row["experiment"] for row in rows if not row["n"])
+    is_old = any(row["seeds"] is None and row["unit"] != RATIO for row in rows)
     notes = [
-        *_NOTES,
+        *((_OLD_NOTE,) if is_old else _NOTES),
         *(_NOTES_ON_LOCKS if any(map(_is_own, rows)) else ()),
         *([f"Not measured, or not all of it: {', '.join(missing)}."] if missing else []),
     ]
@@ -156,6 +167,7 @@ def _rows(index: int, judgement: Judgement, command: str) -> list[dict[str, Any]
         contrast, estimate = part.contrast, part.estimate
         shown = math.exp if contrast.unit == RATIO else float
         low, high = estimate.interval()
+        outlook = contrast.outlook(estimate.deviation)
         rows.append(
             claim
             | {
@@ -170,16 +182,19 @@ def _rows(index: int, judgement: Judgement, command: str) -> list[dict[str, Any]
                 "high": _known(shown(high)),
                 "deviation": _known(estimate.deviation),
                 "n": estimate.n,
+                "seeds": estimate.seeds if isinstance(estimate, SeedsEstimate) else None,
+                "next_look": part.next_look,
                 "contrast_verdict": part.verdict,
                 "contrast_p": _known(part.p),
-                "seeds_needed": _known(contrast.seeds_needed(estimate.deviation), keep_infinity=True),
+                "chance": outlook and outlook.chance,
+                "seeds_needed": outlook and outlook.seeds,
             }
         )
     return rows
 
 
-def _known(value: float, *, keep_infinity: bool = False) -> float | None:
-    return None if math.isnan(value) or (math.isinf(value) and not keep_infinity) else value
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _count(rows: Sequence[Mapping[str, Any]], field: str) -> dict[str, int]:
@@ -209,20 +224,22 @@ def _claims(place: str, rows: Sequence[Mapping[str, Any]]) -> Grid:
     columns = (
         Column("claim", is_number=False, is_sentence=True),
         *(Column(text, is_number=False) for text in texts),
-        *(Column(number) for number in ("paper", "measured", "n", "seeds needed")),
+        *(Column(number) for number in ("paper", "measured", "n", "chance")),
         *(Column(text, is_number=False) for text in ("verdict", "after Holm")),
     )
     lines: list[Line] = []
     for _, parts in itertools.groupby(rows, key=lambda row: row["finding"]):
         first, *others = parts
-        verdicts = (_verdict(first["verdict"]), _verdict(first["verdict_holm"]))
+        holm = _verdict(first["verdict_holm"])
         if not others:
-            lines.append(Line((_claim(first), *_numbers(first), *verdicts)))
+            verdict = _verdict(first["verdict"], _looks_left([first]) or _hidden(first))
+            lines.append(Line((_claim(first), *_numbers(first), verdict, holm)))
             continue
-        lines.append(Line((_claim(first), *(Cell() for _ in range(6)), *verdicts)))
+        verdict = _verdict(first["verdict"], _looks_left([first, *others]))
+        lines.append(Line((_claim(first), *(Cell() for _ in _numbers(first)), verdict, holm)))
         for part in (first, *others):
-            name = Cell(f"· {part['contrast']}")
-            lines.append(Line((name, *_numbers(part), _verdict(part["contrast_verdict"]), Cell()), starts_row=False))
+            name, verdict = Cell(f"· {part['contrast']}"), _verdict(part["contrast_verdict"], _hidden(part))
+            lines.append(Line((name, *_numbers(part), verdict, Cell()), starts_row=False))
     return Grid(f"claims-{_name(place)}", place, columns, tuple(lines))
 
 
@@ -271,17 +288,31 @@ def _claim(row: Mapping[str, Any]) -> Cell:
 
 
 def _numbers(row: Mapping[str, Any]) -> tuple[Cell, ...]:
-    """Metric, claimed range, the paper's difference, the measured one, n, seeds needed."""
-    low, high, needed = row["low"], row["high"], row["seeds_needed"]
+    """Metric, claimed range, the paper's difference, the measured one, n, and what the looks promise."""
+    low, high, seeds = row["low"], row["high"], row["seeds"]
     interval = "" if low is None else f"[{_shown(low, row)}, {_shown(high, row)}]"
+    chance, needed = row["chance"], row["seeds_needed"]
     return (
         Cell(row["metric"]),
         Cell(_claimed(row)),
         Cell(_shown(row["paper"], row)),
         Cell(_shown(row["measured"], row), interval=interval),
-        Cell(str(row["n"])),
-        Cell(seeds_text(math.nan if needed is None else needed)),
+        Cell(str(row["n"]) if seeds in (None, row["n"]) else f"{row['n']} of {seeds}"),
+        Cell(_NOTHING) if chance is None else Cell(f"{100 * chance:.0f} %", remark=f"({needed:.0f} seeds)"),
     )
+
+
+def _looks_left(rows: Sequence[Mapping[str, Any]]) -> str:
+    """After how many seeds a contrast of a claim is looked at again; empty where no look is left."""
+    looks = [row["next_look"] for row in rows if row["next_look"] is not None]
+    return f"(next look at {min(looks)} seeds)" if looks else ""
+
+
+def _hidden(row: Mapping[str, Any]) -> str:
+    """The largest difference that an undecided contrast may still have; empty before the last look."""
+    if row["seeds"] is None or row["next_look"] is not None:
+        return ""
+    return f"(up to {_shown(max(row['low'], row['high'], key=abs), row)} may hide)"
 
 
 def _claimed(row: Mapping[str, Any]) -> str:
@@ -302,5 +333,6 @@ def _shown(value: float | None, row: Mapping[str, Any]) -> str:
     return f"{round(value, decimals) + 0.0:+.{decimals}f}"
 
 
-def _verdict(verdict: str) -> Cell:
-    return Cell(verdict, verdict=verdict.replace(" ", "-"))
+def _verdict(verdict: str, if_undecided: str = "") -> Cell:
+    remark = if_undecided if verdict == "undecided" else ""
+    return Cell(verdict, remark=remark, verdict=verdict.replace(" ", "-"))

@@ -2,13 +2,16 @@
 
 A `Claim` is one or more contrasts, each with the range in which the claim says that its difference lies.
 A contrast is a weighted sum of numbers of a trial, taken for each seed over rows of one table: AP90 of the row DLA
-minus AP90 of the baseline. Its mean over the seeds has a 95 % interval by the paired t-test.
+minus AP90 of the baseline. It is looked at after 3, 5, 8, 12 and 20 seeds that have finished all of its rows, the
+lowest first; its 95 % interval and its p-values hold for all looks together (`statistics.looks`), so that seeds may be
+added until it is decided.
 
 How a verdict is made:
 
 - **One contrast.** *Confirmed*: the whole interval lies in the claimed range. *Contradicted*: the whole interval lies
-  outside. *Undecided*: neither, or fewer than two seeds. *Not measured*: no seed has finished all of its rows. This is
-  a test at 2.5 % in each direction; the p-value of a claim is twice the smaller one of the two.
+  outside. *Undecided*: neither, or fewer seeds than the first look takes. *Not measured*: no seed has finished all of
+  its rows. This is a test at 2.5 % in each direction; the p-value of a claim is twice the smaller one of the two.
+  Between two looks the verdict of the last one holds, and what is decided stays decided.
 - **"Does not matter", "does not gain", "at least as good"** claim a range with a stated margin: within -m and +m,
   below +m, above -m. That no difference was found confirms none of them; the interval must lie within the margin. For
   -m and +m these are the two one-sided tests of equivalence (TOST), here with the 95 % interval, which is stricter than
@@ -17,10 +20,12 @@ How a verdict is made:
   is the largest of theirs and needs no correction (the intersection-union test). It is contradicted if one contrast is
   contradicted beyond what chance gives the best of so many: their smallest p-value times their number (Bonferroni).
 - **Holm's correction** over all claims that have a p-value gives a second verdict. Whatever the dependence between
-  claims that share trials, the chance that even one of these verdicts mistakes noise for a finding is at most 5 %.
+  claims that share trials, the chance that even one of these verdicts mistakes noise for a finding is at most 5 %, at
+  all looks together: the p-values only fall from look to look.
 - **Speeds** have no seeds but timed rounds. A contrast is then one of logarithms, shown as a ratio; the error of a
   median is 1.25 IQR / (1.35 sqrt(rounds)) (McGill, Tukey and Larsen 1978), and the models' errors are taken as
   independent. Such an interval tells how well these medians are known on this machine, nothing about other machines.
+  Speeds are measured once: they have no looks.
 
 All assume that the differences are spread normally over seeds, as the tables' intervals do.
 """
@@ -32,8 +37,9 @@ from datetime import datetime
 from typing import Literal
 
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow
-from dynrcnn_ray.statistics.estimates import Estimate, mean_estimate
-from dynrcnn_ray.statistics.power import POWER, seeds_needed
+from dynrcnn_ray.statistics.estimates import Estimate
+from dynrcnn_ray.statistics.looks import SeedsEstimate, estimate_at_looks
+from dynrcnn_ray.statistics.power import Outlook, outlook
 
 Verdict = Literal["confirmed", "contradicted", "undecided", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("confirmed", "contradicted", "undecided", "not measured")
@@ -99,29 +105,26 @@ class Contrast:
         ]
         seeds = sorted(set.intersection(*(set(values) for values in by_seed)))
         sums = (math.fsum(values[seed] for values in by_seed) for seed in seeds)
-        return mean_estimate([value for value in sums if not math.isnan(value)])
+        return estimate_at_looks([value for value in sums if not math.isnan(value)])
 
     @property
     def limits(self) -> tuple[float, float]:
         """The claimed range on the scale of the estimate."""
         return (math.log(self.above), math.log(self.below)) if self.unit == RATIO else (self.above, self.below)
 
-    def seeds_needed(self, deviation: float) -> float:
-        """How many seeds would confirm the claim with a power of 80 % if the paper's difference were the true one.
+    def outlook(self, deviation: float) -> Outlook | None:
+        """How likely the looks confirm the claim if the paper's difference is the true one, and after how many seeds.
 
-        For a range with two ends each end takes half of the risk. NaN if no spread is known, or the paper gives no
-        difference in the range.
+        None if no spread is known, or the paper gives no difference in the range.
 
         Args:
             deviation: the standard deviation of the sums over the seeds.
         """
-        distances = [
-            distance for distance in (self.paper - self.above, self.below - self.paper) if distance != math.inf
-        ]
-        if self.unit == RATIO or not all(distance > 0 for distance in distances):
-            return math.nan
-        chance = 1 - (1 - POWER) / len(distances)
-        return max(seeds_needed(distance, deviation, chance) for distance in distances)
+        above, below = self.paper - self.above, self.below - self.paper
+        if self.unit == RATIO or math.isnan(deviation) or not (above > 0 and below > 0):
+            return None
+        scale = math.inf if deviation == 0 else 1 / deviation
+        return outlook(above * scale, below * scale)
 
     def _scaled(self, value: float) -> float:
         return math.log(value) if self.unit == RATIO and value > 0 else value
@@ -200,6 +203,11 @@ class Measured:
         """The verdict on this contrast alone."""
         return _verdict(self.p_for, self.p_against, 1.0, self.estimate.n > 0)
 
+    @property
+    def next_look(self) -> int | None:
+        """After how many seeds it is looked at again; None after the last look, and for speeds."""
+        return self.estimate.next_look if isinstance(self.estimate, SeedsEstimate) else None
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -227,6 +235,16 @@ class Judgement:
     def n(self) -> int:
         """The fewest seeds of a contrast; of speeds the rounds."""
         return min(part.estimate.n for part in self.parts)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the claim is confirmed or contradicted; no further look makes it undecided again."""
+        return self.verdict in ("confirmed", "contradicted")
+
+    @property
+    def next_look(self) -> int | None:
+        """After how many seeds a contrast is looked at again; None after the last look, and for speeds."""
+        return min((part.next_look for part in self.parts if part.next_look is not None), default=None)
 
 
 def judge(findings: Iterable[Claim], numbers: Mapping[str, Mapping[int, NumbersOfRow]]) -> list[Judgement]:

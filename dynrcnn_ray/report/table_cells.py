@@ -42,6 +42,7 @@ class Cell:
         spread: the sample standard deviation over the seeds: ± 0.3.
         interval: of a difference: [+0.8, +3.4].
         mark: ≈0 if the interval cannot tell the difference from zero.
+        remark: a few words in brackets that belong to it: (next look at 8 seeds).
         verdict: what a cell of verdicts says, for a renderer that colours it.
     """
 
@@ -49,12 +50,13 @@ class Cell:
     spread: str = ""
     interval: str = ""
     mark: str = ""
+    remark: str = ""
     verdict: str = ""
 
     @property
     def addition(self) -> str:
-        """Spread, interval and mark, which stand after the text."""
-        return " ".join(part for part in (self.spread, self.interval, self.mark) if part)
+        """All that stands behind the text."""
+        return " ".join(part for part in (self.spread, self.interval, self.mark, self.remark) if part)
 
 
 @dataclass(frozen=True)

@@ -113,8 +113,8 @@ def _body(grid: Grid) -> list[str]:
             body.append(r"\addlinespace")
         texts = zip(line.cells, widest, grid.columns, strict=True)
         body.append(_row([_cell(cell, tail, column.is_number) for cell, tail, column in texts]))
-        if any(cell.interval for cell in line.cells):
-            body.append(_intervals(line))
+        if any(cell.interval or cell.remark for cell in line.cells):
+            body.append(_below(line))
     return body
 
 
@@ -134,9 +134,9 @@ def _tail(cell: Cell) -> str:
     return "".join(f" {escape_latex(part)}" for part in (cell.spread, cell.mark) if part)
 
 
-def _intervals(line: Line) -> str:
-    """The line below, since a page is too narrow for differences beside their intervals."""
-    texts = [escape_latex(cell.interval, is_number=True) for cell in line.cells]
+def _below(line: Line) -> str:
+    """The line below, since a page is too narrow for differences and verdicts beside their intervals and remarks."""
+    texts = [escape_latex(cell.interval or cell.remark, is_number=True) for cell in line.cells]
     return _row([rf"{{\scriptsize {text}}}" if text else "" for text in texts])
 
 

@@ -60,7 +60,10 @@ def _difference_notes(table: pd.DataFrame, plan: pd.DataFrame) -> list[str]:
         notes.append(
             f"{ZERO_MARK}: the interval, before rounding, holds zero: it cannot tell the difference from zero."
         )
-        notes.append("By chance alone, one interval in twenty misses the true difference.")
+        notes.append(
+            "By chance alone, one interval in twenty misses the true difference; more do if seeds are added until it "
+            "looks clear. Claims are judged by findings, whose intervals allow for that."
+        )
         if any(_has_point_interval(row, metric) for row in compared for metric in metric_columns(plan)):
             notes.append("An interval without width: the differences of all seeds were the same.")
     if any(row["delta_n"] == 1 for row in compared):

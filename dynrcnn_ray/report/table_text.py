@@ -83,7 +83,9 @@ def _lines(columns: list[_Aligned]) -> list[tuple[str, ...]]:
 def _align(grid: Grid) -> list[_Aligned]:
     by_column = zip(*(line.cells for line in grid.lines), strict=True)
     return [
-        _numbers(column.title, cells) if column.is_number else _texts(column.title, [cell.text for cell in cells])
+        _numbers(column.title, cells)
+        if column.is_number
+        else _texts(column.title, [f"{cell.text} {cell.addition}".rstrip() for cell in cells])
         for column, cells in zip(grid.columns, by_column, strict=True)
     ]
 

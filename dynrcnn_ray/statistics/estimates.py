@@ -5,10 +5,12 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import t
+from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 """How often the intervals hold the true difference, if differences are spread normally over seeds."""
+TAIL = (1 - CONFIDENCE) / 2
+"""How often the true difference lies below an interval, and above it."""
 _SAME = 1e-9
 """Percent. Differences closer than this to each other differ by the rounding of floats alone."""
 
@@ -57,9 +59,13 @@ class Estimate:
 
     def interval(self) -> tuple[float, float]:
         """The ends of its interval; NaN if its error is not known."""
+        return self.ends(TAIL)
+
+    def ends(self, tail: float) -> tuple[float, float]:
+        """The ends of an interval beyond each of which the true mean lies so often; NaN if its error is not known."""
         if math.isnan(self.error) or self.error == 0:
             return self.mean + self.error, self.mean + self.error
-        half = self.error * float(t.ppf((1 + CONFIDENCE) / 2, self.freedom))
+        half = self.error * -float(stdtrit(self.freedom, tail))
         return self.mean - half, self.mean + half
 
     def p_above(self, bound: float) -> float:
@@ -68,7 +74,7 @@ class Estimate:
             return math.nan
         if self.error == 0:
             return 0.0 if self.mean > bound else 1.0
-        return float(t.sf((self.mean - bound) / self.error, self.freedom))
+        return float(stdtr(self.freedom, (bound - self.mean) / self.error))
 
     def p_below(self, bound: float) -> float:
         """The one-sided p-value of the claim that the true mean lies below a bound; NaN if the error is not known."""

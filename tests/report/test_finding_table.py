@@ -44,8 +44,13 @@ def content() -> bytes:
         return NumbersOfRow(trials={seed: {metric: value} for seed, value in enumerate(values)}, scale="mini")
 
     numbers = {
-        "table3": {0: row("AP", 50, 51, 52), 1: row("AP", 52, 53.1, 53.9), 2: row("AP", 51, 52.1, 53.2), 3: row("AP")},
-        "figure5": {0: row("T", 0.4, 0.41), 1: row("T", 0.6, 0.612)},
+        "table3": {
+            0: row("AP", 50, 51, 52, 53, 54),
+            1: row("AP", 52, 53.1, 53.9, 55, 56),
+            2: row("AP", 51, 52.1, 53.2, 54.1, 55.1),
+            3: row("AP"),
+        },
+        "figure5": {0: row("T", 0.4, 0.41, 0.42, 0.43, 0.44), 1: row("T", 0.6, 0.612, 0.621, 0.631, 0.641)},
         "table7": {
             index: NumbersOfRow({}, {"inference": SpeedOfModel(20 / (index + 1), 9, 11, 40)}) for index in (0, 1)
         },
@@ -69,7 +74,9 @@ def test_a_row_for_each_contrast_with_units_and_the_claims_verdict(rows):
     ]
     first, second, same, missing, trend, speed = rows
     assert first["measured"] == pytest.approx(2.0)
-    assert (first["low"] < 2.0 < first["high"], first["n"], first["contrast_verdict"]) == (True, 3, "confirmed")
+    assert (first["low"] < 2.0 < first["high"], first["n"], first["contrast_verdict"]) == (True, 5, "confirmed")
+    assert (first["seeds"], first["next_look"], first["chance"], first["seeds_needed"] < 5) == (5, 8, 1.0, True)
+    assert (speed["seeds"], speed["next_look"], speed["chance"], speed["seeds_needed"]) == (None,) * 4
     assert (first["claimed_above"], first["claimed_below"]) == (0.0, None)
     assert second["paper"] == pytest.approx(1.9)
     assert (same["claimed_above"], same["claimed_below"]) == (-1.0, 1.0)
@@ -145,3 +152,54 @@ def test_html_marks_verdicts_for_colour(content, tmp_path):
     for verdict in ("confirmed", "contradicted", "not-measured"):
         assert f'class="text {verdict}">{verdict.replace("-", " ")}' in html
     assert 'class="sentence">K_β &amp; AP50' in html
+
+
+def claims_grid(*differences, below=math.inf):
+    """The claims' lines where each contrast has measured these differences."""
+    longest = max(len(each) for each in differences)
+    rows = {0: NumbersOfRow({seed: {"AP": 50.0} for seed in range(longest)})} | {
+        index: NumbersOfRow({seed: {"AP": 50.0 + value} for seed, value in enumerate(each)})
+        for index, each in enumerate(differences, 1)
+    }
+    contrasts = tuple(gain(index, above=0.0 if below == math.inf else -below, below=below) for index in rows if index)
+    judgements = judge([Claim("table3", TABLE3, "Gains", contrasts)], {"table3": rows})
+    cells = finding_cells(from_parquet_bytes(findings_parquet(judgements, "c"), FINDINGS).to_pylist())
+    columns = [column.title for column in cells.grids[1].columns]
+    return [
+        dict(zip(columns, (f"{cell.text} {cell.addition}".rstrip() for cell in line.cells), strict=True))
+        for line in cells.grids[1].lines
+    ]
+
+
+def test_what_is_undecided_says_when_the_next_look_is():
+    (before,) = claims_grid([1.0])
+    (between,) = claims_grid([1.0, -1.0, 2.0, -2.0, 1.0, 7.0, 8.0])
+    claim, *parts = claims_grid([1.0, -1.0, 2.0, -2.0, 1.0], [1.0, -1.0, 2.0])
+
+    assert (before["n"], before["verdict"]) == ("1", "undecided (next look at 3 seeds)")
+    assert (between["n"], between["verdict"]) == ("5 of 7", "undecided (next look at 8 seeds)")
+    assert claim["verdict"] == "undecided (next look at 5 seeds)"
+    assert [part["verdict"] for part in parts] == ["undecided", "undecided"]
+
+
+def test_after_the_last_look_it_says_what_may_hide():
+    differences = [0.5, -0.4] * 10
+
+    (alone,) = claims_grid(differences)
+    (within,) = claims_grid(differences, below=0.2)
+    claim, first, second = claims_grid(differences, [value - 0.1 for value in differences])
+
+    # 0.05 and -0.05 with a deviation of 0.46: half the interval is 2.48 x 0.46 / sqrt(20) = 0.26.
+    assert alone["verdict"] == within["verdict"] == first["verdict"] == "undecided (up to +0.3 may hide)"
+    assert second["verdict"] == "undecided (up to -0.3 may hide)"
+    assert claim["verdict"] == "undecided"
+
+
+def test_verdicts_of_an_earlier_release_are_not_explained_as_looks(rows):
+    old = [row | {"seeds": None, "next_look": None, "chance": None} for row in rows]
+
+    notes = finding_cells(old).notes
+
+    assert any("an earlier release's" in note for note in notes)
+    assert not any("Looks are" in note for note in notes)
+    assert any("Looks are after 3, 5, 8, 12 and 20 seeds" in note for note in finding_cells(rows).notes)

@@ -9,6 +9,7 @@ from scipy import stats
 
 from dynrcnn_ray.report.findings import RATIO, Claim, Contrast, Term, holm_factors, judge
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow, SpeedOfModel
+from dynrcnn_ray.statistics.looks import LOOKS, SHARES, TAILS, chance_over_looks
 
 RANGES = {
     "gains": (0.0, math.inf),
@@ -49,27 +50,85 @@ def judge_differences(*samples, above=0.0, below=math.inf):
     return judgement
 
 
+def looks_at(sample):
+    return [sample[:seeds] for seeds in LOOKS if seeds <= len(sample)]
+
+
+def p_over_looks(sample, bound=0.0, alternative="greater"):
+    """One-sided."""
+    p_values = [stats.ttest_1samp(part, bound, alternative=alternative).pvalue for part in looks_at(sample)]
+    return chance_over_looks(min(p / share for p, share in zip(p_values, SHARES, strict=False)))
+
+
 def test_three_seeds_by_hand():
     # Differences 1, 2, 3: mean 2, deviation 1, t = 2 sqrt(3) with 2 degrees of freedom, where
-    # Student's distribution has the closed form p = 1 - t / sqrt(t^2 + 2).
+    # Student's distribution has the closed form p = 1 - t / sqrt(t^2 + 2). The first look has a share of 1 / 28.
     judgement = judge_differences([1.0, 2.0, 3.0])
 
     t = 2 * math.sqrt(3)
     (part,) = judgement.parts
     assert part.estimate.mean == pytest.approx(2.0)
-    assert part.estimate.interval() == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
-    assert judgement.p == pytest.approx(1 - t / math.sqrt(t**2 + 2))
-    assert (judgement.verdict, judgement.n) == ("undecided", 3)
+    half = (1 - 2 * TAILS[0]) / math.sqrt(2 * TAILS[0] * (1 - TAILS[0])) / math.sqrt(3)
+    assert part.estimate.interval() == pytest.approx((2 - half, 2 + half))
+    assert judgement.p == pytest.approx(2 * chance_over_looks(28 * (1 - t / math.sqrt(t**2 + 2)) / 2))
+    assert (judgement.verdict, judgement.n, judgement.next_look) == ("undecided", 3, 5)
 
 
-def test_two_seeds_by_hand():
-    # With 1 degree of freedom: p = 1 - 2 atan(t) / pi. Differences 2 and 2.1: t = 41.
+def test_before_the_first_look_there_is_no_verdict():
     judgement = judge_differences([2.0, 2.1])
 
-    assert judgement.p == pytest.approx(1 - 2 * math.atan(41) / math.pi)
-    assert judgement.verdict == "confirmed"
-    assert judge_differences([-2.0, -2.1]).verdict == "contradicted"
-    assert judge_differences([-2.0, -2.1]).p == pytest.approx(judgement.p)
+    (part,) = judgement.parts
+    assert part.estimate.mean == pytest.approx(2.05)
+    assert all(math.isnan(end) for end in (*part.estimate.interval(), judgement.p))
+    assert (judgement.verdict, judgement.n, judgement.next_look) == ("undecided", 2, 3)
+
+
+def test_between_looks_the_last_one_holds():
+    sample = [2.0, 2.1, 1.9, 1.0, 3.0, -50.0, 70.0]
+
+    judgements = [judge_differences(sample[:seeds]) for seeds in (5, 6, 7)]
+
+    for judgement in judgements:
+        (part,) = judgement.parts
+        assert (judgement.n, judgement.next_look, judgement.p) == (5, 8, judgements[0].p)
+        assert part.estimate.interval() == judgements[0].parts[0].estimate.interval()
+    assert [judgement.parts[0].estimate.seeds for judgement in judgements] == [5, 6, 7]
+
+
+def test_after_the_last_look_nothing_changes():
+    rows = {0: row_of([0.0] * 40), 1: row_of([*[0.1, -0.1] * 10, *[9.0] * 20])}
+
+    (judgement,) = judge([claim_of(contrast_of(1, 0))], {"table3": rows})
+
+    assert (judgement.verdict, judgement.n, judgement.next_look) == ("undecided", 20, None)
+    assert judgement.parts[0].estimate.mean == pytest.approx(0.0)
+
+
+def test_what_is_decided_stays_decided():
+    sample = [2.0, 2.01, 1.99, -30.0, 30.0, -20.0, 25.0, 2.0]
+
+    judgements = [judge_differences(sample[:seeds]) for seeds in (3, 5, 8)]
+
+    assert [judgement.verdict for judgement in judgements] == ["confirmed"] * 3
+    assert all(judgement.is_decided for judgement in judgements)
+    assert judge_differences(sample[1:]).verdict == "undecided"
+
+
+def test_the_lowest_seeds_count_and_not_those_that_finished_first():
+    values = {7: 5.0, 9: 6.0, 8: 5.5, 1: 0.0, 4: -1.0, 0: 1.0}
+    rows = {
+        0: NumbersOfRow({seed: {"AP": 0.0} for seed in values}),
+        1: NumbersOfRow({seed: {"AP": value} for seed, value in values.items()}),
+    }
+
+    (judgement,) = judge([claim_of(contrast_of(1, 0))], {"table3": rows})
+
+    assert judgement.parts[0].estimate.mean == pytest.approx((1.0 + 0.0 - 1.0 + 5.0 + 5.5) / 5)
+    assert judgement.parts[0].estimate.looks[0].mean == pytest.approx(0.0)
+
+
+def test_the_next_look_is_that_of_the_contrast_with_the_fewest_seeds():
+    assert judge_differences([1.0, -1.0, 0.5, 0.2, 0.1], [2.0, -1.0]).next_look == 3
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -78,13 +137,17 @@ def test_a_verdict_says_where_the_whole_interval_lies(name):
     rng = np.random.default_rng(len(name))
     seen = set()
     for _ in range(300):
-        sample = rng.normal(rng.uniform(-2, 2), rng.uniform(0.05, 1), rng.integers(2, 8)).tolist()
+        sample = rng.normal(rng.uniform(-2, 2), rng.uniform(0.05, 1), rng.integers(3, 13)).tolist()
 
         judgement = judge_differences(sample, above=above, below=below)
 
-        interval = stats.ttest_1samp(sample, 0).confidence_interval(0.95)
-        inside = above < interval.low and interval.high < below
-        outside = interval.high < above or below < interval.low
+        intervals = [
+            stats.ttest_1samp(part, 0).confidence_interval(1 - 2 * tail)
+            for part, tail in zip(looks_at(sample), TAILS, strict=False)
+        ]
+        low, high = max(each.low for each in intervals), min(each.high for each in intervals)
+        assert judgement.parts[0].estimate.interval() == pytest.approx((low, high))
+        inside, outside = above < low and high < below, high < above or below < low
         expected = "confirmed" if inside else "contradicted" if outside else "undecided"
         assert judgement.verdict == judgement.parts[0].verdict == expected
         assert (judgement.p <= 0.05) == (expected != "undecided")
@@ -97,8 +160,8 @@ def test_equivalence_is_two_one_sided_tests():
 
     (part,) = judge_differences(sample, above=-1.0, below=1.0).parts
 
-    sides = stats.ttest_1samp(sample, -1.0, alternative="greater"), stats.ttest_1samp(sample, 1.0, alternative="less")
-    assert part.p_for == pytest.approx(max(side.pvalue for side in sides))
+    sides = p_over_looks(sample, -1.0, "greater"), p_over_looks(sample, 1.0, "less")
+    assert part.p_for == pytest.approx(max(sides))
 
 
 def test_no_difference_found_confirms_no_equivalence():
@@ -106,19 +169,19 @@ def test_no_difference_found_confirms_no_equivalence():
 
 
 def test_a_claim_of_several_contrasts_is_as_sure_as_its_weakest():
-    strong, weak = [2.0, 2.1, 2.2, 2.1], [1.0, 2.0, 0.9, 1.4]
+    strong, weak = [2.0, 2.1, 2.2, 2.1, 2.0], [1.0, 2.0, 0.9, 1.4, 1.2]
 
     judgement = judge_differences(strong, weak)
 
     assert judgement.verdict == "confirmed"
-    assert judgement.p == pytest.approx(stats.ttest_1samp(weak, 0).pvalue)
+    assert judgement.p == pytest.approx(2 * p_over_looks(weak))
     assert judge_differences(strong, [2.0, -2.0, 0.5]).verdict == "undecided"
 
 
 def test_one_contrast_of_several_contradicts_beyond_the_chance_of_so_many():
-    # Two-sided p of the first: 0.034. Alone it contradicts; as one of two it does not.
-    bad, good = [-1.0, -2.0, -3.0, -1.0, -0.2], [2.0, 2.1, 2.2, 2.1, 2.0]
-    p = stats.ttest_1samp(bad, 0).pvalue
+    # Alone the first contradicts; as one of two it does not.
+    bad, good = [-1.0, -1.9, -2.0, -1.1, -0.9], [2.0, 2.1, 2.2, 2.1, 2.0]
+    p = 2 * p_over_looks(bad, alternative="less")
     assert 0.025 < p < 0.05
 
     judgement = judge_differences(bad, good)
@@ -126,7 +189,7 @@ def test_one_contrast_of_several_contradicts_beyond_the_chance_of_so_many():
     assert judgement.parts[0].verdict == "contradicted"
     assert judgement.verdict == "undecided"
     assert judgement.p == pytest.approx(2 * p)
-    assert judge_differences([-2.0, -2.1, -1.9, -2.0], good).verdict == "contradicted"
+    assert judge_differences([-2.0, -2.1, -1.9, -2.0, -2.05], good).verdict == "contradicted"
 
 
 def test_what_is_not_measured():
@@ -137,7 +200,7 @@ def test_what_is_not_measured():
     assert judge_differences([3.0]).verdict == "undecided"
     assert math.isnan(judge_differences([3.0]).p)
     # That one part fails is known before the other has run.
-    assert judge_differences([-2.0, -2.1, -2.0], []).verdict == "contradicted"
+    assert judge_differences([-2.0, -2.01, -2.0], []).verdict == "contradicted"
 
 
 def test_only_seeds_that_have_all_rows_count():
@@ -197,7 +260,7 @@ def test_holm_counts_what_was_tested():
 
 
 def test_the_verdict_after_holm_needs_a_smaller_p():
-    nothing, clear, weak = [-1.0, 1.0, 0.5, -0.5, 0.1], [2.0, 2.1, 1.9, 2.0, 2.05], [0.5, 1.5, 1.0, 0.4, 1.9]
+    nothing, clear, weak = [-1.0, 1.0, 0.5, -0.5, 0.1], [2.0, 2.1, 1.9, 2.0, 2.05], [0.9, 1.5, 1.0, 0.8, 1.3]
     samples = [*[nothing] * 8, clear, weak]
     rows = {0: row_of([0.0] * 5)} | {index: row_of(sample) for index, sample in enumerate(samples, 1)}
 
@@ -260,13 +323,18 @@ def test_the_error_of_a_median_is_that_of_medians():
     assert told == pytest.approx(np.std(median), rel=0.05)
 
 
-def test_seeds_that_the_papers_difference_needs():
-    # One standard deviation from the end of the range: ten seeds, as every book on power has it.
-    assert contrast_of(1, 0, paper=1.0).seeds_needed(1.0) == 10
-    assert contrast_of(1, 0, -math.inf, 1.0, paper=0.0).seeds_needed(1.0) == 10
-    assert contrast_of(1, 0, -0.5, math.inf, paper=0.5).seeds_needed(1.0) == 10
-    # Both ends at one standard deviation: a power of 90 % at each.
-    assert contrast_of(1, 0, -1.0, 1.0, paper=0.0).seeds_needed(1.0) == 13
+def test_what_the_looks_promise_for_the_papers_difference():
+    # One standard deviation from the end of the range, whichever end it is.
+    contrasts = contrast_of(1, 0), contrast_of(1, 0, -math.inf, 1.0, paper=0.0), contrast_of(1, 0, -0.5, paper=0.5)
+    for contrast in contrasts:
+        assert contrast.outlook(1.0).chance == pytest.approx(0.974, abs=0.007)
+        assert contrast.outlook(1.0).seeds == pytest.approx(11.9, abs=0.2)
+    # Both ends at one standard deviation: each must be told.
+    both = contrast_of(1, 0, -1.0, 1.0, paper=0.0).outlook(1.0)
+    assert both.chance < 0.96
+    assert both.seeds > 13
+    # Without any spread the first look tells all.
+    assert (contrast_of(1, 0).outlook(0.0).chance, contrast_of(1, 0).outlook(0.0).seeds) == (1.0, 3.0)
     for contrast in (contrast_of(1, 0, paper=math.nan), contrast_of(1, 0, paper=-1.0), speed_claim().contrasts[0]):
-        assert math.isnan(contrast.seeds_needed(1.0))
-    assert math.isnan(contrast_of(1, 0).seeds_needed(math.nan))
+        assert contrast.outlook(1.0) is None
+    assert contrast_of(1, 0).outlook(math.nan) is None
