@@ -116,7 +116,7 @@ def test_a_row_has_begun_whatever_began_it_and_however_it_ended(store: ResultSto
 
 def test_a_changed_claim_is_a_new_one_and_the_old_one_is_kept_as_dropped(store: ResultStore):
     (old,) = lock(store, GAIN)
-    train(store, experiment(), {"both": [42.0, 43.0, 43.5], "baseline": [40.0, 40.9, 41.2], "DLA": [41.0] * 3})
+    train(store, experiment(), {"both": [42.0, 43.0, 43.2], "baseline": [40.0, 40.9, 41.2], "DLA": [41.0] * 3})
     dropped, new = lock(store, f"{GAIN} + 0.5")
     assert (dropped["hash"], dropped["locked_at"]) == (old["hash"], old["locked_at"])
     assert dropped["dropped_at"] > old["locked_at"]
