@@ -1,5 +1,7 @@
 """The second figure of the experiment `sync`: up to 1,024 shards, simulated from what one run's images measured."""
 
+import math
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,6 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from dynrcnn_ray.paper.simulation import Records, simulate_spread
 from dynrcnn_ray.report.figure_style import COLOURS, draw_heading, draw_note, figure_style
+from dynrcnn_ray.statistics.estimates import mean_estimate
 
 NUMBERS_OF_SHARDS = tuple(2**power for power in range(11))
 IMAGES_PER_SHARD = {1: COLOURS[4], 2: COLOURS[1], 8: COLOURS[5]}
@@ -18,6 +21,8 @@ _STATISTICS = {
     "beta_now": "$β_{now}$ over the shards (normalised offset)",
 }
 _DEVIATION = (0, (2, 1.4))
+_OTHER_IMAGES = "0.7"
+"""Of a measured trial with another number of images a shard than is simulated."""
 _CAPTION = (
     "Simulated: the I_k and E_k of every image of one run of one shard (convention paper, {images} images a step) are "
     "dealt out at random to shards, within windows of C steps of\nthat run, at most 8 windows evenly spaced; where "
@@ -27,7 +32,9 @@ _CAPTION = (
 )
 
 
-def draw_simulated_shards(plan: pd.DataFrame, records: Records, own_interval: int, seed: int) -> Figure:
+def draw_simulated_shards(
+    plan: pd.DataFrame, records: Records, own_interval: int, seed: int, measured: pd.DataFrame | None = None
+) -> Figure:
     """Draw how far T_now and beta_now spread over up to 1,024 shards, with and without the all-reduce.
 
     A column for each C, a row for each statistic. C is 20, 100 and 500 where the run's own is the paper's 100, and in
@@ -38,6 +45,7 @@ def draw_simulated_shards(plan: pd.DataFrame, records: Records, own_interval: in
         records: what a run of one shard recorded.
         own_interval: C of that run.
         seed: of that run.
+        measured: what real trials found: a row for each with `C`, `shards`, `apart_T_now` and `apart_beta_now`.
     """
     with figure_style():
         figure = Figure(figsize=(11.5, 7.2), layout="constrained")
@@ -60,6 +68,10 @@ def draw_simulated_shards(plan: pd.DataFrame, records: Records, own_interval: in
                     )
                     for axes, statistic in zip(panels[:, column], _STATISTICS, strict=True):
                         _draw_spread(axes, spreads, statistic, "black" if all_reduce else colour)
+            if measured is not None and len(measured):
+                of_interval = measured.loc[(measured["C"] == interval) & (measured["shards"] > 1), :]
+                for axes, statistic in zip(panels[:, column], _STATISTICS, strict=True):
+                    _draw_measured(axes, of_interval, statistic, records.ious.shape[1])
         for axes, label in zip(panels[:, 0], _STATISTICS.values(), strict=True):
             axes.set_ylabel(label)
             axes.set_ylim(bottom=0)
@@ -81,6 +93,17 @@ def _draw_spread(axes: Axes, spreads: pd.DataFrame, statistic: str, colour: str)
             axes.plot(NUMBERS_OF_SHARDS, values, color=colour, linestyle=style, clip_on=False)
 
 
+def _draw_measured(axes: Axes, measured: pd.DataFrame, statistic: str, images: int) -> None:
+    """The mean over the seeds, with its interval where there are two or more, in the colour of as many images."""
+    for shards, trials in measured.groupby("shards"):
+        found = mean_estimate(trials[f"apart_{statistic}"].dropna().tolist())
+        low, high = found.interval()
+        colour = IMAGES_PER_SHARD.get(images // int(str(shards)), _OTHER_IMAGES)
+        if not math.isnan(low):
+            axes.plot([shards, shards], [low, high], color=colour, linewidth=1.4)
+        axes.plot([shards], [found.mean], color=colour, marker="D", markersize=6, markeredgecolor="black")
+
+
 def _finish(axes: Axes) -> None:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator([1, 4, 16, 64, 256, 1024]))
@@ -99,5 +122,8 @@ def _draw_legend(figure: Figure) -> None:
         Line2D([], [], color="0.45", label="largest minus smallest"),
         Line2D([], [], color="0.45", linestyle=_DEVIATION, label="standard deviation"),
         Line2D([], [], color="black", label="with the all-reduce: both zero"),
+        Line2D(
+            [], [], color=_OTHER_IMAGES, marker="D", markeredgecolor="black", label="measured, largest minus\nsmallest"
+        ),
     ]
     figure.legend(handles=handles, loc="outside right upper", handlelength=1.8)
