@@ -105,6 +105,22 @@ def test_simulated_shards_are_drawn_for_each_c_and_number_of_images(plan, record
 
 
 @pytest.mark.slow
+def test_what_was_measured_stands_in_the_panel_of_its_c_with_its_interval(plan, records):
+    measured = pd.DataFrame(
+        {"C": [5, 5, 5, 1], "shards": [2, 2, 1, 4], "apart_T_now": [0.1, 0.3, 0.0, 0.5], "apart_beta_now": [0.2] * 4}
+    )
+    panels = np.array(draw_simulated_shards(plan, records, 5, 3, measured).axes).reshape(2, 3)
+
+    [interval, mark] = panels[0, 1].lines[12:]
+    assert [list(mark.get_xdata()), list(mark.get_ydata())] == [[2], [pytest.approx(0.2)]]
+    low, high = interval.get_ydata()
+    assert low < 0.1 < 0.3 < high
+    one_seed = [[list(line.get_xdata()), list(line.get_ydata())] for line in panels[0, 0].lines[12:]]
+    assert one_seed == [[[4], [0.5]]]
+    assert len(panels[0, 2].lines) == 12
+
+
+@pytest.mark.slow
 def test_a_run_shorter_than_c_says_so(plan, records):
     figure = draw_simulated_shards(plan, records, own_interval=10, seed=0)
 

@@ -21,6 +21,7 @@ _STATISTICS = {
     "beta_now": "$β_{now}$ over the shards (normalised offset)",
 }
 _DEVIATION = (0, (2, 1.4))
+_MEASURED = "measured, largest minus\nsmallest; 95 % interval"
 _OTHER_IMAGES = "0.7"
 """Of a measured trial with another number of images a shard than is simulated."""
 _CAPTION = (
@@ -95,10 +96,11 @@ def _draw_spread(axes: Axes, spreads: pd.DataFrame, statistic: str, colour: str)
 
 def _draw_measured(axes: Axes, measured: pd.DataFrame, statistic: str, images: int) -> None:
     """The mean over the seeds, with its interval where there are two or more, in the colour of as many images."""
-    for shards, trials in measured.groupby("shards"):
-        found = mean_estimate(trials[f"apart_{statistic}"].dropna().tolist())
+    for shards in measured["shards"].drop_duplicates().tolist():
+        values = measured.loc[measured["shards"] == shards, f"apart_{statistic}"]
+        found = mean_estimate(values.dropna().tolist())
         low, high = found.interval()
-        colour = IMAGES_PER_SHARD.get(images // int(str(shards)), _OTHER_IMAGES)
+        colour = IMAGES_PER_SHARD.get(images // shards, _OTHER_IMAGES)
         if not math.isnan(low):
             axes.plot([shards, shards], [low, high], color=colour, linewidth=1.4)
         axes.plot([shards], [found.mean], color=colour, marker="D", markersize=6, markeredgecolor="black")
@@ -122,8 +124,6 @@ def _draw_legend(figure: Figure) -> None:
         Line2D([], [], color="0.45", label="largest minus smallest"),
         Line2D([], [], color="0.45", linestyle=_DEVIATION, label="standard deviation"),
         Line2D([], [], color="black", label="with the all-reduce: both zero"),
-        Line2D(
-            [], [], color=_OTHER_IMAGES, marker="D", markeredgecolor="black", label="measured, largest minus\nsmallest"
-        ),
+        Line2D([], [], color=_OTHER_IMAGES, marker="D", markeredgecolor="black", label=_MEASURED),
     ]
     figure.legend(handles=handles, loc="outside right upper", handlelength=1.8)
