@@ -188,3 +188,13 @@ def test_the_verdicts_of_the_readme():
             assert cells[verdict] == (str(number) if number else "-"), (name, verdict)
         after_holm = int((own["verdict_holm"] == "confirmed").sum())
         assert cells["confirmed after Holm"] == (str(after_holm) if after_holm else "-"), name
+
+
+def test_the_checksums_of_every_number_of_workers_are_one():
+    """Printed by `python -m benchmarks.checksums`; `tests/training/test_shards.py` holds that they are."""
+    lines = re.findall(
+        r"^\| ([\d, then]+) \| `([0-9a-f]{16})` \|$", (ROOT / "docs/shards.md").read_text(), re.MULTILINE
+    )
+    assert [label for label, _ in lines] == ["1", "2", "3", "4", "8", "8, then 3, then 5"]
+    (checksum,) = {found for _, found in lines}
+    assert f"`{checksum}`" in text_of("README.md")
