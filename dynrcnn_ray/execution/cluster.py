@@ -143,8 +143,8 @@ def trials_at_once(run: RunConfig) -> int:
         there = _amounts({kind: sum(node.get(kind, 0) for node in running) for kind in of_worker})
         raise ConfigError(
             f"run.{field}: {needed} workers of {_amounts(of_worker)} each do not fit, the cluster has {there} on "
-            f"{len(running)} nodes, places for {now}{_growth(later)}; ask for less, let workers share cores "
-            "(run.cpus_per_worker below 1), or add nodes"
+            f"{len(running)} nodes, places for {now}{_growth(later)}; take fewer, "
+            "which gives the same result, let workers share cores (run.cpus_per_worker below 1), or add nodes"
         )
     # An elastic trial may start on less than it asks for.
     return max(1, max(now, later) // run.num_workers)

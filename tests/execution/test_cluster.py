@@ -115,8 +115,8 @@ def test_what_cannot_run_is_refused_at_once(autoscaled: Head, tmp_path: Path):
     assert end == ""
     assert (
         "error: run.num_workers: 4 workers of 1 CPU each do not fit, the cluster has 0 CPU on 1 nodes, places for 0, "
-        "and for 2 when its autoscaler has started all it may (2 small of 1 CPU and 0 GPU); ask for less, "
-        "let workers share cores (run.cpus_per_worker below 1), or add nodes"
+        "and for 2 when its autoscaler has started all it may (2 small of 1 CPU and 0 GPU); take "
+        "fewer, which gives the same result, let workers share cores (run.cpus_per_worker below 1), or add nodes"
     ) in too_many
     assert f"error: storage {tmp_path}: is a " in of_the_head_alone
     assert (
