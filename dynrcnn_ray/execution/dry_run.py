@@ -47,7 +47,7 @@ def print_what_does_not_fit(runs: Iterable[RunConfig]) -> None:
         if needed > places and not ray_address():
             print(
                 f"note: {needed} workers of {run.cpus_per_worker:g} CPU each do not fit on this machine, which has "
-                f"{cores} CPU cores: places for {places}; take fewer, "
-                "which gives the same result, let workers share cores (--run.cpus-per-worker below 1), or set RAY_ADDRESS to a cluster"
+                f"{cores} CPU cores: places for {places}; take fewer, which gives the "
+                "same result, let workers share cores (--run.cpus-per-worker below 1), or set RAY_ADDRESS to a cluster"
             )
             return
