@@ -37,6 +37,7 @@ OVERRIDES = (
     "dynamic.dla",
     "dynamic.dsl",
     "train.global_batch",
+    "train.shards",
     "run.num_workers",
 )
 # Images per second of the paper: with the shallow and with the deep backbone.

@@ -33,7 +33,7 @@ def models(base: TrialConfig) -> dict[str, TrialConfig]:
             base,
             model=dataclasses.replace(base.model, name=kind, score_threshold=0.0),
             dynamic=dataclasses.replace(base.dynamic, dla=dynamic, dsl=dynamic),
-            train=dataclasses.replace(base.train, global_batch=1),
+            train=dataclasses.replace(base.train, global_batch=1, shards=1),
         )
     return configs
 

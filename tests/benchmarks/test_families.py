@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import collective, memory, step_parts
+from benchmarks import collective, memory, shards, step_parts
 from benchmarks.collective import Network, all_reduce_seconds, buffer_bytes, modelled_seconds
 from benchmarks.evaluation import measure_evaluation
 from benchmarks.inference import measure_inference
@@ -22,7 +22,7 @@ from benchmarks.shards import measure_shards
 from benchmarks.step_parts import measure_step_parts
 from benchmarks.store import measure_store
 from benchmarks.training_step import measure_training_step
-from benchmarks.workbench import Workbench, preload, train_split, with_batch
+from benchmarks.workbench import Workbench, preload, train_split, with_batch, with_shards
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.detector import build_model
@@ -34,14 +34,14 @@ from tests.processes import fork_server, start_processes
 def bench(smoke: TrialConfig, tmp_path: Path) -> Workbench:
     """Scale smoke with two images a step and few RoIs in the place of both trials."""
     few = dataclasses.replace(smoke.model, rois_per_image=32, rpn_post_nms=50, detections_per_image=10)
-    small = with_batch(dataclasses.replace(smoke, model=few), 2)
+    small = with_batch(with_shards(dataclasses.replace(smoke, model=few), 1, 2), 2)
     return Workbench(small, small, tmp_path)
 
 
 @pytest.fixture(autouse=True)
 def _quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of a family are such all the same, but need not import PyTorch first."""
-    for module in (collective, step_parts):
+    for module in (collective, step_parts, shards):
         monkeypatch.setattr(module, "spawn", start_processes)
     monkeypatch.setattr(memory, "multiprocessing", SimpleNamespace(get_context=lambda _: fork_server()))
 

@@ -13,7 +13,7 @@ from benchmarks.command import COMMAND, PEERS
 from benchmarks.peers import BUILDERS, Peer, measure_against
 from benchmarks.reference_loop import stock_detector
 from benchmarks.schema import BENCHMARKS
-from benchmarks.workbench import Workbench, with_batch
+from benchmarks.workbench import Workbench, with_batch, with_shards
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from tests.cli.calls import call
@@ -34,7 +34,7 @@ def torchvision_peer(config: TrialConfig, num_classes: int) -> Peer:
 def test_a_peer_trains_and_detects_beside_ours(smoke: TrialConfig, tmp_path: Path):
     threads = torch.get_num_threads()
     few = dataclasses.replace(smoke.model, rois_per_image=32, rpn_post_nms=50, detections_per_image=10)
-    small = with_batch(dataclasses.replace(smoke, model=few), 2)
+    small = with_batch(with_shards(dataclasses.replace(smoke, model=few), 1, 2), 2)
     rows = list(measure_against("torchvision", torchvision_peer)(Workbench(small, small, tmp_path), 1))
     torch.set_num_threads(threads)
     names = [row["name"] for row in rows]

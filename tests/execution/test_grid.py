@@ -80,9 +80,9 @@ def test_every_trial_left_its_row_its_dynamics_and_its_checkpoints(trained_grid,
     of_baseline = dynamics[dynamics["trial_id"] == baseline]
     assert set(of_baseline["iou_threshold"]) == {0.5}
     assert set(of_baseline["smooth_l1_beta"]) == {1.0}
-    for of_workers in dynamics.loc[dynamics["trial_id"] == by_workers[2][0]["trial_id"], "worker_T_now"]:
-        assert len(of_workers) == 2
-        assert of_workers[0] == of_workers[1]
+    for of_shards in dynamics.loc[dynamics["trial_id"] == by_workers[2][0]["trial_id"], "shard_T_now"]:
+        assert len(of_shards) == 2
+        assert of_shards[0] == of_shards[1]
 
     for trial_id in trials["trial_id"]:
         checkpoints = (storage / "checkpoints" / trial_id).iterdir()

@@ -19,23 +19,28 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _cluster() -> Iterator[None]:
+def listening_before() -> Iterator[set[int]]:
+    """The cluster, and the ports on which tests before these have left this process and others listening."""
+    before = {connection.laddr.port for connection in _listening()}
     with ray_cluster():
-        yield
+        yield before
 
 
-def test_it_listens_on_the_loopback_alone():
+def _listening() -> list[Any]:
     import psutil  # Ray brings it along, and has to be imported first.
 
-    ray.get(ray.remote(lambda: None).remote())
     own = psutil.Process()
-    connections = [
+    return [
         connection
         for process in (own, *own.children(recursive=True))
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     ]
-    addresses = [connection.laddr.ip for connection in connections]
+
+
+def test_it_listens_on_the_loopback_alone(listening_before: set[int]):
+    ray.get(ray.remote(lambda: None).remote())
+    addresses = [connection.laddr.ip for connection in _listening() if connection.laddr.port not in listening_before]
     assert len(addresses) > 3
     assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
 

@@ -35,6 +35,8 @@ def config(**dynamic: Any) -> TrialConfig:
 
 
 def model_and_state(trial: TrialConfig, device: torch.device | None = None) -> tuple[FasterRCNN, DynamicTrainingState]:
+    """Of one shard: a test's batch goes through the model at once."""
+    trial = dataclasses.replace(trial, train=dataclasses.replace(trial.train, shards=1))
     torch.manual_seed(0)
     device = device or torch.device("cpu")
     state = DynamicTrainingState(trial, device=device)

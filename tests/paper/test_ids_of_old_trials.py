@@ -15,7 +15,7 @@ REFERENCES = Path(__file__).parents[2] / "experiments"
 OF_STORES = {
     "reference_bccd": "b23c874de4a6",
     "reference_bccd_proposals_alone": "592411bb54c2",
-    "reference_mini": "992689c8f595",
+    "reference_mini": "d514d5950677",
     "reference_nuclei": "0c2e1a8aee1b",
     "reference_voc": "dbb2f2cd8105",
     "reference_voc_cpu": "b79ca194e182",
@@ -39,6 +39,8 @@ def test_no_reference_store_is_left_out():
 def test_rows_of_every_release_are_the_same_trials_as_ever(name: str):
     store = ResultStore.open(REFERENCES / name)
     rows = sorted(store.trials().to_dict("records"), key=lambda row: row["trial_id"])
+    # What told trials apart by their workers has no meaning any more.
+    rows = [row for row in rows if "distinct_by_workers: true" not in row["config"]]
     trials = [store.trial_of(row) for row in rows]
     assert all(trial.inputs.data and trial.inputs.data_root for trial in trials)
     ids = [[row["trial_id"], trial.trial_id, trial.training_id] for row, trial in zip(rows, trials, strict=True)]
