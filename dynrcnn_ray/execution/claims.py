@@ -9,7 +9,7 @@ from typing import Any
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
-from dynrcnn_ray.experiment.experiment import Experiment, Row
+from dynrcnn_ray.experiment.experiment import Experiment, Row, Seeds, seeds_by_row
 from dynrcnn_ray.report.claim_lines import ReadClaim, read_line
 from dynrcnn_ray.report.claim_rows import ClaimRow, RowNames
 from dynrcnn_ray.report.stated_claims import StatedClaim, stated_claims
@@ -66,7 +66,7 @@ def print_claims(store: ResultStore, experiment: Experiment, base: Trial) -> Non
         print(f"  {claim['hash']}  {claim['line']}{words}  {state}")
 
 
-def lock_claims(store: ResultStore, experiment: Experiment, base: Trial, seeds: Sequence[int], command: str) -> None:
+def lock_claims(store: ResultStore, experiment: Experiment, base: Trial, seeds: Seeds, command: str) -> None:
     """Write down what an experiment claims before its trials begin.
 
     A claim that the store has stays as it was locked, with its words; one that the experiment does not state any more
@@ -76,7 +76,7 @@ def lock_claims(store: ResultStore, experiment: Experiment, base: Trial, seeds: 
         store: where they are kept.
         experiment: what states them.
         base: what its rows start from, with its data.
-        seeds: every row runs once with each.
+        seeds: of the rows.
         command: as it may stand in a plan.
 
     Raises:
@@ -96,7 +96,7 @@ def lock_claims(store: ResultStore, experiment: Experiment, base: Trial, seeds: 
 
 
 def _locked(
-    store: ResultStore, experiment: Experiment, base: Trial, seeds: Sequence[int], command: str
+    store: ResultStore, experiment: Experiment, base: Trial, seeds: Seeds, command: str
 ) -> list[dict[str, Any]]:
     """The rows of `schemas.CLAIMS` as they are to be, each with `is_new`."""
     stated = checked_claims(experiment, base.config)
@@ -105,11 +105,12 @@ def _locked(
         return []
     now = datetime.now(UTC)
     trials = [trial for _, trial in experiment.rows_with_trials(base)]
+    by_row = seeds_by_row(seeds, len(trials))
     claims = {claim["hash"]: {**claim, "is_new": False} for claim in earlier}
     begun: set[int] | None = None
     stated_hashes: set[str] = set()
     for claim, meant in stated:
-        rows = {text: _ids(trials[row], seeds) for text, row in meant.references.items()}
+        rows = {text: _ids(trials[row], by_row[row]) for text, row in meant.references.items()}
         key = _hash(claim.line, rows)
         stated_hashes.add(key)
         if key in claims:

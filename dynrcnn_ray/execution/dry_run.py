@@ -1,26 +1,26 @@
 """What `--dry-run` says of an experiment: its trials, which of them the storage has, and what this machine lacks."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from dynrcnn_ray.config.sections import RunConfig
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.execution.address import ray_address
-from dynrcnn_ray.experiment.experiment import Experiment
+from dynrcnn_ray.experiment.experiment import Experiment, Seeds
 from dynrcnn_ray.store.results_store import ResultStore
 
 _STATES = {"finished": "there", "running": "begun", "failed": "failed before"}
 """By the status of a trial's row; a trial without one is new."""
 
 
-def print_plan(store: ResultStore, experiment: Experiment, base: Trial, seeds: Sequence[int]) -> None:
+def print_plan(store: ResultStore, experiment: Experiment, base: Trial, seeds: Seeds) -> None:
     """Print an experiment's trials, each with what the storage has of it.
 
     Args:
         store: where they would be.
         experiment: a table or figure.
         base: with the fingerprint of its data, without which no trial is found.
-        seeds: every row runs once with each.
+        seeds: of its rows.
     """
     trials = experiment.trials(base, seeds)
     rows = store.trials_so_far(trials, ["trial_id", "status"])

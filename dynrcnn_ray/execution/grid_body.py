@@ -7,6 +7,7 @@ from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.execution.grid_command import GridOptions, grid_of
 from dynrcnn_ray.execution.run import run_experiments
+from dynrcnn_ray.execution.until_decided import until_decided
 from dynrcnn_ray.experiment.experiment import Experiment, with_fields
 from dynrcnn_ray.experiment.sweep import check_name
 from dynrcnn_ray.models.user_module import load_module
@@ -19,11 +20,12 @@ _OF_A_TABLE = ("name", "title", "baseline", "zip", "metrics")
 
 def run_grid(options: GridOptions, call: Call) -> int:
     """Run the grid's missing trials, then print its table and where it is."""
+    until = until_decided(options, call)
     if options.module:
         experiment, options = _of_module(options, call)
     else:
         experiment = grid_of(options).experiment(call.program.table_names())
-    return run_experiments([experiment], options, options.seeds, call)
+    return run_experiments([experiment], options, options.seeds, call, until)
 
 
 def _of_module(options: GridOptions, call: Call) -> tuple[Experiment, GridOptions]:

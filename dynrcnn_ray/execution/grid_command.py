@@ -25,11 +25,11 @@ from dynrcnn_ray.experiment.experiment import METRICS_BY_IOU
 from dynrcnn_ray.experiment.sweep import Sweep, read_sweep, sweep_of_flags
 from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.parsing import parse_first
-from dynrcnn_ray.options.shared import BaseOptions, RunOptions, checked_seeds, start_from, starting_config
+from dynrcnn_ray.options.shared import BaseOptions, ExperimentOptions, checked_seeds, start_from, starting_config
 
 
 @dataclass(frozen=True)
-class GridOptions(RunOptions):
+class GridOptions(ExperimentOptions):
     """Options of the command `grid`."""
 
     file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")] = ""
@@ -48,8 +48,6 @@ class GridOptions(RunOptions):
     """A Python file with an EXPERIMENT, and perhaps a build_model."""
     metrics: tuple[str, ...] = METRICS_BY_IOU
     """The columns of numbers."""
-    seeds: tuple[int, ...] = (0,)
-    """Seeds; every row runs once with each."""
 
 
 def _of_the_file(arguments: Sequence[str]) -> tuple[GridOptions, Sequence[str]]:

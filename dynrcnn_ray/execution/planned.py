@@ -12,7 +12,7 @@ from dynrcnn_ray.config.stored import from_stored, to_stored
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import ConfigError, field_paths
 from dynrcnn_ray.execution.claims import lock_claims
-from dynrcnn_ray.experiment.experiment import OF_SEARCHES, SINGLE_TRIAL, Experiment, field_value
+from dynrcnn_ray.experiment.experiment import OF_SEARCHES, SINGLE_TRIAL, Experiment, Seeds, field_value
 from dynrcnn_ray.store.files import StoreError, UnusableFileError
 from dynrcnn_ray.store.plans import with_earlier_rows
 from dynrcnn_ray.store.results_store import ResultStore
@@ -26,14 +26,14 @@ class Planned:
         store: where their plans are.
         experiments: by the name of their plan.
         base: what their rows start from, with its data.
-        seeds: every row runs once with each.
+        seeds: of their rows, by the experiment's name.
         command: as it may stand in a plan.
     """
 
     store: ResultStore
     experiments: Mapping[str, Experiment]
     base: Trial
-    seeds: Sequence[int]
+    seeds: Mapping[str, Seeds]
     command: str
 
     def require_room(self) -> None:
@@ -57,7 +57,7 @@ class Planned:
         """
         self.require_room()
         for experiment in self.experiments.values():
-            lock_claims(self.store, experiment, self.base, self.seeds, self.command)
+            lock_claims(self.store, experiment, self.base, self.seeds[experiment.name], self.command)
         for name in self.experiments:
             self.write_plan(name)
 
@@ -66,7 +66,7 @@ class Planned:
         experiment = self.experiments[name]
         if experiment.keeps_earlier_rows and self._earlier_base(name) is None:
             self.store.files.write_bytes(_base_file(name), to_stored(self.base).encode())
-        lines = experiment.plan(self.base, self.seeds, self.command)
+        lines = experiment.plan(self.base, self.seeds[experiment.name], self.command)
         earlier = self.store.plan(name) if experiment.keeps_earlier_rows else None
         if earlier is not None:
             earlier_seeds = earlier["seed"].dropna().astype(int).unique().tolist()

@@ -22,8 +22,9 @@ from dynrcnn_ray.execution.dry_run import print_plan, print_what_does_not_fit
 from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.execution.planned import Planned, plan_name
 from dynrcnn_ray.execution.seeds import print_seeds
+from dynrcnn_ray.execution.until_decided import Course, UntilDecided, claims_to_decide, seeds_to_train
 from dynrcnn_ray.experiment.costs import place_seconds
-from dynrcnn_ray.experiment.experiment import Experiment
+from dynrcnn_ray.experiment.experiment import Experiment, Seeds
 from dynrcnn_ray.models.user_module import require_module
 from dynrcnn_ray.models.weights import starts_from_file
 from dynrcnn_ray.options.command import Call
@@ -38,7 +39,13 @@ from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 
 
-def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seeds: Sequence[int], call: Call) -> int:
+def run_experiments(
+    experiments: Sequence[Experiment],
+    options: RunOptions,
+    seeds: Sequence[int],
+    call: Call,
+    until: UntilDecided | None = None,
+) -> int:
     """Run what the store lacks of some experiments, as one grid; then draw each of them.
 
     Args:
@@ -46,6 +53,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
         options: the base configuration, the storage, and whether only to print the plan.
         seeds: every row runs once with each.
         call: the command, for the plans.
+        until: in place of the seeds, to add them until the claims are decided.
 
     Returns:
         The exit code: 0 if all trials have finished.
@@ -57,27 +65,42 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions, seed
     config = options.config() if sets_workers else base_for_this_machine(options)
     for experiment in experiments:
         checked_claims(experiment, config)
+    if until:
+        claims_to_decide(experiments, config, until)
     storage = storage_location(options.storage, options.scale)
     store = ResultStore.open(storage)
+    seeds_of: Mapping[str, Seeds] = {experiment.name: seeds for experiment in experiments}
     if options.dry_run:
         base, experiments, problem = data_of_plan(experiments, config)
+        seeds_of = seeds_to_train(store, experiments, base, until) if until else seeds_of
         for experiment in experiments:
-            print_plan(store, experiment, base, seeds)
+            print_plan(store, experiment, base, seeds_of[experiment.name])
             print_claims(store, experiment, base)
             print_seeds(store, experiment)
-        print_what_does_not_fit(trial.config.run for _, _, trial in _distinct_trials(experiments, base, seeds).values())
+        trials = _distinct_trials(experiments, base, seeds_of)
+        print_what_does_not_fit(trial.config.run for _, _, trial in trials.values())
         return say_problem(problem)
     base = Trial(config)
     if any(experiment.rows(config) for experiment in experiments):
         require_cluster()
         base, experiments = _with_their_data(experiments, config, with_data)
-    trials = _distinct_trials(experiments, base, seeds)
-    by_name = {plan_name(experiment, list(trials)): experiment for experiment in experiments}
+    looks: Iterable[Mapping[str, Seeds]] = [seeds_of]
+    if until:
+        course = Course.of(store, experiments, base, until)
+        course.say_most()
+        looks = course.looks()
     shown = call.shown(options.storage, store.files.place)
-    planned = Planned(store, by_name, base, seeds, shown)
-    planned.require_room()
+    trials, by_name, planned, has_trained = {}, {}, None, False
+    for seeds_of in looks:
+        trials = _distinct_trials(experiments, base, seeds_of)
+        by_name = {plan_name(experiment, list(trials)): experiment for experiment in experiments}
+        planned = Planned(store, by_name, base, seeds_of, shown)
+        planned.require_room()
+        with _saying_where_it_goes_on(store, trials):
+            has_trained = _train_missing(trials, planned, storage, call.command, longest_first=len(experiments) > 1)
+    assert planned is not None
     with _saying_where_it_goes_on(store, trials):
-        if not _train_missing(trials, planned, storage, call.command, longest_first=len(experiments) > 1):
+        if not has_trained:
             planned.write()
         for name in by_name:
             # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
@@ -129,12 +152,12 @@ def with_data(config: TrialConfig, masks: bool) -> Trial:
 
 
 def _distinct_trials(
-    experiments: Sequence[Experiment], base: Trial, seeds: Sequence[int]
+    experiments: Sequence[Experiment], base: Trial, seeds: Mapping[str, Seeds]
 ) -> dict[str, tuple[str, str, Trial]]:
     """Every trial once, by its id, with the experiment and the row that ask for it first."""
     trials: dict[str, tuple[str, str, Trial]] = {}
     for experiment in experiments:
-        for trial_id, (setting, trial) in experiment.trials(base, seeds).items():
+        for trial_id, (setting, trial) in experiment.trials(base, seeds[experiment.name]).items():
             trials.setdefault(trial_id, (experiment.name, setting, trial))
     return trials
 

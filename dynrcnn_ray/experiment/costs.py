@@ -45,6 +45,13 @@ def wall_seconds(trials: Iterable[Trial], scale: str) -> float:
     return place_seconds(trials) / PLACES[scale]
 
 
+def duration(seconds: float) -> str:
+    """Seconds for people, in minutes or hours."""
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 36000 else f"{seconds / 3600:.0f} h"
+
+
 def _seconds_per_image(config: TrialConfig) -> float:
     factor = _BACKBONE.get(config.model.backbone, 1.0) * _MODEL.get(config.model.name, 1.0)
     factor *= _DEFORMABLE if config.model.deformable else 1.0

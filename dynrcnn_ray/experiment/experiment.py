@@ -22,6 +22,10 @@ OF_SEARCHES = SEARCHED, SEARCH_RESULT = ("Search", "Own search")
 """The references of a search's trials, and of the table that it ends with."""
 
 
+Seeds = Sequence[int] | Mapping[int, Sequence[int]]
+"""The seeds that rows run with, once with each: the same for all, or by row."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of a table.
@@ -83,17 +87,18 @@ class Experiment:
     def _trial(self, config: TrialConfig, base: Trial) -> Trial:
         return identified(config, (self.data_of_masks if config.model.has_masks else None) or base.inputs)
 
-    def trials(self, base: Trial, seeds: Sequence[int]) -> dict[str, tuple[str, Trial]]:
+    def trials(self, base: Trial, seeds: Seeds) -> dict[str, tuple[str, Trial]]:
         """The distinct trials by their id, each with its row's name.
 
         All rows of the first seed come first, so that a whole table is there early.
         """
         rows = self.rows_with_trials(base)
         names = row_names([row.labels for row, _ in rows]) if rows else []
+        by_row = seeds_by_row(seeds, len(rows))
         trials: dict[str, tuple[str, Trial]] = {}
-        for seed in seeds:
-            for name, (_, trial) in zip(names, rows, strict=True):
-                if trial is not None:
+        for seed in dict.fromkeys(seed for of_row in by_row for seed in of_row):
+            for name, (_, trial), of_row in zip(names, rows, by_row, strict=True):
+                if trial is not None and seed in of_row:
                     seeded = trial.with_seed(seed)
                     trials.setdefault(seeded.trial_id, (name, seeded))
         return trials
@@ -102,8 +107,10 @@ class Experiment:
         """Refuse a value that the rows would overwrite, with a `ConfigError`."""
         check_not_set(base, scale_base, self.overrides, self.name)
 
-    def plan(self, base: Trial, seeds: Sequence[int], command: str) -> list[dict[str, Any]]:
+    def plan(self, base: Trial, seeds: Seeds, command: str) -> list[dict[str, Any]]:
         """The rows of the store's plan: which trial belongs to which row of the table."""
+        rows = self.rows_with_trials(base)
+        by_row = seeds_by_row(seeds, len(rows))
         return [
             {
                 "experiment": self.name,
@@ -121,9 +128,14 @@ class Experiment:
                 "scale": base.config.scale,
                 "command": command,
             }
-            for index, (row, trial) in enumerate(self.rows_with_trials(base))
-            for seed in (seeds if trial else (None,))
+            for index, (row, trial) in enumerate(rows)
+            for seed in (by_row[index] if trial else (None,))
         ]
+
+
+def seeds_by_row(seeds: Seeds, rows: int) -> list[Sequence[int]]:
+    """The seeds of each of so many rows, in their order."""
+    return [seeds[row] if isinstance(seeds, Mapping) else seeds for row in range(rows)]
 
 
 def with_fields(config: TrialConfig, section: str, **fields: Any) -> TrialConfig:

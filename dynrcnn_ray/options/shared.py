@@ -145,6 +145,10 @@ class ExperimentOptions(RunOptions):
 
     seeds: tuple[int, ...] = (0,)
     """Seeds; every row runs once with each."""
+    until_decided: bool = False
+    """In place of --seeds: three seeds first, and more for the rows of claims that are not decided yet."""
+    at_most_seeds: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Where --until-decided ends at the latest: 3, 5, 8, 12 or 20 seeds of a row. Default: 20."""
 
 
 def checked_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,16 +1,18 @@
 """What the command `all` does: one grid of every table and figure, or its plan."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dynrcnn_ray.config.scales import SCALES, Scale, base_config
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.execution.dry_run import print_what_does_not_fit
 from dynrcnn_ray.execution.run import data_of_plan, run_experiments, say_problem
 from dynrcnn_ray.execution.seeds import print_seeds_of_all
-from dynrcnn_ray.experiment.costs import PLACES, place_seconds, wall_seconds
-from dynrcnn_ray.experiment.experiment import Experiment
+from dynrcnn_ray.execution.until_decided import UntilDecided, seeds_to_train, until_decided
+from dynrcnn_ray.experiment.costs import PLACES, duration, place_seconds, wall_seconds
+from dynrcnn_ray.experiment.experiment import Experiment, Seeds
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import ExperimentOptions, storage_location
+from dynrcnn_ray.paper.findings import paper_claims
 from dynrcnn_ray.paper.paper import EXPERIMENTS
 from dynrcnn_ray.report.table_text import simple_markdown
 from dynrcnn_ray.store.results_store import ResultStore
@@ -18,19 +20,23 @@ from dynrcnn_ray.store.results_store import ResultStore
 
 def run_all(options: ExperimentOptions, call: Call) -> int:
     """Run the missing trials of every table and figure, then draw them."""
+    until = until_decided(options, call, paper_claims())
     if options.dry_run:
-        return _print_plan(EXPERIMENTS, options)
-    return run_experiments(EXPERIMENTS, options, options.seeds, call)
+        return _print_plan(EXPERIMENTS, options, until)
+    return run_experiments(EXPERIMENTS, options, options.seeds, call, until)
 
 
-def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions) -> int:
+def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions, until: UntilDecided | None) -> int:
     """Print the plan of `all`: every experiment's rows and new trials, then the time of each scale."""
-    seeds = options.seeds
     store = ResultStore.open(storage_location(options.storage, options.scale))
     finished, place = store.finished_trials(), store.files.place
     base, experiments, problem = data_of_plan(experiments, options.config())
     scale = base.config.scale
-    print(f"Scale {scale}, seeds {', '.join(map(str, seeds))}. A trial that several tables need runs once.\n")
+    seeds: Mapping[str, Seeds] = {each.name: options.seeds for each in experiments}
+    told = f"seeds {', '.join(map(str, options.seeds))}"
+    if until:
+        seeds, told = seeds_to_train(store, experiments, base, until), "the seeds of the next look"
+    print(f"Scale {scale}, {told}. A trial that several tables need runs once.\n")
     rows = []
     of_all = {each.name: _trials(each, base, seeds) for each in experiments}
     distinct = {trial_id: trial for trials in of_all.values() for trial_id, trial in trials.items()}
@@ -39,7 +45,7 @@ def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions) -
     for experiment in experiments:
         trials = of_all[experiment.name]
         new = {trial_id: trial for trial_id, trial in trials.items() if trial_id not in known}
-        cost = _time(wall_seconds([*known.values(), *new.values()], scale) - wall_seconds(known.values(), scale))
+        cost = duration(wall_seconds([*known.values(), *new.values()], scale) - wall_seconds(known.values(), scale))
         known |= new
         stored = sum(trial_id in finished for trial_id in trials)
         numbers = [len(experiment.rows(base.config)), len(trials), stored, len(new)]
@@ -60,25 +66,19 @@ def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions) -
     return say_problem(problem)
 
 
-def _trials(experiment: Experiment, base: Trial, seeds: Sequence[int]) -> dict[str, Trial]:
-    return {trial_id: trial for trial_id, (_, trial) in experiment.trials(base, seeds).items()}
+def _trials(experiment: Experiment, base: Trial, seeds: Mapping[str, Seeds]) -> dict[str, Trial]:
+    return {trial_id: trial for trial_id, (_, trial) in experiment.trials(base, seeds[experiment.name]).items()}
 
 
-def _cost(experiments: Sequence[Experiment], scale: Scale, seeds: Sequence[int]) -> list[str]:
+def _cost(experiments: Sequence[Experiment], scale: Scale, seeds: Mapping[str, Seeds]) -> list[str]:
     base = Trial(base_config(scale))
     trials = {trial_id: trial for each in experiments for trial_id, trial in _trials(each, base, seeds).items()}
-    wall = _time(wall_seconds(trials.values(), scale))
+    wall = duration(wall_seconds(trials.values(), scale))
     places = f"{PLACES[scale]} {'GPUs' if base.config.run.gpu else 'CPU cores'}"
     return [
         scale,
         str(len(trials)),
         wall,
         places,
-        _time(place_seconds(trials.values())) if base.config.run.gpu else "-",
+        duration(place_seconds(trials.values())) if base.config.run.gpu else "-",
     ]
-
-
-def _time(seconds: float) -> str:
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 36000 else f"{seconds / 3600:.0f} h"

@@ -11,7 +11,7 @@ Besides the metrics of `schemas.TRIALS` a trial has, where it has recorded them,
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,7 @@ def read_numbers(
     Raises:
         StoreError: the store cannot be read.
     """
+    found = {name: {row: NumbersOfRow() for row in of_experiment} for name, of_experiment in rows.items()}
     plans = {name: plan for name in rows if (plan := store.plan(name)) is not None and len(plan)}
     lines = [
         line
@@ -118,13 +119,36 @@ def read_numbers(
         for line in plan.dropna(subset=["trial_id"]).to_dict("records")
         if line["row"] in rows[name] and dict(line["reported"]) == rows[name][line["row"]]
     ]
+    for name, of_experiment in numbers_of_lines(store, lines, measures, trials).items():
+        found[name] |= of_experiment
+    return found
+
+
+def numbers_of_lines(
+    store: ResultStore,
+    lines: Sequence[Mapping[Any, Any]],
+    measures: Mapping[str, Collection[str]] | None = None,
+    trials: pd.DataFrame | None = None,
+) -> dict[str, dict[int, NumbersOfRow]]:
+    """The numbers of the trials that lines of plans name, by experiment and row.
+
+    Args:
+        store: where to read.
+        lines: as in `schemas.PLAN`, each with a trial.
+        measures: as `read_numbers` takes them.
+        trials: as `read_numbers` takes them.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
     numbers = _numbers_of_trials(store, lines, measures or {}, trials)
-    found = {name: {row: NumbersOfRow() for row in of_experiment} for name, of_experiment in rows.items()}
+    found: dict[str, dict[int, NumbersOfRow]] = {}
     for line in lines:
-        row = found[line["experiment"]][line["row"]]
+        rows = found.setdefault(line["experiment"], {})
+        row = rows.setdefault(line["row"], NumbersOfRow())
         if line["trial_id"] in numbers:
             by_seed = {**row.trials, int(line["seed"]): numbers[line["trial_id"]]}
-            found[line["experiment"]][line["row"]] = NumbersOfRow(trials=by_seed, scale=line["scale"])
+            rows[line["row"]] = NumbersOfRow(trials=by_seed, scale=line["scale"])
     return found
 
 
