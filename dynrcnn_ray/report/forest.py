@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dynrcnn_ray.report.figure_style import COLOURS, GREY, figure_style, plain
-from dynrcnn_ray.report.finding_table import headline
+from dynrcnn_ray.report.finding_table import headline, remarks_on_lock
 from dynrcnn_ray.report.findings import RATIO
 from dynrcnn_ray.report.text_width import folded
 
@@ -161,7 +161,7 @@ def _not_measured(rows: Sequence[Row]) -> str:
     left_out: dict[str, list[str]] = {}
     for parts in _claims(rows):
         if not _is_measured(parts):
-            left_out.setdefault(_title(parts[0]["place"]).partition(".")[0], []).append(parts[0]["claim"])
+            left_out.setdefault(_title(parts[0]["place"]).partition(".")[0], []).append(_words(parts[0]))
     told = (f"{place}: {'; '.join(claims)}." for place, claims in left_out.items())
     return f"Not measured. {' '.join(told)}" if left_out else ""
 
@@ -179,6 +179,11 @@ def _handles(rows: Sequence[Row]) -> list[Artist]:
 def _claims(rows: Sequence[Row]) -> Iterator[list[Row]]:
     for _, parts in itertools.groupby(rows, key=lambda row: row["finding"]):
         yield list(parts)
+
+
+def _words(row: Row) -> str:
+    remarks = remarks_on_lock(row)
+    return f"{row['claim']} ({', '.join(remarks)})" if remarks else row["claim"]
 
 
 def _is_measured(parts: Sequence[Row]) -> bool:
@@ -215,7 +220,7 @@ def _lines(parts: Sequence[Row], unit: str) -> list[_Line]:
     first = parts[0]
     metrics = {row["metric"] for row in parts}
     is_told = len(metrics) == 1 and re.search(rf"(?<!\w){re.escape(first['metric'])}(?!\w)", first["claim"])
-    words = folded(first["claim"], int((_TEXT - _INDENT - _SLACK) * _LETTERS_OF_AN_INCH))
+    words = folded(_words(first), int((_TEXT - _INDENT - _SLACK) * _LETTERS_OF_AN_INCH))
     if len(parts) == 1:
         return [_Line(words, first["verdict"], first, is_claim=True)]
     room = int((_TEXT - 2 * _INDENT - _SLACK) * _LETTERS_OF_AN_INCH)

@@ -1,6 +1,7 @@
 """The figure of all claims holds every difference of the findings, and the page shows it before their tables."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dynrcnn_ray.store.parquet import from_parquet_bytes
 from dynrcnn_ray.store.results_store import ResultStore
 
 REFERENCE = Path(__file__).resolve().parents[2] / "experiments" / "reference_mini"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POINTS = {style["marker"] for style in STYLES.values()}
 
 
@@ -220,12 +222,24 @@ def test_verdicts_of_an_earlier_release_are_drawn():
 
 def test_words_that_somebody_chose_stay_as_they_are():
     words = "costs $5 or $6_x$: 検出器の平均精度が上がる & <b>"
-    own = finding(0, claim=words, line="AP: a > b", place="mine, Grid mine. A title", locked_at=None)
+    own = finding(0, claim=words, line="AP: a > b", place="mine, Grid mine. A title", locked_at=NOON)
 
     figure = draw_forest([own])
 
     assert words in texts(figure).replace(r"\$", "$")
     assert figure_bytes(figure, "svg", has_much_text=True).decode().count("&lt;b&gt;") == 1
+
+
+def test_a_claim_of_ones_own_says_that_it_came_afterwards():
+    locked = {"place": "mine, Grid mine. A title", "locked_at": NOON}
+    rows = [finding(0, is_afterwards=True, **locked), finding(1, is_afterwards=False, dropped_at=NOON, **locked)]
+
+    told = texts(draw_forest(rows))
+
+    assert "Claim 0 (added afterwards)" in told
+    assert "Claim 1 (dropped)" in told
+    assert "mine. A title" in told
+    assert "claims of the paper" not in told
 
 
 def test_the_page_shows_the_figure_first_and_folds_the_tables(tmp_path: Path):
