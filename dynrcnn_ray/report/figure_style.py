@@ -145,10 +145,19 @@ def seeds_text(plan: pd.DataFrame, frame: pd.DataFrame) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
 
 
-def figure_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """The figure as a file's content. The same figure gives the same bytes."""
+def figure_bytes(figure: Figure, kind: Literal["png", "svg"], *, has_much_text: bool = False) -> bytes:
+    """The figure as a file's content. The same figure gives the same bytes.
+
+    Args:
+        figure: what to save.
+        kind: of the file.
+        has_much_text: an SVG then holds text and not the shapes of its letters, which makes it many times smaller; the
+            letters are of the reader's fonts.
+    """
     with figure_style(), warnings.catch_warnings(record=True) as warned:
         warnings.filterwarnings("always", _MISSING_LETTER)
+        if has_much_text:
+            matplotlib.rcParams["svg.fonttype"] = "none"
         content = _saved(figure, kind)
         if kind == "svg" and any(re.match(_MISSING_LETTER, str(each.message)) for each in warned):
             # The reader's machine may have a font with the letters that this one lacks.

@@ -143,6 +143,12 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def remarks_on_lock(row: Mapping[str, Any]) -> list[str]:
+    """What is to be known of when a claim of one's own was locked."""
+    told = {"added afterwards": row["is_afterwards"], "dropped": row["dropped_at"]}
+    return [remark for remark, is_so in told.items() if is_so]
+
+
 def _rows(index: int, judgement: Judgement, command: str) -> list[dict[str, Any]]:
     stated = judgement.claim
     claim = {
@@ -279,11 +285,7 @@ def _claim(row: Mapping[str, Any]) -> Cell:
     """What is claimed; of one's own also the line that was locked, and what is to be known of the lock."""
     if not _is_own(row):
         return Cell(row["claim"])
-    marks = [
-        *([row["line"]] if row["claim"] != row["line"] else []),
-        *(["added afterwards"] if row["is_afterwards"] else []),
-        *(["dropped"] if row["dropped_at"] else []),
-    ]
+    marks = [*([row["line"]] if row["claim"] != row["line"] else []), *remarks_on_lock(row)]
     return Cell(f"{row['claim']} ({'; '.join(marks)})" if marks else row["claim"])
 
 

@@ -11,6 +11,7 @@ from dynrcnn_ray.report.drift import DYNAMICS_COLUMNS, with_drift
 from dynrcnn_ray.report.figure_style import figure_bytes
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, finding_cells, findings_parquet
 from dynrcnn_ray.report.findings import Claim, judge
+from dynrcnn_ray.report.forest import draw_forest
 from dynrcnn_ray.report.table_latex import cells_to_latex, table_to_latex
 from dynrcnn_ray.report.table_text import cells_to_markdown, cells_to_text, table_to_markdown, table_to_text
 from dynrcnn_ray.report.tables import build_table, drift_columns, table_to_parquet_bytes, trial_columns
@@ -110,7 +111,7 @@ def draw_findings(
     numbers: Mapping[str, Mapping[int, NumbersOfRow]],
     command: str,
 ) -> DrawnReport:
-    """Write the verdicts on claims.
+    """Write the verdicts on claims, and the figure of them; of that also a narrow one, which the page shows on a phone.
 
     Args:
         store: where to write.
@@ -122,9 +123,14 @@ def draw_findings(
         StoreError: the store cannot be written.
     """
     content = findings_parquet(judge(findings, numbers), command)
-    cells = finding_cells(from_parquet_bytes(content, FINDINGS).to_pylist())
+    rows = from_parquet_bytes(content, FINDINGS).to_pylist()
+    cells = finding_cells(rows)
     markdown, latex = cells_to_markdown(cells).encode(), cells_to_latex(cells).encode()
     files = {FINDINGS_FILE: content, "tables/findings.md": markdown, "tables/findings.tex": latex}
+    figure, narrow = draw_forest(rows), draw_forest(rows, columns=1)
+    files["figures/findings.png"] = figure_bytes(figure, "png")
+    files["figures/findings.svg"] = figure_bytes(figure, "svg", has_much_text=True)
+    files["figures/findings_narrow.svg"] = figure_bytes(narrow, "svg", has_much_text=True)
     return DrawnReport(cells_to_text(cells), _write(store, files))
 
 

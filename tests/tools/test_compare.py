@@ -91,6 +91,14 @@ def test_it_prints_both_their_difference_and_how_it_was_measured(store: ResultSt
     assert "A: narrow  table3, DLA, seed 0" in out
 
 
+def test_it_says_which_uncertainty_the_interval_covers_and_that_two_trials_are_one_pair(store: ResultStore, capsys):
+    run(store, "narrow", "exact", "--samples", "20")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "covers which images were evaluated, not which seeds were trained" in told
+    assert "Two trials are one pair" in told
+    assert "not which setting is better" in told
+
+
 def test_a_trial_against_itself(store: ResultStore, capsys):
     assert run(store, "exact", "exact", "--samples", "20") == 0
     assert capsys.readouterr().out.count("[+0.0, +0.0]      cannot be told from zero") == 5

@@ -208,7 +208,9 @@ def _findings(store: ResultStore) -> list[Section]:
     if table is None:
         return []
     cells = finding_cells(table.to_pylist())
-    return [section("findings", "findings.html", cells.reference, cells=cells)]
+    # A store whose claims an earlier release has judged has no figure of them.
+    figure, narrow = (_figure(store, name, is_drawn=True) for name in ("findings", "findings_narrow"))
+    return [section("findings", "findings.html", cells.reference, cells=cells, figure=figure, narrow=narrow)]
 
 
 def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> list[Section]:

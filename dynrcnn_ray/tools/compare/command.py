@@ -4,7 +4,8 @@ Prints AP, AP50, AP75, AP80 and AP90 of the boxes of both, and the 95 % interval
 from a paired bootstrap: the validation images are drawn anew with replacement, the same ones for both trials, and both
 are evaluated on each such sample. Detections are read from the store; nothing is detected again.
 
-The interval holds the two trained models fixed. It does not say what other seeds would give: train several for that.
+The interval covers which images were evaluated, not which seeds were trained: it holds the two trained models fixed.
+Two trials are one pair. They tell which of the two models is better, not which setting: train several seeds for that.
 
 The second trial may be in another storage (--storage-b). In its place may stand a COCO results file of any other code
 (--results detections.json), such as MMDetection or YOLO write it, of the trial's validation split.

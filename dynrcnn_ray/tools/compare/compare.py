@@ -60,7 +60,9 @@ def compare_trials(options: CompareOptions, _call: Call) -> int:
     print(
         f"\nBoxes on the {len(truth.image_ids)} images of {data.val_split}. Interval: paired bootstrap over images, "
         f"2.5th to 97.5th percentile of {options.samples} samples, seed {options.seed}.\n"
-        "It holds the two trained models fixed: it says nothing about other training seeds."
+        "It covers which images were evaluated, not which seeds were trained: it holds the two trained models fixed.\n"
+        "Two trials are one pair: this tells which of the two models is better, not which setting is better. For that, "
+        "train\nseveral seeds of both in one table, whose intervals are over the seeds."
     )
     return 0
 
