@@ -94,7 +94,8 @@ class ModelConfig:
     name: Literal["faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet", "fcos"] = "faster_rcnn"
     """The detector. The cascades train at fixed IoU thresholds; RetinaNet and FCOS have no proposals."""
     module: str = ""
-    """A Python file whose `build_model(config, num_classes, dynamic)` builds the detector in place of the package's."""
+    """A Python file of your own whose `build_model(config, num_classes, dynamic)` builds the detector in place of the
+    package's, or whose ROI_HEADS or DYNAMIC_STATE trains it by other rules (docs/own_rule.md)."""
     backbone: Literal["tiny", "small", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
     """The ResNet below the feature pyramid. `small` is `tiny` with two blocks a stage."""
     norm: Literal["frozen_batch_norm", "group_norm"] = "frozen_batch_norm"
