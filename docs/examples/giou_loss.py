@@ -7,7 +7,7 @@ from torchvision.ops import generalized_box_iou_loss
 from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
 
-WEIGHT = 10.0
+OPTIONS = {"weight": 10.0}
 
 
 class GIoURoIHeads(DynamicRoIHeads):
@@ -20,7 +20,8 @@ class GIoURoIHeads(DynamicRoIHeads):
         refined = coder.decode_single(offsets, torch.cat([image.sampled_boxes for image in images]))
         targets = torch.cat([image.matched_boxes[image.sampled] for image in images])
         of_each = generalized_box_iou_loss(refined, targets) * positive
-        return losses | {"loss_box_reg": WEIGHT * of_each.sum() / len(positive)}
+        weight = self.config.model.option("weight", OPTIONS)
+        return losses | {"loss_box_reg": weight * of_each.sum() / len(positive)}
 
 
 ROI_HEADS = GIoURoIHeads

@@ -37,6 +37,8 @@ class DynamicTrainingState:
     Without the all-reduce each shard follows its own records, as a GPU does in other implementations.
 
     Attributes:
+        config: the section `dynamic` of the configuration.
+        model: its section `model`, with the options of one's own module.
         step: training steps done.
         shard: whose T_now and beta_now are in force, and whose images are measured; one of this worker's.
         recorded: with `run.record_statistics`, all shards' records of each interval, `[3, C, global_batch]` on the
@@ -54,6 +56,7 @@ class DynamicTrainingState:
             own_shards: those that this worker trains; all by default.
         """
         self.config = config.dynamic
+        self.model = config.model
         self.iou_top_k = config.iou_top_k
         self.beta_top_k = config.beta_top_k
         self.step = 0

@@ -29,7 +29,7 @@ def parts_of(module: ModuleType | None, model: ModelConfig) -> Parts:
 
     Args:
         module: with `build_model`, or `ROI_HEADS`, a subclass of the detector's RoI heads; or with `DYNAMIC_STATE`, a
-            subclass of `DynamicTrainingState`, alone or beside either.
+            subclass of `DynamicTrainingState`, alone or beside either; and OPTIONS, the defaults of its options.
         model: the detector.
 
     Raises:
@@ -37,6 +37,8 @@ def parts_of(module: ModuleType | None, model: ModelConfig) -> Parts:
     """
     given = {} if module is None else vars(module)
     what = f"model.module: {module.__file__ if module else ''!r}"
+    if module is not None:
+        _check_options(given.get("OPTIONS", {}), model, what)
     state = _subclass(given, "DYNAMIC_STATE", DynamicTrainingState, what)
     if "build_model" in given:
         if "ROI_HEADS" in given:
@@ -49,6 +51,24 @@ def parts_of(module: ModuleType | None, model: ModelConfig) -> Parts:
         raise ModuleError(f"{what} has rules for proposals, of which model.name = {model.name!r} has none")
     heads = _subclass(given, "ROI_HEADS", roi_heads_of(model), what)
     return Parts(functools.partial(build_model, roi_heads=heads), state)
+
+
+def _check_options(defaults: Any, model: ModelConfig, what: str) -> None:
+    """Refuse an option that the module does not have, or whose text is none of its default's type."""
+    if not isinstance(defaults, dict) or any(type(default) not in (int, float, str) for default in defaults.values()):
+        raise ModuleError(f"{what}: OPTIONS = {defaults!r} must be defaults by their names, each a number or a text")
+    for option in model.options:
+        name, _, text = option.partition("=")
+        if name not in defaults:
+            raise ModuleError(
+                f"model.options: {name!r} is no option of {what.partition(': ')[2]}; allowed: "
+                f"{', '.join(defaults) or 'none'}"
+            )
+        try:
+            model.option(name, defaults)
+        except ValueError:
+            kind = {int: "a whole number", float: "a number"}[type(defaults[name])]
+            raise ModuleError(f"model.options: {name}={text!r} must be {kind}") from None
 
 
 def _subclass(given: dict[str, Any], name: str, of_package: type[Any], what: str) -> type[Any]:

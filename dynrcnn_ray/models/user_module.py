@@ -92,7 +92,7 @@ def require_module(config: ModelConfig, fingerprint: str) -> None:
         ModuleError: as from `own_module` and `own_parts.parts_of`, or it ends the process.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _TRY, config.module, fingerprint, config.name],
+        [sys.executable, "-c", _TRY, config.module, fingerprint, config.name, *config.options],
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
@@ -110,15 +110,15 @@ def require_module(config: ModelConfig, fingerprint: str) -> None:
     sys.stderr.write(done.stderr)
 
 
-def try_here(path: str, fingerprint: str, model: str) -> int:
+def try_here(path: str, fingerprint: str, model: str, *options: str) -> int:
     """Run a module in this process; the exit code, after a line on the standard error where it cannot be used."""
     try:
         module = _own_module(path, fingerprint)
-        if not vars(module).keys().isdisjoint(PARTS[1:]):
+        if options or not vars(module).keys().isdisjoint(PARTS[1:]):
             # Imported late: a file that has imported no PyTorch needs none to be tried.
             from dynrcnn_ray.models.own_parts import parts_of
 
-            parts_of(module, parse_tree({"name": model}, ModelConfig))
+            parts_of(module, parse_tree({"name": model, "options": options}, ModelConfig))
     except ModuleError as error:
         print(error, file=sys.stderr)
         return _REFUSED

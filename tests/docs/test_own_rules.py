@@ -14,6 +14,7 @@ from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import with_values
+from dynrcnn_ray.dynamic.boxes import Match
 from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.dynamic.statistics import ProposalStatistics
@@ -69,7 +70,9 @@ def test_its_grid_compares_it_with_the_baseline_and_claims_something(name: str, 
     rows = experiment.rows(config)
     assert rows[0].labels["Setting"] == "baseline"
     of_module = [row.config for row in rows if row.config and row.config.model.module]
-    assert [Path(row.model.module).resolve() for row in of_module] == [EXAMPLES / f"{name}.py"]
+    assert {Path(row.model.module).resolve() for row in of_module} == {EXAMPLES / f"{name}.py"}
+    for row in of_module:
+        parts_of(example(name), row.model)
     assert len(checked_claims(experiment, config)) == 2
 
 
@@ -141,6 +144,16 @@ def test_giou_loss_is_that_of_the_refined_boxes_of_positives(smoke: TrialConfig)
     assert offsets.grad is not None
     assert offsets.grad[1].abs().sum() > 0
     assert offsets.grad[2].abs().sum() == 0
+
+
+def test_an_option_takes_the_place_of_its_default(smoke: TrialConfig):
+    config = with_values(smoke, FIXED | {"model.options": ["weight=3"]})
+    built = parts_of(example("giou_loss"), config.model).build_model(config, 3, DynamicTrainingState(config))
+    boxes = torch.tensor([[10.0, 10, 50, 50]])
+    image = AssignedProposals(boxes, boxes, Match(torch.ones(1), torch.tensor([0])), torch.arange(1), torch.tensor([1]))
+    given = [image], torch.zeros(1, 4), torch.ones(1, 4), BoxCoder((10.0, 10.0, 5.0, 5.0)), torch.tensor(1.0)
+    with_default = heads_of("giou_loss", smoke).box_losses(*given)["loss_box_reg"]
+    assert float(built.roi_heads.box_losses(*given)["loss_box_reg"]) == pytest.approx(0.3 * float(with_default))
 
 
 # Trials.

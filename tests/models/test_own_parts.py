@@ -6,8 +6,9 @@ from types import ModuleType
 import pytest
 
 from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import with_values
+from dynrcnn_ray.config.validation import ConfigError, from_yaml, to_yaml, validate, with_values
 from dynrcnn_ray.models.own_parts import parts_of
 from dynrcnn_ray.models.user_module import ModuleError, identify_module, require_module
 from dynrcnn_ray.training.collectives import Worker
@@ -87,6 +88,34 @@ def test_what_takes_no_part_s_place_is_refused(case: str):
     with pytest.raises(ModuleError, match=f"^model.module: 'mine.py'.*{message}") as refused:
         parts_of(module(**given), ModelConfig(name=name))  # pyright: ignore[reportArgumentType]
     assert "\n" not in str(refused.value)
+
+
+OPTIONS = {"nearest": 9, "weight": 1.0, "kind": "mean"}
+REFUSED_OPTIONS = {
+    "near=3": r"^model.options: 'near' is no option of 'mine.py'; allowed: nearest, weight, kind$",
+    "nearest=3.5": r"^model.options: nearest='3.5' must be a whole number$",
+    "weight=much": r"^model.options: weight='much' must be a number$",
+}
+
+
+@pytest.mark.parametrize(("option", "message"), REFUSED_OPTIONS.items())
+def test_an_option_that_a_module_does_not_have_is_refused(option: str, message: str):
+    with pytest.raises(ModuleError, match=message):
+        parts_of(module(OPTIONS=OPTIONS, build_model=print), ModelConfig(options=(option,)))
+
+
+def test_options_count_in_the_id_of_a_trial_with_a_module(smoke: TrialConfig):
+    def trial_id(**values: object) -> str:
+        return Trial(with_values(smoke, {f"model.{name}": value for name, value in values.items()})).trial_id
+
+    assert trial_id(options=["a=1"]) == trial_id()
+    assert trial_id(module="m.py", options=["a=1"]) not in (trial_id(module="m.py"), trial_id())
+    config = with_values(smoke, {"model.module": "m.py", "model.options": ["a=1", "b=x=y"]})
+    assert from_yaml(to_yaml(config)) == config
+    assert config.model.option("b", {"b": ""}) == "x=y"
+    for wrong, message in (["a"], "'a' must be NAME=VALUE"), (["a=1", "a=2"], "'a' stands twice; give it once"):
+        with pytest.raises(ConfigError, match=f"^model.options: {message}"):
+            validate(with_values(smoke, {"model.options": wrong}))
 
 
 def test_a_detector_without_proposals_has_no_use_for_rules_of_them(tmp_path: Path):
