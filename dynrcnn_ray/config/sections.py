@@ -1,7 +1,8 @@
 """The sections of a trial's configuration: data, model, test, dynamic, train and run, each a frozen dataclass."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Interval, Len
 from pydantic import ConfigDict
@@ -16,6 +17,7 @@ SAMPLED_ROIS = 512
 _RankOfRoIs = Annotated[int, Interval(ge=1, le=SAMPLED_ROIS)]
 PRETRAINING_SEED = 4242
 """Seed of the images on which the weights `shapes` were made, and of their training: no trial may train on them."""
+_Value = TypeVar("_Value", int, float, str)
 FORBID_EXTRA = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -94,7 +96,10 @@ class ModelConfig:
     name: Literal["faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet", "fcos"] = "faster_rcnn"
     """The detector. The cascades train at fixed IoU thresholds; RetinaNet and FCOS have no proposals."""
     module: str = ""
-    """A Python file whose `build_model(config, num_classes, dynamic)` builds the detector in place of the package's."""
+    """A Python file of your own whose `build_model(config, num_classes, dynamic)` builds the detector in place of the
+    package's, or whose ROI_HEADS or DYNAMIC_STATE trains it by other rules (docs/own_rule.md)."""
+    options: tuple[str, ...] = ()
+    """Options of that file, each as NAME=VALUE; its OPTIONS says which there are."""
     backbone: Literal["tiny", "small", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
     """The ResNet below the feature pyramid. `small` is `tiny` with two blocks a stage."""
     norm: Literal["frozen_batch_norm", "group_norm"] = "frozen_batch_norm"
@@ -154,6 +159,20 @@ class ModelConfig:
     def is_one_stage(self) -> bool:
         """Whether the detector works without proposals."""
         return self.name in ("retinanet", "fcos")
+
+    def option(self, name: str, defaults: Mapping[str, _Value]) -> _Value:
+        """What `options` says under a name, in the type of its default; the default where it says nothing.
+
+        Args:
+            name: of the option.
+            defaults: the OPTIONS of the file, numbers or texts.
+
+        Raises:
+            ValueError: the text is none of the default's type.
+        """
+        default = defaults[name]
+        said = dict(option.split("=", 1) for option in self.options)
+        return type(default)(said[name]) if name in said else default
 
 
 @dataclass(frozen=True)

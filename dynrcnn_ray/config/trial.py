@@ -152,6 +152,8 @@ def _without_effect(config: TrialConfig) -> Iterator[tuple[str, str]]:
         # Not those that scales set: stored trials have them in their ids.
         yield from (("dynamic", name) for name in _OF_STATISTICS)
         yield from (("model", "rpn_nms_iou"), ("model", "positive_fraction"))
+    if not model.module:
+        yield "model", "options"
     if not data.val_fraction:
         yield "data", "val_seed"
     if not train.warmup_steps:

@@ -118,6 +118,12 @@ def _check_combinations(parsed: TrialConfig) -> None:
     """Refuse what no single field shows to be wrong."""
     model, train = parsed.model, parsed.train
     _check_weights(parsed)
+    names = [name for name, _, _ in (option.partition("=") for option in model.options)]
+    for option, name in zip(model.options, names, strict=True):
+        if "=" not in option or not name.isidentifier():
+            raise ConfigError(f"model.options: {option!r} must be NAME=VALUE")
+        if names.count(name) > 1:
+            raise ConfigError(f"model.options: {name!r} stands twice; give it once")
     if model.stride_in_1x1 and model.backbone not in ("resnet50", "resnet101"):
         raise ConfigError(
             f"model.stride_in_1x1: {model.backbone} has no bottlenecks, and so no 1x1 to stride in; leave it out, or "

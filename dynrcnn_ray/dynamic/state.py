@@ -3,6 +3,7 @@
 Every step each shard of the global batch measures its proposals (I_k and E_k), and they are recorded on the device;
 nothing is copied to the host. Every C steps one all-reduce joins the records of all workers, and every worker computes
 the same T_now and beta_now from them. The state lives beside the model: it is in no `state_dict` of the detector.
+A rule of one's own overrides `measure`, `next_iou` or `next_beta` in a subclass.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ class DynamicTrainingState:
     Without the all-reduce each shard follows its own records, as a GPU does in other implementations.
 
     Attributes:
+        config: the section `dynamic` of the configuration.
+        model: its section `model`, with the options of one's own module.
         step: training steps done.
         shard: whose T_now and beta_now are in force, and whose images are measured; one of this worker's.
         recorded: with `run.record_statistics`, all shards' records of each interval, `[3, C, global_batch]` on the
@@ -53,6 +56,7 @@ class DynamicTrainingState:
             own_shards: those that this worker trains; all by default.
         """
         self.config = config.dynamic
+        self.model = config.model
         self.iou_top_k = config.iou_top_k
         self.beta_top_k = config.beta_top_k
         self.step = 0
@@ -101,16 +105,49 @@ class DynamicTrainingState:
         return self.beta_now if self.config.dsl else self._fixed_beta
 
     def measure(self, images: Sequence[AssignedProposals], weights: tuple[float, ...]) -> ProposalStatistics:
-        """Take I_k and E_k of one step's images by the configured convention.
+        """Take I_k and E_k of one step's images by the configured convention. Rows of the dynamics ask for it as well.
 
         Args:
             images: the current shard's images.
             weights: the box coder's weights, which normalise the errors.
+
+        Returns:
+            At most as many values as there are images.
         """
         if not self.config.count_ground_truths:
             images = [image.without_ground_truths() for image in images]
         measure = MEASURES[self.config.convention]
         return measure(images, weights, self.iou_threshold, self.iou_top_k, self.beta_top_k)
+
+    def next_iou(self, ious: Tensor, valid: Tensor, iou_now: Tensor) -> Tensor:
+        """T_now = max(initial, mean of S_I).
+
+        Args:
+            ious: `[num_slots]`, S_I; zero where a slot is not valid.
+            valid: `[num_slots]`, bool; which slots of images and steps were measured.
+            iou_now: T_now so far; scalar.
+
+        Returns:
+            Scalar. T_now is kept if it is not finite, or no slot is valid.
+        """
+        # float64, so that the mean does not depend on how many records there are.
+        mean_iou = (ious.double().sum() / valid.sum().clamp(min=1)).to(ious.dtype)
+        return mean_iou.clamp(min=self.config.initial_iou)
+
+    def next_beta(self, errors: Tensor, valid: Tensor, beta_now: Tensor) -> Tensor:
+        """beta_now = min(initial, median of S_E).
+
+        Args:
+            errors: `[num_slots]`, S_E; zero where a slot is not valid.
+            valid: `[num_slots]`, bool; which slots of images and steps were measured.
+            beta_now: beta_now so far; scalar.
+
+        Returns:
+            Scalar. beta_now is kept if it is not finite or below `SMALLEST_BETA`, or no slot is
+            valid.
+        """
+        median_error = median_of_valid(errors, valid, upper=self.config.convention == "released")
+        return median_error.clamp(max=self.config.initial_beta)
 
     def record(self, statistics: ProposalStatistics) -> None:
         """Add one step's values of the current shard to S_I and S_E. At most as many values as it has images."""
@@ -147,20 +184,19 @@ class DynamicTrainingState:
         self._records.zero_()
 
     def _follow(self, records: Tensor, shards: slice) -> None:
-        """T_now = max(initial, mean of S_I), beta_now = min(initial, median of S_E), for some shards."""
-        ious, errors, valid = records.flatten(1)
-        count = valid.sum()
-        measured = count > 0
+        """Take the next T_now and beta_now for some shards, which have equal ones."""
+        ious, errors, filled = records.flatten(1)
+        valid = filled > 0
+        measured = valid.any()
+        first = shards.start or 0
 
-        # float64, so that the mean does not depend on how many records there are.
-        mean_iou = (ious.double().sum() / count.clamp(min=1)).to(ious.dtype)
-        next_iou = mean_iou.clamp(min=self.config.initial_iou)
-        self._iou_now[shards] = torch.where(measured, next_iou, self._iou_now[shards])
-        self._kept_iou_updates[shards] += ~measured
+        next_iou = self.next_iou(ious, valid, self._iou_now[first])
+        usable = measured & next_iou.isfinite()
+        self._iou_now[shards] = torch.where(usable, next_iou, self._iou_now[shards])
+        self._kept_iou_updates[shards] += ~usable
 
-        median_error = _median_of_valid(errors, valid > 0, upper=self.config.convention == "released")
-        usable = measured & (median_error >= SMALLEST_BETA)
-        next_beta = median_error.clamp(max=self.config.initial_beta)
+        next_beta = self.next_beta(errors, valid, self._beta_now[first])
+        usable = measured & next_beta.isfinite() & (next_beta >= SMALLEST_BETA)
         self._beta_now[shards] = torch.where(usable, next_beta, self._beta_now[shards])
         self._kept_beta_updates[shards] += ~usable
 
@@ -221,10 +257,16 @@ _VALUES = ("_iou_now", "_beta_now", "_kept_iou_updates", "_kept_beta_updates")
 """What each shard has beside its records."""
 
 
-def _median_of_valid(values: Tensor, valid: Tensor, *, upper: bool) -> Tensor:
-    """The median of the valid ones among `[n]` values; infinite if there are none. Scalar.
+def median_of_valid(values: Tensor, valid: Tensor, *, upper: bool) -> Tensor:
+    """The median of some values, without a wait for the device.
 
-    Of an even number it is the midpoint of the middle two, or the larger one (`upper`).
+    Args:
+        values: `[n]`.
+        valid: `[n]`, bool; which of them count.
+        upper: of an even number take the larger of the middle two, not their midpoint.
+
+    Returns:
+        Scalar; infinite if none counts.
     """
     ordered = torch.where(valid, values, torch.inf).sort().values
     count = valid.sum().clamp(min=1)

@@ -10,7 +10,7 @@ from dynrcnn_ray.execution.run import run_experiments
 from dynrcnn_ray.execution.until_decided import until_decided
 from dynrcnn_ray.experiment.experiment import Experiment, with_fields
 from dynrcnn_ray.experiment.sweep import check_name
-from dynrcnn_ray.models.user_module import load_module
+from dynrcnn_ray.models.user_module import has_parts, load_module
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.store.labels import OWN_COLUMNS
 
@@ -39,7 +39,7 @@ def _of_module(options: GridOptions, call: Call) -> tuple[Experiment, GridOption
         raise ConfigError(f"--{said[0]}: {options.module} says it; leave it out")
     check_name(experiment.name, call.program.table_names())
     experiment.check_base(options.unchecked_config(), base_config(options.scale))
-    if hasattr(module, "build_model"):
+    if has_parts(module):
         with_module = with_fields(options.config(), "model", module=str(Path(options.module).absolute()))
         options = dataclasses.replace(options, model=with_module.model)
     labels = {name for row in experiment.rows(options.config()) for name in row.labels}

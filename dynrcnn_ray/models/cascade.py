@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
+from torchvision.models.detection.roi_heads import maskrcnn_inference
 from torchvision.ops import clip_boxes_to_image
 
 from dynrcnn_ray.config.trial_config import TrialConfig
@@ -17,14 +17,7 @@ from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.detections import Candidates, select
 from dynrcnn_ray.models.float32 import at_least_float32
-from dynrcnn_ray.models.roi_heads import (
-    Targets,
-    assign_and_sample,
-    box_losses,
-    mask_loss,
-    roi_head_settings,
-    sample_proposals,
-)
+from dynrcnn_ray.models.roi_heads import Targets, TrainingRoIHeads, assign_and_sample
 from dynrcnn_ray.models.torchvision_private import BoxCoder
 
 
@@ -44,7 +37,7 @@ STAGES = (
 )
 
 
-class CascadeRoIHeads(RoIHeads):
+class CascadeRoIHeads(TrainingRoIHeads):
     """RoI heads in stages, with class-agnostic boxes.
 
     `box_head`, `box_predictor` and, with masks, `mask_head` and `mask_predictor` are lists of one module a stage. The
@@ -56,13 +49,10 @@ class CascadeRoIHeads(RoIHeads):
         self, config: TrialConfig, dynamic: DynamicTrainingState, stages: tuple[Stage, ...] = STAGES, **heads: Any
     ) -> None:
         """Take the trial, its dynamic state, the stages' settings, and the pools and heads of the stages."""
-        super().__init__(**heads, **roi_head_settings(config))
+        super().__init__(config, dynamic, **heads)
         assert len(self.box_head) == len(self.box_predictor) == len(stages)
-        self.config = config
-        self.dynamic = dynamic
         self.stages = stages
         self.coders = [BoxCoder(stage.coder_weights) for stage in stages]
-        self.last_assignment: list[AssignedProposals] = []
 
     def forward(
         self,
@@ -85,10 +75,6 @@ class CascadeRoIHeads(RoIHeads):
             for result, masks in zip(results, self._masks(features, boxes, labels, image_shapes), strict=True):
                 result["masks"] = masks
         return results, {}
-
-    def subsample(self, labels: list[Tensor]) -> list[Tensor]:
-        """The sampled proposals of each image."""
-        return [sample_proposals(label, self.fg_bg_sampler) for label in labels]
 
     def candidates(
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
@@ -124,10 +110,10 @@ class CascadeRoIHeads(RoIHeads):
                 self.last_assignment = images
             boxes = [image.sampled_boxes for image in images]
             class_logits, offsets = self._predict(index, features, boxes, image_shapes)
-            losses = box_losses(images, class_logits, offsets, self.coders[index], beta)
+            losses = self.box_losses(images, class_logits, offsets, self.coders[index], beta)
             if self.mask_head is not None and self.mask_predictor is not None:
-                losses["loss_mask"] = mask_loss(
-                    self, self.mask_head[index], self.mask_predictor[index], features, images, image_shapes, targets
+                losses["loss_mask"] = self.mask_loss(
+                    self.mask_head[index], self.mask_predictor[index], features, images, image_shapes, targets
                 )
             for name, loss in losses.items():
                 total[name] = total.get(name, 0) + stage.loss_weight * loss

@@ -18,7 +18,7 @@ from dynrcnn_ray.models.input_size import InputSizeTransform
 from dynrcnn_ray.models.one_stage import build_one_stage
 from dynrcnn_ray.models.region_proposals import BestFirstRPN
 from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
-from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
+from dynrcnn_ray.models.roi_heads import DynamicRoIHeads, TrainingRoIHeads
 
 _BOX_SIZE = 7
 _MASK_SIZE = 14
@@ -30,7 +30,12 @@ Detector = FasterRCNN | RetinaNet | FCOS
 """A detector of two stages, Mask R-CNN among them, or of one."""
 
 
-def build_model(config: TrialConfig, num_classes: int, dynamic: DynamicTrainingState) -> Detector:
+def build_model(
+    config: TrialConfig,
+    num_classes: int,
+    dynamic: DynamicTrainingState,
+    roi_heads: type[TrainingRoIHeads] | None = None,
+) -> Detector:
     """Build the detector with its initial weights; it trains by the dynamic state and knows it as `roi_heads.dynamic`.
 
     A detector of one stage has no use for it. The state_dict of a Faster or Mask R-CNN is that of torchvision's model,
@@ -40,6 +45,7 @@ def build_model(config: TrialConfig, num_classes: int, dynamic: DynamicTrainingS
         config: the trial.
         num_classes: classes of the data set, the background not counted.
         dynamic: Algorithm 1's state, on the device where the model will train.
+        roi_heads: a subclass of the detector's own RoI heads (see `roi_heads_of`) in their place.
 
     Raises:
         ValueError: the backbone's weights cannot be loaded.
@@ -50,11 +56,14 @@ def build_model(config: TrialConfig, num_classes: int, dynamic: DynamicTrainingS
     model.transform = InputSizeTransform(config.data)
     pools_and_heads = {name: getattr(model.roi_heads, name) for name in _POOLS_AND_HEADS}
     if config.model.is_cascade:
-        stages = _cascade_heads(config.model, num_classes)
-        model.roi_heads = CascadeRoIHeads(config, dynamic, **(pools_and_heads | stages))
-    else:
-        model.roi_heads = DynamicRoIHeads(config, dynamic, **pools_and_heads)
+        pools_and_heads |= _cascade_heads(config.model, num_classes)
+    model.roi_heads = (roi_heads or roi_heads_of(config.model))(config, dynamic, **pools_and_heads)
     return model
+
+
+def roi_heads_of(model: ModelConfig) -> type[TrainingRoIHeads]:
+    """The class of a detector's RoI heads, if it has two stages or more."""
+    return CascadeRoIHeads if model.is_cascade else DynamicRoIHeads
 
 
 _POOLS_AND_HEADS = ("box_roi_pool", "box_head", "box_predictor", "mask_roi_pool", "mask_head", "mask_predictor")

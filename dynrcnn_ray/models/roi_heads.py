@@ -1,4 +1,7 @@
-"""RoI heads that train dynamically. At test time they are torchvision's own."""
+"""RoI heads that train dynamically. At test time they are torchvision's own.
+
+Labels, samples and losses of one's own override `assign`, `sample`, `box_losses` or `mask_loss` in a subclass.
+"""
 
 from typing import Any
 
@@ -8,7 +11,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
 
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.dynamic.boxes import assign_labels, match_proposals, smooth_l1
+from dynrcnn_ray.dynamic.boxes import Match, assign_labels, match_proposals, smooth_l1
 from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.detections import Candidates, select_with_soft_nms
@@ -18,8 +21,8 @@ from dynrcnn_ray.models.torchvision_private import BalancedPositiveNegativeSampl
 Targets = list[dict[str, Tensor]]
 
 
-class DynamicRoIHeads(RoIHeads):
-    """torchvision's RoI heads; in training the IoU threshold and SmoothL1's beta come from Algorithm 1.
+class TrainingRoIHeads(RoIHeads):
+    """How RoI heads of one stage or of several label proposals, sample them and compute their losses.
 
     The dynamic state stands beside the model: it is no part of the `state_dict`.
     """
@@ -30,6 +33,66 @@ class DynamicRoIHeads(RoIHeads):
         self.config = config
         self.dynamic = dynamic
         self.last_assignment: list[AssignedProposals] = []
+
+    def assign(
+        self, proposals: Tensor, gt_boxes: Tensor, gt_labels: Tensor, iou_threshold: Tensor
+    ) -> tuple[Match, Tensor]:
+        """Label an image's proposals by the threshold (Paper: Eq. 3). Images without ground truth never come here.
+
+        Args:
+            proposals: `[num_proposals, 4]`, xyxy pixels: the RPN's, then the image's ground truths.
+            gt_boxes: `[num_gt, 4]`, at least one.
+            gt_labels: `[num_gt]`, classes from 1.
+            iou_threshold: scalar tensor; T_now with DLA, else the fixed one.
+
+        Returns:
+            The ground truth that each proposal learns, and each one's class, `[num_proposals]`, int64; 0 is background.
+        """
+        match = match_proposals(proposals, gt_boxes)
+        return match, assign_labels(match, gt_labels, iou_threshold)
+
+    def sample(self, labels: list[Tensor], matches: list[Match | None]) -> list[Tensor]:
+        """Draw the proposals that the losses see.
+
+        Args:
+            labels: `[num_proposals]` of each image, from `assign`.
+            matches: of each image, from `assign`; None without ground truth.
+
+        Returns:
+            `[num_sampled]` of each image, indices of proposals.
+        """
+        return self.subsample(labels)
+
+    def subsample(self, labels: list[Tensor]) -> list[Tensor]:
+        """The sampled proposals of each image."""
+        return [sample_proposals(label, self.fg_bg_sampler) for label in labels]
+
+    def box_losses(
+        self,
+        images: list[AssignedProposals],
+        class_logits: Tensor,
+        offsets: Tensor,
+        coder: BoxCoder,
+        beta: Tensor,
+    ) -> dict[str, Tensor]:
+        """The losses of classes and boxes. Arguments and result as for the function `box_losses`."""
+        return box_losses(images, class_logits, offsets, coder, beta)
+
+    def mask_loss(
+        self,
+        mask_head: Any,
+        mask_predictor: Any,
+        features: dict[str, Tensor],
+        images: list[AssignedProposals],
+        image_shapes: list[tuple[int, int]],
+        targets: Targets,
+    ) -> Tensor:
+        """The loss of the masks, a scalar. Arguments as for the function `mask_loss`."""
+        return mask_loss(self, mask_head, mask_predictor, features, images, image_shapes, targets)
+
+
+class DynamicRoIHeads(TrainingRoIHeads):
+    """torchvision's RoI heads; in training the IoU threshold and SmoothL1's beta come from Algorithm 1."""
 
     def forward(
         self,
@@ -61,16 +124,12 @@ class DynamicRoIHeads(RoIHeads):
         labels = torch.cat([image.labels for image in images])
         own_class = labels[:, None, None].expand(-1, 1, 4)
         offsets = box_regression.reshape(len(labels), -1, 4).gather(1, own_class)[:, 0]
-        losses = box_losses(images, class_logits, offsets, self.box_coder, self.dynamic.smooth_l1_beta)
+        losses = self.box_losses(images, class_logits, offsets, self.box_coder, self.dynamic.smooth_l1_beta)
         if self.has_mask():
-            losses["loss_mask"] = mask_loss(
-                self, self.mask_head, self.mask_predictor, features, images, image_shapes, targets
+            losses["loss_mask"] = self.mask_loss(
+                self.mask_head, self.mask_predictor, features, images, image_shapes, targets
             )
         return [], losses
-
-    def subsample(self, labels: list[Tensor]) -> list[Tensor]:
-        """The sampled proposals of each image."""
-        return [sample_proposals(label, self.fg_bg_sampler) for label in labels]
 
     def postprocess_detections(
         self,
@@ -147,23 +206,25 @@ def sample_proposals(labels: Tensor, sampler: BalancedPositiveNegativeSampler) -
 
 @torch.no_grad()
 def assign_and_sample(
-    heads: RoIHeads, proposals: list[Tensor], targets: Targets, iou_threshold: Tensor
+    heads: TrainingRoIHeads, proposals: list[Tensor], targets: Targets, iou_threshold: Tensor
 ) -> list[AssignedProposals]:
-    """Append the ground truths to the proposals, label them by the threshold (Paper: Eq. 3) and sample."""
+    """Append the ground truths to the proposals, label them and sample."""
     candidates, gt_boxes, matches, labels = [], [], [], []
     for boxes, target in zip(proposals, targets, strict=True):
         truth = target["boxes"].to(boxes.dtype)
         candidate = torch.cat([boxes, truth])
-        match = match_proposals(candidate, truth) if len(truth) else None
         background = torch.zeros(len(candidate), dtype=torch.int64, device=candidate.device)
+        match, label = (
+            heads.assign(candidate, truth, target["labels"], iou_threshold) if len(truth) else (None, background)
+        )
         candidates.append(candidate)
         gt_boxes.append(truth)
         matches.append(match)
-        labels.append(assign_labels(match, target["labels"], iou_threshold) if match else background)
+        labels.append(label)
     return [
         AssignedProposals(candidate, truth, match, sampled, label[sampled])
         for candidate, truth, match, sampled, label in zip(
-            candidates, gt_boxes, matches, heads.subsample(labels), labels, strict=True
+            candidates, gt_boxes, matches, heads.sample(labels, matches), labels, strict=True
         )
     ]
 

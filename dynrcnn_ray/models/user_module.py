@@ -1,4 +1,4 @@
-"""A detector of somebody's own: a Python file whose `build_model` takes the place of the package's.
+"""A Python file of somebody's own, whose detector or training rules take the place of the package's.
 
 Such a file may change anything in the process that runs it, a loss of the package for one. So a process that has run
 one builds no model of another file, and none of the package's own.
@@ -8,14 +8,15 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from dynrcnn_ray.config.errors import DynrcnnError, innermost_line
 from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.config.validation import parse_tree
 
+PARTS = ("build_model", "ROI_HEADS", "DYNAMIC_STATE")
+"""What such a file may define, one of them at least: a function, and subclasses of the package's classes."""
 _TRY = "import sys; from dynrcnn_ray.models.user_module import try_here; sys.exit(try_here(*sys.argv[1:]))"
 _REFUSED = 2
 
@@ -56,19 +57,15 @@ def identify_module(config: ModelConfig) -> str:
     return _fingerprint_of(_file_of(config.module, "model.module").read_bytes()) if config.module else ""
 
 
-def model_builder(config: ModelConfig, default: Callable[..., Any], fingerprint: str) -> Callable[..., Any]:
-    """What builds the detector: the `build_model` of the configuration's module, else the default.
-
-    It takes what `models.detector.build_model` takes, and what it returns must train and detect as that does:
-    torchvision's interface, with `roi_heads.dynamic` where Algorithm 1 is to be recorded.
+def own_module(config: ModelConfig, fingerprint: str) -> ModuleType | None:
+    """The configuration's own module, which has one of `PARTS` at least; None if it has no module.
 
     Args:
         config: the model.
-        default: what builds it without a module.
         fingerprint: that of the module, as the trial began with it.
 
     Raises:
-        ModuleError: the module has none, or is not that of the fingerprint; or this process has run another one.
+        ModuleError: the module has none of them, or is not that of the fingerprint; or this process has run another.
     """
     others = [file for known, file in _has_run.items() if known != fingerprint]
     if others:
@@ -76,7 +73,12 @@ def model_builder(config: ModelConfig, default: Callable[..., Any], fingerprint:
             f"model.module: {config.module!r} is not built in a process that has run {others[0]}, which may have "
             "changed anything there; give each a process of its own"
         )
-    return _own_builder(config.module, fingerprint) if config.module else default
+    return _own_module(config.module, fingerprint) if config.module else None
+
+
+def has_parts(module: ModuleType) -> bool:
+    """Whether a module defines something that takes the place of the package's."""
+    return any(hasattr(module, name) for name in PARTS)
 
 
 def require_module(config: ModelConfig, fingerprint: str) -> None:
@@ -87,10 +89,10 @@ def require_module(config: ModelConfig, fingerprint: str) -> None:
         fingerprint: that of the module, as the trial begins with it.
 
     Raises:
-        ModuleError: as from `model_builder`, or it ends the process.
+        ModuleError: as from `own_module` and `own_parts.parts_of`, or it ends the process.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _TRY, config.module, fingerprint],
+        [sys.executable, "-c", _TRY, config.module, fingerprint, config.name, *config.options],
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
@@ -108,18 +110,23 @@ def require_module(config: ModelConfig, fingerprint: str) -> None:
     sys.stderr.write(done.stderr)
 
 
-def try_here(path: str, fingerprint: str) -> int:
+def try_here(path: str, fingerprint: str, model: str, *options: str) -> int:
     """Run a module in this process; the exit code, after a line on the standard error where it cannot be used."""
     try:
-        _own_builder(path, fingerprint)
+        module = _own_module(path, fingerprint)
+        if options or not vars(module).keys().isdisjoint(PARTS[1:]):
+            # Imported late: a file that has imported no PyTorch needs none to be tried.
+            from dynrcnn_ray.models.own_parts import parts_of
+
+            parts_of(module, parse_tree({"name": model, "options": options}, ModelConfig))
     except ModuleError as error:
         print(error, file=sys.stderr)
         return _REFUSED
     return 0
 
 
-def _own_builder(path: str, fingerprint: str) -> Callable[..., Any]:
-    """The `build_model` of a module, if that is the very file that was meant."""
+def _own_module(path: str, fingerprint: str) -> ModuleType:
+    """A module, if that is the very file that was meant."""
     file = _file_of(path, "model.module")
     # Read once: what is run is what was compared.
     content = file.read_bytes()
@@ -134,10 +141,15 @@ def _own_builder(path: str, fingerprint: str) -> Callable[..., Any]:
             f"model.module: {path!r} has the fingerprint {found} on this machine, but the trial began with "
             f"{fingerprint}; bring the same file to every node"
         )
-    builder = getattr(_run(file, content, "model.module"), "build_model", None)
-    if not callable(builder):
-        raise ModuleError(f"model.module: {path!r} has no function build_model(config, num_classes, dynamic)")
-    return builder
+    module = _run(file, content, "model.module")
+    if not has_parts(module):
+        raise ModuleError(
+            f"model.module: {path!r} has no function build_model(config, num_classes, dynamic), and neither ROI_HEADS "
+            "nor DYNAMIC_STATE"
+        )
+    if not callable(getattr(module, "build_model", has_parts)):
+        raise ModuleError(f"model.module: {path!r}: build_model is no function (config, num_classes, dynamic)")
+    return module
 
 
 def _run(file: Path, content: bytes, what: str) -> ModuleType:

@@ -12,10 +12,10 @@ from dynrcnn_ray.config.errors import DynrcnnError, innermost_line
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
-from dynrcnn_ray.models.cascade import CascadeRoIHeads
-from dynrcnn_ray.models.detector import Detector, build_model
-from dynrcnn_ray.models.roi_heads import DynamicRoIHeads
-from dynrcnn_ray.models.user_module import model_builder
+from dynrcnn_ray.models.detector import Detector
+from dynrcnn_ray.models.own_parts import parts_of
+from dynrcnn_ray.models.roi_heads import TrainingRoIHeads
+from dynrcnn_ray.models.user_module import own_module
 from dynrcnn_ray.models.weights import require_weights
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
 from dynrcnn_ray.training.device import on_device, prepare_device
@@ -58,7 +58,7 @@ class TrainingState:
     def assignment(self) -> list[AssignedProposals]:
         """How the last shard's proposals were assigned, image by image; empty for a detector of one stage."""
         heads = getattr(self.model, "roi_heads", None)
-        return heads.last_assignment if isinstance(heads, DynamicRoIHeads | CascadeRoIHeads) else []
+        return heads.last_assignment if isinstance(heads, TrainingRoIHeads) else []
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain Python values alone. Every worker must call it; all get the same."""
@@ -137,9 +137,9 @@ def build_training_state(trial: Trial, num_classes: int, worker: Worker) -> Trai
     require_weights(config.model, trial.inputs.weights)
     prepare_device(worker.device, share=config.run.gpu or 1.0)
     torch.manual_seed(config.seed)
-    dynamic = DynamicTrainingState(config, device=worker.device, own_shards=worker.shards(config))
-    build = model_builder(config.model, build_model, trial.inputs.module)
-    model = on_device(build(config, num_classes, dynamic), worker.device)
+    parts = parts_of(own_module(config.model, trial.inputs.module), config.model)
+    dynamic = parts.dynamic_state(config, device=worker.device, own_shards=worker.shards(config))
+    model = on_device(parts.build_model(config, num_classes, dynamic), worker.device)
     scaler = torch.amp.GradScaler(worker.device.type, enabled=config.train.precision == "float16")
     telemetry = Telemetry(loss_names(config.model), config, worker)
     return TrainingState(trial.training_id, worker, model, build_optimizer(model, config), dynamic, scaler, telemetry)
