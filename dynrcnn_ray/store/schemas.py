@@ -130,7 +130,7 @@ STATISTICS = versioned(
 )
 """What Algorithm 1 recorded, with `run.record_statistics`, of each image of each step: I_k and E_k, null where nothing
 was measured. `image` is the position in the global batch. The conventions `mmdetection` and `released` record once a
-worker, at its first image. Steps after the last update are not there."""
+shard, at its first image. Steps after the last update are not there."""
 
 _CORNERS = [required(name, _SINGLE, "pixels") for name in ("x1", "y1", "x2", "y2")]
 
@@ -158,8 +158,8 @@ PROPOSALS = versioned(
         *_CORNERS,
     ]
 )
-"""One proposal of a training step, at a few steps of a run, from the first worker's images: those at IoU 0.3 or above.
-`image` is the position in the worker's batch; corners are pixels of the network's input; the offsets are those towards
+"""One proposal of a training step, at a few steps of a run, from the first shard's images: those at IoU 0.3 or above.
+`image` is the position in the shard; corners are pixels of the network's input; the offsets are those towards
 the best ground truth (Paper: Eq. 2, not normalised). `is_ground_truth` marks the appended ground truths."""
 
 IMAGES = versioned(

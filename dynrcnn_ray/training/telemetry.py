@@ -22,6 +22,7 @@ IOU_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _LEVEL_NAMES = tuple(f"positives_iou{round(level * 100)}" for level in IOU_LEVELS)
 _OFFSETS = ("dx", "dy", "dw", "dh")
 _NUM_MOMENTS = len(IOU_LEVELS) + 3 + 1 + 2 * len(_OFFSETS)
+"""As `_moments` has them: levels, the three of the ranks, and the number, sums and squares at IoU 0.5."""
 _IN_FORCE = {
     "T_now": "iou_now",
     "beta_now": "beta_now",
@@ -190,13 +191,13 @@ def _moments(images: list[AssignedProposals], dynamic: DynamicTrainingState) -> 
 
 def _from_moments(sums: list[float]) -> DynamicsRow:
     """The means at the recorded ranks, and the standard deviation of each offset; NaN where there was nothing."""
-    sum_ious, sum_errors, num_ranked, num_positives, *of_offsets = sums
+    sum_ious, sum_errors, num_ranked, num_at_iou50, *of_offsets = sums
     row = {
         "iou_at_rank": sum_ious / num_ranked if num_ranked else math.nan,
         "error_at_rank": sum_errors / num_ranked if num_ranked else math.nan,
     }
     for name, total, squares in zip(_OFFSETS, of_offsets[:4], of_offsets[4:], strict=True):
         row[f"sigma_{name}"] = math.nan
-        if num_positives:
-            row[f"sigma_{name}"] = math.sqrt(max(0.0, squares / num_positives - (total / num_positives) ** 2))
+        if num_at_iou50:
+            row[f"sigma_{name}"] = math.sqrt(max(0.0, squares / num_at_iou50 - (total / num_at_iou50) ** 2))
     return row
