@@ -155,7 +155,7 @@ def test_labels_and_t_now_of_the_examples_let_no_gpu_s_host_wait(smoke: TrialCon
     with profile() as recorded:
         heads.assign(proposals, truth, labels, torch.tensor(0.5))
         state.next_iou(ious, ious > 0.2, state.iou_now)
-    names = {event.name for event in recorded.events()}
+    names = {event.name for event in (recorded.events() or ())}
     assert "aten::topk" in names, "the profiler sees them"
     assert not names & HOST_SYNCS
 
