@@ -16,7 +16,6 @@ class GIoURoIHeads(DynamicRoIHeads):
     ) -> dict[str, Tensor]:
         losses = super().box_losses(images, class_logits, offsets, coder, beta)
         positive = torch.cat([image.labels for image in images]) > 0
-        # Chosen by a factor: to pick them by a mask, a GPU's host would wait.
         refined = coder.decode_single(offsets, torch.cat([image.sampled_boxes for image in images]))
         targets = torch.cat([image.matched_boxes[image.sampled] for image in images])
         of_each = generalized_box_iou_loss(refined, targets) * positive

@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from torch.profiler import profile
 from torchvision.ops import box_iou
 
 from dynrcnn_ray.config.scales import base_config
@@ -25,6 +26,7 @@ from dynrcnn_ray.models.own_parts import Parts, parts_of
 from dynrcnn_ray.models.torchvision_private import BoxCoder
 from dynrcnn_ray.models.user_module import load_module
 from dynrcnn_ray.training.collectives import Worker
+from tests.models.test_detector import HOST_SYNCS
 from tests.processes import run_workers
 from tests.training.test_shards import checksum, facts, of_kind, train_a_part
 from tests.trial_events import run_to_end
@@ -144,6 +146,18 @@ def test_giou_loss_is_that_of_the_refined_boxes_of_positives(smoke: TrialConfig)
     assert offsets.grad is not None
     assert offsets.grad[1].abs().sum() > 0
     assert offsets.grad[2].abs().sum() == 0
+
+
+def test_labels_and_t_now_of_the_examples_let_no_gpu_s_host_wait(smoke: TrialConfig):
+    heads, state = heads_of("atss_labels", smoke), parts("median_iou").dynamic_state(smoke)
+    truth = torch.tensor([[10.0, 10, 50, 40], [60, 20, 90, 90]])
+    proposals, labels, ious = torch.cat([truth + shift for shift in range(9)]), torch.tensor([1, 3]), torch.rand(8)
+    with profile() as recorded:
+        heads.assign(proposals, truth, labels, torch.tensor(0.5))
+        state.next_iou(ious, ious > 0.2, state.iou_now)
+    names = {event.name for event in (recorded.events() or ())}
+    assert "aten::topk" in names, "the profiler sees them"
+    assert not names & HOST_SYNCS
 
 
 def test_an_option_takes_the_place_of_its_default(smoke: TrialConfig):

@@ -31,6 +31,7 @@ def trial(name: str = "cascade_rcnn", **model: Any) -> TrialConfig:
         base,
         model=dataclasses.replace(base.model, name=name, **model),
         dynamic=dataclasses.replace(base.dynamic, dla=False, dsl=False, fixed_beta=BETA),
+        train=dataclasses.replace(base.train, shards=1),  # A batch of a test is one shard's.
     )
 
 

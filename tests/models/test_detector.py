@@ -31,7 +31,8 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
 def config(**dynamic: Any) -> TrialConfig:
     base = base_config("smoke")
-    return dataclasses.replace(base, dynamic=dataclasses.replace(base.dynamic, **dynamic))
+    train = dataclasses.replace(base.train, shards=1)  # A batch of a test is one shard's.
+    return dataclasses.replace(base, train=train, dynamic=dataclasses.replace(base.dynamic, **dynamic))
 
 
 def model_and_state(trial: TrialConfig, device: torch.device | None = None) -> tuple[FasterRCNN, DynamicTrainingState]:
