@@ -18,6 +18,8 @@ WITHIN_FUNCTIONS = {
     "dynrcnn_ray/__main__.py": {"dynrcnn_ray.cli.program"},
     # ImageNet's weights alone need it, and a grid's own process reads the others without it.
     "dynrcnn_ray/models/backbone_weights.py": {"torchvision"},
+    # A module that replaces no part of the package is tried without PyTorch.
+    "dynrcnn_ray/models/user_module.py": {"dynrcnn_ray.models.own_parts"},
     # An optional package.
     "benchmarks/evaluation.py": {"hotcoco"},
 }
