@@ -3,7 +3,6 @@
 import math
 import os
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch.multiprocessing.spawn import spawn
 
+from benchmarks.gloo import in_processes
 from benchmarks.paired import Paired, timed
 from benchmarks.schema import Row, at_most, compared_row, stated_row
 from benchmarks.workbench import Workbench, preload, step_of, train_split, with_batch
@@ -108,18 +107,14 @@ def all_reduce_seconds(config: TrialConfig, workers: int, rounds: int, scratch: 
 
     They count from the arrival of the last worker to the departure of the last.
     """
-    folder = scratch / uuid.uuid4().hex
-    folder.mkdir()
     shape = (_RECORDS, config.dynamic.update_interval, config.train.global_batch)
-    spawn(_all_reduce_worker, (workers, shape, rounds, str(folder)), nprocs=workers)
     # One clock for all processes of a machine: since its start.
-    arrivals, departures = np.stack([np.load(folder / f"{rank}.npy") for rank in range(workers)], axis=1)
+    arrivals, departures = np.stack(in_processes(_all_reduce_worker, workers, scratch, shape, rounds), axis=1)
     return departures.max(axis=0) - arrivals.max(axis=0)
 
 
-def _all_reduce_worker(rank: int, workers: int, shape: tuple[int, ...], rounds: int, folder: str) -> None:
+def _all_reduce_worker(_worker: Worker, shape: tuple[int, ...], rounds: int) -> NDArray[np.float64]:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=workers)
     buffer = torch.zeros(shape)
     arrivals, departures = [], []
     for _ in range(_WARM_UP + rounds):
@@ -127,8 +122,7 @@ def _all_reduce_worker(rank: int, workers: int, shape: tuple[int, ...], rounds: 
         arrivals.append(time.monotonic())
         all_reduce_sum(buffer)
         departures.append(time.monotonic())
-    np.save(f"{folder}/{rank}.npy", np.array([arrivals, departures])[:, _WARM_UP:])
-    dist.destroy_process_group()
+    return np.array([arrivals, departures])[:, _WARM_UP:]
 
 
 def _step_seconds(config: TrialConfig) -> float:

@@ -4,7 +4,6 @@ Two workers are compared with PyTorch's `DistributedDataParallel`, one worker wi
 """
 
 import itertools
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,8 +13,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.multiprocessing.spawn import spawn
 
+from benchmarks.gloo import in_processes
 from benchmarks.paired import Paired, paired, timed
 from benchmarks.schema import Row, at_most, compared_row
 from benchmarks.workbench import (
@@ -29,6 +28,7 @@ from benchmarks.workbench import (
     with_shards,
 )
 from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.data.loader import Batch
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.device import prepare_device
 from dynrcnn_ray.training.loop import seed_step
@@ -53,7 +53,7 @@ def measure_shards(bench: Workbench, rounds: int) -> Iterator[Row]:
             f"shards.{name}.two_workers",
             f"a step of two workers with a shard each, {label}",
             "the same under PyTorch's DistributedDataParallel",
-            two_workers(with_batch(with_shards(config, 1, config.train.global_batch), images), number, bench.scratch),
+            two_workers(with_batch(config, images), number, bench.scratch),
             "seconds a step",
             must=at_most(1.02),
             note=f"gloo over loopback, {images} images a worker, one thread each",
@@ -70,42 +70,31 @@ def measure_shards(bench: Workbench, rounds: int) -> Iterator[Row]:
 
 
 def two_workers(share: TrialConfig, rounds: int, scratch: Path) -> Paired:
-    """Seconds of a step of the first of two processes, with the exchange in a fixed order and by PyTorch's.
+    """Seconds of a step of two processes, with the exchange in a fixed order and by PyTorch's.
 
     Args:
         share: a trial of a worker's images.
         rounds: of each.
         scratch: for a folder of its own.
     """
-    folder = scratch / uuid.uuid4().hex
-    folder.mkdir()
-    spawn(_worker, (share, rounds, str(folder)), nprocs=_SHARDS)
     # A step has ended when the last worker is there.
-    ordered, by_pytorch = np.stack([np.load(folder / f"{rank}.npy") for rank in range(_SHARDS)]).max(axis=0)
+    ordered, by_pytorch = np.stack(in_processes(_steps_of_worker, _SHARDS, scratch, share, rounds)).max(axis=0)
     return Paired(ordered, by_pytorch)
 
 
-def _worker(rank: int, share: TrialConfig, rounds: int, folder: str) -> None:
+def _steps_of_worker(worker: Worker, share: TrialConfig, rounds: int) -> np.ndarray:
     prepare_device(torch.device("cpu"))
     torch.set_num_threads(share.run.threads_per_worker)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=_SHARDS)
     batches = preload(share, train_split(share), _NUM_BATCHES)
     # Images are the worker's own share in both.
-    sharded = sharded_step_of(with_shards(share, _SHARDS, share.train.global_batch), Worker(rank, _SHARDS))
+    sharded = sharded_step_of(with_shards(share, _SHARDS, share.train.global_batch), worker)
     pytorchs = resting_training(share, Worker())
     parallel = step_of(nn.parallel.DistributedDataParallel(pytorchs.model), pytorchs.optimizer, share)
     sides = [lambda batch: sharded([batch]), parallel]
-    np.save(f"{folder}/{rank}.npy", _in_turn(sides, batches, rounds, rank, dist.barrier))
-    dist.destroy_process_group()
+    return _in_turn(sides, batches, rounds, worker.rank)
 
 
-def _in_turn(
-    sides: Sequence[Callable],
-    batches: Sequence,
-    rounds: int,
-    rank: int,
-    meet: Callable[[], object],
-) -> np.ndarray:
+def _in_turn(sides: Sequence[Callable[[Batch], None]], batches: Sequence[Batch], rounds: int, rank: int) -> np.ndarray:
     """Seconds of each side on the same batches with the same draws, `[sides, rounds]`; the first ones do not count."""
     seconds = []
     for number in range(_WARM_UP + rounds):
@@ -114,7 +103,7 @@ def _in_turn(
         # Whoever comes second finds a warmer cache.
         for index in (0, 1) if number % 2 else (1, 0):
             seed_step(0, number, rank)
-            meet()
+            dist.barrier()
             of_round[index] = timed(partial(sides[index], batch))()
         seconds.append([of_round[0], of_round[1]])
     return np.array(seconds[_WARM_UP:]).T
@@ -122,7 +111,7 @@ def _in_turn(
 
 def _one_worker(config: TrialConfig, rounds: int) -> Paired:
     torch.set_num_threads(config.run.threads_per_worker)
-    whole = resting_training(with_shards(config, 1, config.train.global_batch), Worker())
+    whole = resting_training(config, Worker())
     at_once = step_of(whole.model, whole.optimizer, config)
     in_shards = sharded_step_of(with_shards(config, _SHARDS, config.train.global_batch // _SHARDS), Worker())
     numbers = itertools.count()

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
 
+from benchmarks.gloo import in_processes
 from benchmarks.paired import Paired, timed
 from benchmarks.schema import Row, compared_row
 from benchmarks.workbench import (
@@ -50,8 +49,7 @@ _PARTS = {
 
 def measure_step_parts(bench: Workbench, rounds: int) -> Iterator[Row]:
     """Each part's share of one worker's step, where two workers train a mini trial."""
-    images = bench.mini.train.global_batch // _WORKERS
-    share = with_batch(with_shards(bench.mini, 1, images), images)
+    share = with_batch(bench.mini, bench.mini.train.global_batch // _WORKERS)
     of_part = _seconds_of_parts(share, rounds)
     whole = of_part.pop("step")
     for name, seconds in of_part.items():
@@ -122,19 +120,15 @@ def _clocked_step(state: TrainingState, config: TrialConfig, batch: Batch, clock
 
 
 def _averaging_against_not(config: TrialConfig, rounds: int, scratch: Path) -> Paired:
-    folder = scratch / uuid.uuid4().hex
-    folder.mkdir()
-    spawn(_averaging_worker, (config, rounds, str(folder)), nprocs=_WORKERS)
-    averaged, alone = np.load(folder / "0.npy")
+    averaged, alone = in_processes(_averaging_worker, _WORKERS, scratch, config, rounds)[0]
     return Paired(averaged, alone)
 
 
-def _averaging_worker(rank: int, config: TrialConfig, rounds: int, folder: str) -> None:
+def _averaging_worker(worker: Worker, config: TrialConfig, rounds: int) -> np.ndarray:
     prepare_device(torch.device("cpu"))
     torch.set_num_threads(config.run.threads_per_worker)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=_WORKERS)
     state = resting_training(config, Worker())
-    numbers = itertools.count(rank)
+    numbers = itertools.count(worker.rank)
     batches = preload(config, train_split(config), _NUM_BATCHES)
 
     def stepper(step: Callable[[Batch], None]) -> Callable[[], float]:
@@ -146,9 +140,8 @@ def _averaging_worker(rank: int, config: TrialConfig, rounds: int, folder: str) 
 
         return measure
 
-    sharded = sharded_step_of(with_shards(config, _WORKERS, config.train.global_batch), Worker(rank, _WORKERS))
+    sharded = sharded_step_of(with_shards(config, _WORKERS, config.train.global_batch), worker)
     averaged = stepper(lambda batch: sharded([batch]))
     alone = stepper(step_of(state.model, state.optimizer, config))
     measured = [(averaged(), alone()) for _ in range(_WARM_UP + rounds)]
-    np.save(f"{folder}/{rank}.npy", np.array(measured[_WARM_UP:]).T)
-    dist.destroy_process_group()
+    return np.array(measured[_WARM_UP:]).T

@@ -15,10 +15,10 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.execution.claims import checked_claims
 from dynrcnn_ray.experiment.costs import PLACES, duration, wall_seconds
-from dynrcnn_ray.experiment.experiment import Experiment, Seeds
+from dynrcnn_ray.experiment.experiment import Experiment, Seeds, distinct_trials
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import ExperimentOptions
-from dynrcnn_ray.report.findings import Claim, Judgement, judge
+from dynrcnn_ray.report.findings import Claim, Judgement, judge, measures_of
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow, numbers_of_lines
 from dynrcnn_ray.statistics.looks import LOOKS
 from dynrcnn_ray.store.results_store import ResultStore
@@ -194,7 +194,7 @@ class Course:
     def _known_and_new(self, seeds: Mapping[str, Seeds]) -> tuple[list[Trial], list[Trial]]:
         """The trials that the store has and those that it lacks."""
         finished = self.store.finished_trials()
-        trials = self._trials(seeds)
+        trials = distinct_trials(self.experiments, self.base, seeds)
         known = [trial for trial_id, trial in trials.items() if trial_id in finished]
         return known, [trial for trial_id, trial in trials.items() if trial_id not in finished]
 
@@ -217,19 +217,9 @@ class Course:
             for experiment in self.experiments
         }
 
-    def _trials(self, seeds: Mapping[str, Seeds]) -> dict[str, Trial]:
-        return {
-            trial_id: trial
-            for experiment in self.experiments
-            for trial_id, (_, trial) in experiment.trials(self.base, seeds[experiment.name]).items()
-        }
-
     def _numbers(self, seeds: _SeedsOfRows) -> dict[str, dict[int, NumbersOfRow]]:
         """What the store has of the claims' experiments; their stored plans may be of other seeds."""
-        measures: dict[str, set[str]] = {}
-        for claim in self.claims:
-            measured = (term.measure for contrast in claim.contrasts for term in contrast.terms)
-            measures.setdefault(claim.experiment, set()).update(measured)
+        measures = measures_of(self.claims)
         by_experiment = self._by_experiment(seeds)
         lines = [
             line

@@ -1,7 +1,7 @@
 """What a table is, the paper's or one's own: its rows as configurations, and the numbers that somebody has reported."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -131,6 +131,21 @@ class Experiment:
             for index, (row, trial) in enumerate(rows)
             for seed in (by_row[index] if trial else (None,))
         ]
+
+
+def distinct_trials(experiments: Iterable[Experiment], base: Trial, seeds: Mapping[str, Seeds]) -> dict[str, Trial]:
+    """The trials of some experiments, each once, by its id.
+
+    Args:
+        experiments: several may have a trial.
+        base: what their rows start from.
+        seeds: of the rows, by the experiment's name.
+    """
+    return {
+        trial_id: trial
+        for experiment in experiments
+        for trial_id, (_, trial) in experiment.trials(base, seeds[experiment.name]).items()
+    }
 
 
 def seeds_by_row(seeds: Seeds, rows: int) -> list[Sequence[int]]:

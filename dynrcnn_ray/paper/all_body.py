@@ -9,7 +9,7 @@ from dynrcnn_ray.execution.run import data_of_plan, run_experiments, say_problem
 from dynrcnn_ray.execution.seeds import print_seeds_of_all
 from dynrcnn_ray.execution.until_decided import UntilDecided, seeds_to_train, until_decided
 from dynrcnn_ray.experiment.costs import PLACES, duration, place_seconds, wall_seconds
-from dynrcnn_ray.experiment.experiment import Experiment, Seeds
+from dynrcnn_ray.experiment.experiment import Experiment, Seeds, distinct_trials
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import ExperimentOptions, storage_location
 from dynrcnn_ray.paper.findings import paper_claims
@@ -38,7 +38,7 @@ def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions, u
         seeds, told = seeds_to_train(store, experiments, base, until), "the seeds of the next look"
     print(f"Scale {scale}, {told}. A trial that several tables need runs once.\n")
     rows = []
-    of_all = {each.name: _trials(each, base, seeds) for each in experiments}
+    of_all = {each.name: distinct_trials([each], base, seeds) for each in experiments}
     distinct = {trial_id: trial for trials in of_all.values() for trial_id, trial in trials.items()}
     known = {trial_id: trial for trial_id, trial in distinct.items() if trial_id in finished}
     there = len(known)
@@ -66,13 +66,9 @@ def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions, u
     return say_problem(problem)
 
 
-def _trials(experiment: Experiment, base: Trial, seeds: Mapping[str, Seeds]) -> dict[str, Trial]:
-    return {trial_id: trial for trial_id, (_, trial) in experiment.trials(base, seeds[experiment.name]).items()}
-
-
 def _cost(experiments: Sequence[Experiment], scale: Scale, seeds: Mapping[str, Seeds]) -> list[str]:
     base = Trial(base_config(scale))
-    trials = {trial_id: trial for each in experiments for trial_id, trial in _trials(each, base, seeds).items()}
+    trials = distinct_trials(experiments, base, seeds)
     wall = duration(wall_seconds(trials.values(), scale))
     places = f"{PLACES[scale]} {'GPUs' if base.config.run.gpu else 'CPU cores'}"
     return [

@@ -5,6 +5,7 @@ import pandas as pd
 from dynrcnn_ray.paper import table7
 from dynrcnn_ray.paper.findings import paper_claims, paper_rows
 from dynrcnn_ray.paper.speed_table import read_speeds
+from dynrcnn_ray.report.findings import measures_of
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow, numbers_of_speed, read_numbers
 from dynrcnn_ray.store.results_store import ResultStore
 
@@ -21,11 +22,7 @@ def paper_numbers(store: ResultStore, trials: pd.DataFrame | None = None) -> dic
         store: where to read.
         trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
     """
-    measures: dict[str, set[str]] = {}
-    for claim in paper_claims():
-        wanted = measures.setdefault(claim.experiment, set())
-        wanted.update(term.measure for contrast in claim.contrasts for term in contrast.terms)
-    numbers = read_numbers(store, paper_rows(), measures, trials)
+    numbers = read_numbers(store, paper_rows(), measures_of(paper_claims()), trials)
     timed = zip(numbers[table7.NAME], read_speeds(store), strict=False)
     numbers[table7.NAME] |= {row: numbers_of_speed(line) for row, line in timed}
     return numbers

@@ -177,6 +177,15 @@ class Claim:
     lock: Lock | None = None
 
 
+def measures_of(claims: Iterable[Claim]) -> dict[str, set[str]]:
+    """What claims want measured of the trials of each experiment that they are about."""
+    measures: dict[str, set[str]] = {}
+    for claim in claims:
+        measured = (term.measure for contrast in claim.contrasts for term in contrast.terms)
+        measures.setdefault(claim.experiment, set()).update(measured)
+    return measures
+
+
 @dataclass(frozen=True)
 class Measured:
     """A contrast as a store has it.

@@ -8,7 +8,7 @@ import pandas as pd
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.report.claim_lines import read_line
 from dynrcnn_ray.report.claim_rows import ClaimRow, RowNames
-from dynrcnn_ray.report.findings import Claim, Contrast, Lock
+from dynrcnn_ray.report.findings import Claim, Contrast, Lock, measures_of
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow, read_numbers
 from dynrcnn_ray.store.claims import experiments_with_claims, read_claims
 from dynrcnn_ray.store.files import StoreError
@@ -46,13 +46,12 @@ def own_numbers(
         StoreError: the store cannot be read.
     """
     rows: dict[str, dict[int, Mapping[str, float]]] = {}
-    measures: dict[str, set[str]] = {}
+    measures = measures_of(claims)
     for claim in claims:
         if claim.experiment not in rows:
             rows[claim.experiment] = {row: known.reported for row, known in _rows(store.plan(claim.experiment)).items()}
         for term in (term for contrast in claim.contrasts for term in contrast.terms):
             rows[claim.experiment].setdefault(term.row, {})
-            measures.setdefault(claim.experiment, set()).add(term.measure)
     # Of very many trials only what their tables show has been read.
     needed = set(TRIALS.names).intersection(*[set().union(*measures.values())])
     is_read = trials is not None and needed <= set(trials.columns)

@@ -129,7 +129,9 @@ class _Bucket:
     def __init__(self, parameters: Sequence[nn.Parameter], shards: int, held: Sequence[range], rank: int) -> None:
         self.parameters = parameters
         self.missing = 0
-        self._shards, self._held, self._first_shard = shards, held, held[rank].start
+        self._shards, self._first_shard = shards, held[rank].start
+        # Of each worker's shards, the partial sums that it sends.
+        self._spans = [_subtrees(each, shards) for each in held]
         count = sum(parameter.numel() for parameter in parameters)
         # Each worker's slice is of one size.
         self._slice = -(-count // len(held))
@@ -166,26 +168,25 @@ class _Bucket:
     def finish(self, last_shard: int) -> None:
         """Make the buffer the mean over all shards of all workers."""
         self.add_to_tree(last_shard)
-        if len(self._held) > 1:
+        if len(self._spans) > 1:
             self._exchange()
         else:
             self._gradients.div_(self._shards)
 
     def _exchange(self) -> None:
-        workers = len(self._held)
+        workers = len(self._spans)
         sums = [value for _, value in self._tree.parts]
         # For each worker its slice of every partial sum.
         by_worker = torch.stack([each.view(workers, -1) for each in sums], dim=1) if len(sums) > 1 else self._gradients
-        spans = [_subtrees(shards, self._shards) for shards in self._held]
-        received = self._gradients.new_empty(sum(map(len, spans)) * self._slice)
+        received = self._gradients.new_empty(sum(map(len, self._spans)) * self._slice)
         dist.all_to_all_single(
             received,
             by_worker.flatten(),
-            [len(of_worker) * self._slice for of_worker in spans],
+            [len(of_worker) * self._slice for of_worker in self._spans],
             [len(sums) * self._slice] * workers,
         )
         total = _TreeSum(self._shards)
-        of_all = [span for of_worker in spans for span in of_worker]
+        of_all = [span for of_worker in self._spans for span in of_worker]
         for span, part in zip(of_all, received.split(self._slice), strict=True):
             total.add(span, part)
         [(_, mean)] = total.parts

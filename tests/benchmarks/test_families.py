@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import collective, memory, shards, step_parts
+from benchmarks import gloo, memory
 from benchmarks.collective import Network, all_reduce_seconds, buffer_bytes, modelled_seconds
 from benchmarks.evaluation import measure_evaluation
 from benchmarks.inference import measure_inference
@@ -41,8 +41,7 @@ def bench(smoke: TrialConfig, tmp_path: Path) -> Workbench:
 @pytest.fixture(autouse=True)
 def _quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of a family are such all the same, but need not import PyTorch first."""
-    for module in (collective, step_parts, shards):
-        monkeypatch.setattr(module, "spawn", start_processes)
+    monkeypatch.setattr(gloo, "spawn", start_processes)
     monkeypatch.setattr(memory, "multiprocessing", SimpleNamespace(get_context=lambda _: fork_server()))
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.gradients import ShardGradients
+from tests.training.test_shards import sum_by_tree
 
 pytestmark = pytest.mark.gpu
 
@@ -23,7 +24,4 @@ def test_the_sum_is_that_of_a_balanced_tree_whatever_the_layout(shards: int, cud
             for shard, value in enumerate(values):
                 summed.backward(shard, (weight * value).sum())
             assert weight.grad is not None
-            while len(values) > 1:
-                pairs = [values[first : first + 2] for first in range(0, len(values), 2)]
-                values = [pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs]
-            assert torch.equal(weight.grad, values[0] / shards)
+            assert torch.equal(weight.grad, sum_by_tree(values) / shards)

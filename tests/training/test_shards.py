@@ -76,9 +76,17 @@ def test_gradients_are_added_in_one_order_however_shards_lie_on_workers(workers:
             assert torch.equal(found, gradients(Worker(), shards)), (shards, rank)
 
 
+def sum_by_tree(values: list[Tensor]) -> Tensor:
+    """Neighbours first, then neighbours of these."""
+    while len(values) > 1:
+        pairs = [values[first : first + 2] for first in range(0, len(values), 2)]
+        values = [pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs]
+    return values[0]
+
+
 @pytest.mark.parametrize("shards", [2, 5, 8])
 def test_the_sum_is_that_of_a_balanced_tree_over_the_shards(shards: int):
-    """By hand: neighbours first, then neighbours of these."""
+    """By hand."""
     values = [torch.randn(1000, generator=torch.Generator().manual_seed(shard)) for shard in range(shards)]
     parameter = nn.Parameter(torch.zeros(1000))
     with ShardGradients([parameter], shards, Worker()) as summed:
@@ -86,10 +94,7 @@ def test_the_sum_is_that_of_a_balanced_tree_over_the_shards(shards: int):
             summed.backward(shard, (parameter * value).sum())
         assert parameter.grad is not None
         found = parameter.grad.clone()
-    while len(values) > 1:
-        pairs = [values[first : first + 2] for first in range(0, len(values), 2)]
-        values = [pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs]
-    assert torch.equal(found, values[0] / shards)
+    assert torch.equal(found, sum_by_tree(values) / shards)
     assert parameter.grad is None, "nothing is left of it"
 
 
