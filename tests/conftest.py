@@ -1,6 +1,7 @@
 """What several test files need: a smoke-sized trial on generated data."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,15 @@ from tests.trained_store import train_into
 def _one_thread() -> None:
     """Models this small only lose by a second thread, most of all on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leaves_no_ray() -> Iterator[None]:
+    """A Ray that a file leaves in this process would be the one of the files after it, which then fail in its place."""
+    yield
+    if "ray" in sys.modules and (ray := sys.modules["ray"]).is_initialized():
+        ray.shutdown()
+        pytest.fail("this file leaves its Ray to the files after it: start it within ray_cluster()")
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +81,7 @@ def reports_of_drivers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     import ray.tune
 
     from dynrcnn_ray.execution import driver
+    from dynrcnn_ray.execution.preemption import WATCHER
     from dynrcnn_ray.tools.evaluate import evaluation
 
     reports: list[dict[str, Any]] = []
@@ -84,6 +95,8 @@ def reports_of_drivers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         monkeypatch.setattr(module, "fit", lambda config, work, payload: work(payload))
     for module in (ray.tune, ray.train):
         monkeypatch.setattr(module, "report", reports.append)
+    # Otherwise Ray is asked for the nodes that go, and starts for it.
+    monkeypatch.setenv(WATCHER, "0")
     # Ray Train tells a process its device in a training alone.
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
     return reports

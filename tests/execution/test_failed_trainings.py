@@ -11,7 +11,6 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.execution import driver
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
-from dynrcnn_ray.execution.cluster import ray_cluster
 from dynrcnn_ray.execution.driver import drive_trial, record_lost_driver
 from dynrcnn_ray.execution.failures import TrialFailure
 from dynrcnn_ray.execution.job import TrialJob
@@ -71,15 +70,12 @@ def test_none_stops_the_others(cache_home: Path, smoke: TrialConfig, tmp_path: P
     assert trials.loc[2, "last_good_step"] == 4
 
 
-@pytest.mark.ray
 @pytest.mark.slow
 def test_its_row_says_why_and_its_dynamics_what_led_there(
     smoke: TrialConfig, reports_of_drivers: list[dict[str, Any]], tmp_path: Path
 ):
     config = change(smoke, train={"learning_rate": 1e8}, run={"log_every": 1})
-    # Otherwise Ray Train starts a Ray of its own kind in this process, and leaves it to the tests after this one.
-    with ray_cluster():
-        drive_trial(TrialJob(prepared(config), "train", "trial", str(tmp_path), "", "unknown"))
+    drive_trial(TrialJob(prepared(config), "train", "trial", str(tmp_path), "", "unknown"))
     store = ResultStore.open(tmp_path)
     (trial,) = store.trials().to_dict("records")
     assert trial["status"] == "failed"
