@@ -27,8 +27,8 @@ class ShardGradients:
     bits on every worker and for every number of workers. The gradients live in the buffers that are sent: `grad` stays
     the same tensor, and must not be set to None. It is zero where no shard computes one.
 
-    A worker with several shards keeps at most log2(shards) partial sums besides. On CUDA a bucket is exchanged on a
-    stream of its own as soon as its gradients are there, while the backward pass goes on.
+    A worker with several shards keeps at most log2(shards) partial sums besides. A bucket is sent as soon as its
+    gradients are there, and what came of the one before is added up then: both travel while the backward pass goes on.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], shards: int, worker: Worker) -> None:
@@ -43,7 +43,7 @@ class ShardGradients:
         self._last_shard = held[worker.rank][-1]
         self._buckets = [_Bucket(group, shards, held, worker.rank) for group in _grouped(parameters)]
         self._unsent: list[_Bucket] = []
-        self._stream = torch.cuda.Stream(worker.device) if worker.device.type == "cuda" else None
+        self._sent: list[_Bucket] = []
         self._hooks = [
             parameter.register_post_accumulate_grad_hook(self._on_gradient_of(bucket))
             for bucket in self._buckets
@@ -82,8 +82,11 @@ class ShardGradients:
         # Those that no gradient reached.
         while self._unsent:
             self._send()
-        if is_last and self._stream:
-            torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
+        while self._sent:
+            self._add_up()
+        if is_last:
+            for bucket in self._buckets:
+                bucket.finish()
 
     def _on_gradient_of(self, bucket: "_Bucket") -> Callable[[Tensor], None]:
         def count(_parameter: Tensor) -> None:
@@ -96,12 +99,14 @@ class ShardGradients:
 
     def _send(self) -> None:
         bucket = self._unsent.pop(0)
-        if self._stream is None:
-            bucket.finish(self._last_shard)
-            return
-        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
-        with torch.cuda.stream(self._stream):
-            bucket.finish(self._last_shard)
+        bucket.send(self._last_shard)
+        # By now the other workers' parts of the one before should be here.
+        if self._sent:
+            self._add_up()
+        self._sent.append(bucket)
+
+    def _add_up(self) -> None:
+        self._sent.pop(0).add_up()
 
 
 def _grouped(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
@@ -138,6 +143,9 @@ class _Bucket:
         self._gradients = parameters[0].new_zeros(self._slice * len(held))
         self._tree = _TreeSum(shards)
         self._next_span = range(0)
+        self._work: dist.Work | None = None
+        # What it receives into and what it sends.
+        self._travelling: tuple[Tensor, ...] = ()
         start = 0
         for parameter in parameters:
             own = self._gradients[start : start + parameter.numel()]
@@ -165,32 +173,46 @@ class _Bucket:
         assert self._next_span[-1] == shard
         self._tree.add(self._next_span, self._gradients)
 
-    def finish(self, last_shard: int) -> None:
-        """Make the buffer the mean over all shards of all workers."""
+    def send(self, last_shard: int) -> None:
+        """Send each worker its slice of the partial sums that this one holds."""
         self.add_to_tree(last_shard)
-        if len(self._spans) > 1:
-            self._exchange()
-        else:
-            self._gradients.div_(self._shards)
-
-    def _exchange(self) -> None:
         workers = len(self._spans)
+        if workers == 1:
+            return
         sums = [value for _, value in self._tree.parts]
         # For each worker its slice of every partial sum.
         by_worker = torch.stack([each.view(workers, -1) for each in sums], dim=1) if len(sums) > 1 else self._gradients
         received = self._gradients.new_empty(sum(map(len, self._spans)) * self._slice)
-        dist.all_to_all_single(
+        sent = by_worker.flatten()
+        self._travelling = received, sent
+        self._work = dist.all_to_all_single(
             received,
-            by_worker.flatten(),
+            sent,
             [len(of_worker) * self._slice for of_worker in self._spans],
             [len(sums) * self._slice] * workers,
+            async_op=True,
         )
+
+    def add_up(self) -> None:
+        """Make this worker's slice the mean over all shards, and send it to all."""
+        if self._work is None:
+            self._gradients.div_(self._shards)
+            return
+        self._work.wait()
+        received, _sent = self._travelling
         total = _TreeSum(self._shards)
         of_all = [span for of_worker in self._spans for span in of_worker]
         for span, part in zip(of_all, received.split(self._slice), strict=True):
             total.add(span, part)
         [(_, mean)] = total.parts
-        dist.all_gather_single(self._gradients, mean.div_(self._shards))
+        self._travelling = self._gradients, mean.div_(self._shards)
+        self._work = dist.all_gather_single(self._gradients, mean, async_op=True)
+
+    def finish(self) -> None:
+        """Wait for the other workers' slices of the mean."""
+        if self._work is not None:
+            self._work.wait()
+            self._travelling = ()
 
 
 class _TreeSum:
@@ -209,9 +231,6 @@ class _TreeSum:
         while self.parts and _are_siblings(self.parts[-1][0], span, self._shards):
             before, left = self.parts.pop()
             torch.add(left, value, out=value)
-            if value.is_cuda:
-                # It may have been made on another stream, which must not use its memory again before this one has.
-                left.record_stream(torch.cuda.current_stream(value.device))
             span = range(before.start, span.stop)
         self.parts.append((span, value))
 
