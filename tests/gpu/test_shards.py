@@ -1,4 +1,4 @@
-"""The sum of the shards' gradients on a GPU, which a stream of its own adds up."""
+"""The sum of the shards' gradients on a GPU, where collectives run on streams of their own."""
 
 import pytest
 import torch
