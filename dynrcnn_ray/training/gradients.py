@@ -27,8 +27,9 @@ class ShardGradients:
     bits on every worker and for every number of workers. The gradients live in the buffers that are sent: `grad` stays
     the same tensor, and must not be set to None. It is zero where no shard computes one.
 
-    A worker with several shards keeps at most log2(shards) partial sums besides. A bucket is sent as soon as its
-    gradients are there, and what came of the one before is added up then: both travel while the backward pass goes on.
+    A worker with several shards keeps at most log2(shards) partial sums besides, and what three buckets receive. A
+    bucket is sent as soon as its gradients are there, and what came of the one before is added up then: both travel
+    while the backward pass goes on.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], shards: int, worker: Worker) -> None:
@@ -82,11 +83,10 @@ class ShardGradients:
         # Those that no gradient reached.
         while self._unsent:
             self._send()
+        if self._sent:
+            self._sent[-1].add_up()
         while self._sent:
-            self._add_up()
-        if is_last:
-            for bucket in self._buckets:
-                bucket.finish()
+            self._sent.pop(0).finish()
 
     def _on_gradient_of(self, bucket: "_Bucket") -> Callable[[Tensor], None]:
         def count(_parameter: Tensor) -> None:
@@ -100,13 +100,12 @@ class ShardGradients:
     def _send(self) -> None:
         bucket = self._unsent.pop(0)
         bucket.send(self._last_shard)
-        # By now the other workers' parts of the one before should be here.
-        if self._sent:
-            self._add_up()
         self._sent.append(bucket)
-
-    def _add_up(self) -> None:
-        self._sent.pop(0).add_up()
+        # By now the other workers' parts of the one before should be here, and the mean of that before it.
+        if len(self._sent) > 1:
+            self._sent[-2].add_up()
+        if len(self._sent) > 2:
+            self._sent.pop(0).finish()
 
 
 def _grouped(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
@@ -125,6 +124,8 @@ def _grouped(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]
 
 class _Bucket:
     """Some parameters whose gradients lie in one buffer, and the partial sums of it.
+
+    After the worker's last shard it is sent, added up and finished, in that order.
 
     Attributes:
         parameters: in the buffer's order.
