@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -111,7 +112,9 @@ def draw_findings(
     numbers: Mapping[str, Mapping[int, NumbersOfRow]],
     command: str,
 ) -> DrawnReport:
-    """Write the verdicts on claims, and the figure of them; of that also a narrow one, which the page shows on a phone.
+    """Write the verdicts on claims, and figures of them.
+
+    One figure has all, also narrow, as the page shows it on a phone; each table's claims have one of their own.
 
     Args:
         store: where to write.
@@ -131,7 +134,18 @@ def draw_findings(
     files["figures/findings.png"] = figure_bytes(figure, "png")
     files["figures/findings.svg"] = figure_bytes(figure, "svg", has_much_text=True)
     files["figures/findings_narrow.svg"] = figure_bytes(narrow, "svg", has_much_text=True)
+    _write(store, _figures_of_tables(rows))
     return DrawnReport(cells_to_text(cells), _write(store, files))
+
+
+def _figures_of_tables(rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """A figure of the claims about each experiment, which the page shows beside its table."""
+    files: dict[str, bytes] = {}
+    for experiment in dict.fromkeys(row["experiment"] for row in rows if row["n"]):
+        figure = draw_forest([row for row in rows if row["experiment"] == experiment], columns=1)
+        files[f"figures/{experiment}_claims.png"] = figure_bytes(figure, "png")
+        files[f"figures/{experiment}_claims.svg"] = figure_bytes(figure, "svg", has_much_text=True)
+    return files
 
 
 def _write(store: ResultStore, files: Mapping[str, bytes]) -> list[str]:

@@ -256,6 +256,7 @@ def test_the_page_shows_the_figure_first_and_folds_the_tables(tmp_path: Path):
     places = [page.index(part) for part in ('<section id="findings">', "<picture>", "<source media", "<img", "<table>")]
     assert places == sorted(places)
     assert page.count("data:image/svg+xml;base64,") == 2
+    assert sorted(path.name for path in tmp_path.glob("figures/table3*")) == ["table3_claims.png", "table3_claims.svg"]
     assert "<details><summary>All claims in numbers</summary>" in page
     assert 'alt="Of 1 claims of the paper: 1 confirmed' in page
 

@@ -24,12 +24,13 @@ def draw_figure5(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
 
     Args:
         plan: rows as in `schemas.PLAN`, of one experiment; a row with a cell in the label column `K_I` goes into the
-            left panel, one with a cell in `K_β` into the right.
+            upper panel, one with a cell in `K_β` into the lower.
         dynamics: rows as in `schemas.DYNAMICS`; settings without any are left out.
     """
     with figure_style():
-        figure = Figure(figsize=(10, 3.8), layout="constrained")
-        threshold, beta = figure.subplots(1, 2)
+        # Below each other, as a phone shows them.
+        figure = Figure(figsize=(5.6, 5.6), layout="constrained")
+        threshold, beta = figure.subplots(2, 1, sharex=True)
         for axes, column, statistic in ((threshold, "K_I", "T_now"), (beta, "K_β", "beta_now")):
             of_column = plan.loc[[dict(labels).get(column, "") not in EMPTY_CELLS for labels in plan["labels"]], :]
             for setting in settings_of(of_column, dynamics):
@@ -39,7 +40,6 @@ def draw_figure5(plan: pd.DataFrame, dynamics: pd.DataFrame) -> Figure:
                 draw_note(axes, "no finished trial yet")
             draw_legend_beside(axes)
         threshold.set(title="(a) IoU threshold with DLA", ylabel="$T_{now}$ (IoU)")
-        threshold.set(xlabel="training step", xlim=(0, None))
         beta.set(title="(b) SmoothL1 β with DSL", ylabel="$β_{now}$ (normalised offset)")
         beta.set(xlabel="training step", xlim=(0, None), ylim=(0, None))
         draw_heading(figure, plan, seeds_text(plan, dynamics))
