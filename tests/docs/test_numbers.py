@@ -220,3 +220,12 @@ def test_the_checksums_of_every_number_of_workers_are_one():
     assert [label for label, _ in lines] == ["1", "2", "3", "4", "8", "8, then 3, then 5"]
     (checksum,) = {found for _, found in lines}
     assert f"`{checksum}`" in text_of("README.md")
+
+
+def test_what_shards_cost():
+    rows = table_of("reference_cpu", "benchmarks").set_index("name")
+    stated = of_rows("docs/shards.md", "a step against mini ResNet-50-FPN")
+    for row, name in (("of two workers, a shard each", "two_workers"), ("of one worker with two shards", "one_worker")):
+        for column, model in (("mini", "mini"), ("ResNet-50-FPN", "resnet-50")):
+            ratio, low, high = rows.loc[f"shards.{model}.{name}", ["ratio", "interval_low", "interval_high"]]
+            assert stated[row][column] == f"{ratio:.3f} x ({low:.3f} to {high:.3f})"
