@@ -3,17 +3,18 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-CODE := dynrcnn_ray experiments benchmarks tests
+CODE := dynrcnn_ray experiments benchmarks tests docs/theme
 # Two processes; a file's tests stay together, in the order of the files: those that start Ray do not come last.
 # One thread each, also in the commands that tests start: a second thread would wait for a core that the other test has.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help install demo test check types fast_tests gpu format clean
+.PHONY: help install demo test check types fast_tests docs gpu format clean
 
 help:
 	@echo "make demo    install, then train and print Table 3 at scale mini (8 min 15 s on two cores)"
 	@echo "make test    install, then run all tests"
 	@echo "make check   format, lint, import layers, types and the fast tests"
+	@echo "make docs    build the documentation into site/, with search and the API"
 	@echo "make gpu     what to run first on a machine with a GPU: tests and benchmarks, three and a half minutes on an H100"
 	@echo "make format  rewrite the code in the project's format"
 	@echo "make clean   remove .venv and caches"
@@ -43,6 +44,11 @@ types: install
 fast_tests: install
 	$(PYTEST) -m "not ray and not slow and not benchmark and not gpu"
 
+# Warnings, broken links among them, are errors (with --quiet they would not be). The variable turns off an advertisement of another program.
+docs: install
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open site/index.html in a browser; search works there too. While writing: $(BIN)/mkdocs serve"
+
 # Results go to gpu_results/. ResNet-50 at the paper's size needs neither weights nor COCO here: its speed is the same.
 GPU_STORE := gpu_results
 gpu: install
@@ -69,4 +75,4 @@ format: install
 	$(BIN)/ruff check --fix $(CODE)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache build dist site *.egg-info
