@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from dynrcnn_ray.config.errors import DynrcnnError, one_line
-from dynrcnn_ray.config.sections import DynamicConfig, ModelConfig, TrainConfig
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.sections import DynamicConfig, ModelConfig
 from dynrcnn_ray.config.validation import parse_tree
 from dynrcnn_ray.dynamic.boxes import match_proposals
 from dynrcnn_ray.dynamic.open_state import OpenTrainingState
@@ -69,22 +68,8 @@ class DynamicTraining:
             "initial_iou": initial_iou,
             "initial_beta": initial_beta,
         }
-        self._config = TrialConfig(
-            dynamic=parse_tree(given, DynamicConfig),
-            model=parse_tree({"rois_per_image": rois_per_image}, ModelConfig),
-            train=TrainConfig(global_batch=1, shards=1),
-        )
-        self._state = OpenTrainingState(self._config)
-
-    @property
-    def config(self) -> TrialConfig:
-        """The settings, as a trial has them; all others are at their defaults."""
-        return self._config
-
-    @property
-    def state(self) -> OpenTrainingState:
-        """What RoI heads of this package record into."""
-        return self._state
+        dynamic = parse_tree(given, DynamicConfig)
+        self._state = OpenTrainingState(dynamic, parse_tree({"rois_per_image": rois_per_image}, ModelConfig))
 
     @property
     def iou_threshold(self) -> Tensor:
@@ -193,3 +178,8 @@ class DynamicTraining:
                 f"load_state_dict: this is no state of dynamic training ({one_line(error)}); give what state_dict() "
                 "of it returned"
             ) from None
+
+
+def state_of(dynamic: DynamicTraining) -> OpenTrainingState:
+    """What RoI heads of this package record into; no part of the interface."""
+    return dynamic._state

@@ -37,6 +37,14 @@ class LoadError(DynrcnnError, ValueError):
 class LoadedDetector:
     """A trained detector. Call it with a picture.
 
+    >>> import dynrcnn_ray as dr
+    >>> detector = dr.load("mine.pth")
+    >>> found = detector("photo.jpg")
+    >>> sorted(found)
+    ['boxes', 'labels', 'names', 'scores']
+    >>> len(found["names"]) == len(found["boxes"])
+    True
+
     Attributes:
         model: the detector in evaluation mode, with torchvision's interface: a list of RGB images in 0..1.
         class_names: name of each class; label l is `class_names[l - 1]`.
@@ -88,10 +96,11 @@ def load(
     """A trained detector, ready to detect.
 
     >>> import dynrcnn_ray as dr
-    >>> detector = dr.load(store, trial)  # doctest: +SKIP
-    >>> detector = dr.load("mine.pth")  # doctest: +SKIP
-    >>> found = detector("photo.jpg")  # doctest: +SKIP
-    >>> list(zip(found["names"], found["scores"].tolist()))  # doctest: +SKIP
+    >>> trial = dr.Store("my_store").trials()["trial_id"].iloc[0]
+    >>> dr.load("my_store", trial).class_names
+    ('circle', 'square', 'triangle', 'pentagon', 'hexagon', 'star')
+    >>> dr.load("mine.pth").class_names
+    ('cat', 'dog')
 
     Args:
         source: a store (a folder, or a URI such as `s3://bucket/folder`), with the id of one of its trials; or a file

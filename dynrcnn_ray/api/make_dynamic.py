@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from dynrcnn_ray.api.dynamic_training import DynamicTraining, DynamicTrainingError
-from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.api.dynamic_training import DynamicTraining, DynamicTrainingError, state_of
 from dynrcnn_ray.dynamic.open_state import OpenTrainingState
 from dynrcnn_ray.models.detector import POOLS_AND_HEADS
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads, Targets
@@ -61,7 +60,7 @@ def make_dynamic(
         initial_beta=initial_beta,
         rois_per_image=heads.fg_bg_sampler.batch_size_per_image,
     )
-    model.roi_heads = _OwnLoopRoIHeads.of(heads, dynamic.config, dynamic.state)
+    model.roi_heads = _OwnLoopRoIHeads.of(heads, state_of(dynamic))
     return dynamic
 
 
@@ -71,9 +70,9 @@ class _OwnLoopRoIHeads(DynamicRoIHeads):
     dynamic: OpenTrainingState
 
     @classmethod
-    def of(cls, heads: RoIHeads, config: TrialConfig, dynamic: OpenTrainingState) -> "_OwnLoopRoIHeads":
+    def of(cls, heads: RoIHeads, dynamic: OpenTrainingState) -> "_OwnLoopRoIHeads":
         """With all that the model's own heads have: modules, thresholds, hooks."""
-        made = cls(config, dynamic, **{name: getattr(heads, name) for name in POOLS_AND_HEADS})
+        made = cls(dynamic.trial, dynamic, **{name: getattr(heads, name) for name in POOLS_AND_HEADS})
         vars(made).update(vars(heads))
         return made
 

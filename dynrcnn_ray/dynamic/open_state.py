@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dynrcnn_ray.config.sections import DynamicConfig, ModelConfig, TrainConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.dynamic.state import AllReduceSum, DynamicTrainingState, MeasuredSet, single_worker
 from dynrcnn_ray.dynamic.statistics import ProposalStatistics
@@ -20,15 +21,21 @@ _MANY_PASSES = 1000
 
 
 class OpenTrainingState(DynamicTrainingState):
-    """The state of Algorithm 1 with sets in place of slots. Each process is one shard, of any number of images."""
+    """The state of Algorithm 1 with sets in place of slots. Each process is one shard, of any number of images.
 
-    def __init__(self, config: TrialConfig) -> None:
+    Attributes:
+        trial: the configuration of a trial with these settings; RoI heads want one.
+    """
+
+    def __init__(self, dynamic: DynamicConfig, model: ModelConfig) -> None:
         """Start with empty sets.
 
         Args:
-            config: its `dynamic` section counts, and its RoIs per image; of one shard.
+            dynamic: the section of a configuration.
+            model: another one, of which the RoIs per image count.
         """
-        super().__init__(config)
+        self.trial = TrialConfig(dynamic=dynamic, model=model, train=TrainConfig(global_batch=1, shards=1))
+        super().__init__(self.trial)
         # This process's own values since the last update, and those that a loaded state brought, which all have.
         self._ious: list[Tensor] = []
         self._errors: list[Tensor] = []

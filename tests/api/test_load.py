@@ -1,6 +1,8 @@
 """A loaded detector detects as the commands do, from a store's trial and from an exported file."""
 
 import dataclasses
+import doctest
+import importlib
 import io
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.utils import save_image
 
 import dynrcnn_ray as dr
 from dynrcnn_ray.config.trial_config import TrialConfig
@@ -54,7 +57,7 @@ def test_a_trial_detects_as_predict_does(trained: tuple[Path, TrialConfig]):
     assert_as_predicted(folder, config)
     assert_as_predicted(folder, config, "best")
     loaded = dr.load(str(folder), prepared(config).trial_id)
-    assert loaded.class_names == tuple(CATEGORIES)
+    assert loaded.class_names == tuple(CATEGORIES.values())
     assert loaded.config.model == config.model
     assert not loaded.model.training
 
@@ -81,6 +84,18 @@ def test_a_file_a_tensor_and_one_of_floats_are_one_picture(trained: tuple[Path, 
         found = loaded(given)
         assert found.keys() == expected.keys()
         assert torch.equal(found["boxes"], expected["boxes"])
+
+
+def test_the_examples_of_the_docstrings_run(
+    trained: tuple[Path, TrialConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "my_store").symlink_to(trained[0])
+    exported(tmp_path)
+    save_image(picture() / 255, str(tmp_path / "photo.jpg"))
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(importlib.import_module(dr.load.__module__))
+    assert found.attempted > 6
+    assert not found.failed
 
 
 def test_to_load_draws_nothing_and_sets_nothing(trained: tuple[Path, TrialConfig]):

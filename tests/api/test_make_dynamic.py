@@ -275,8 +275,8 @@ def test_at_torchvisions_threshold_and_beta_the_losses_are_torchvisions(kind: ty
 
 def test_k_is_scaled_to_the_rois_that_the_model_samples():
     model = own_model()
-    dynamic = dr.make_dynamic(model, iou_top_k=64, beta_top_k=32)
-    assert (dynamic.state.iou_top_k, dynamic.state.beta_top_k) == (4, 2)
+    dr.make_dynamic(model, iou_top_k=64, beta_top_k=32)
+    assert (model.roi_heads.dynamic.iou_top_k, model.roi_heads.dynamic.beta_top_k) == (4, 2)
 
 
 def test_a_loss_of_validation_is_not_recorded_and_no_step_may_be_forgotten():
