@@ -273,6 +273,18 @@ def test_at_torchvisions_threshold_and_beta_the_losses_are_torchvisions(kind: ty
     torch.testing.assert_close(step(model), step(plain))
 
 
+def test_mixed_precision_trains_with_the_same_state():
+    model = own_model(MaskRCNN)
+    dynamic = dr.make_dynamic(model, update_interval=1, initial_iou=0.2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = step(model)
+    torch.stack([loss.float() for loss in losses.values()]).sum().backward()
+    dynamic.step()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert dynamic.iou_threshold.dtype == torch.float32
+    assert float(dynamic.iou_threshold) > 0.2
+
+
 def test_k_is_scaled_to_the_rois_that_the_model_samples():
     model = own_model()
     dr.make_dynamic(model, iou_top_k=64, beta_top_k=32)
