@@ -50,14 +50,15 @@ class Store:
 
         Returns:
             `trial_id`, `step` and average precision in percent, COCO's `AP` and the others; of a checkpoint in the
-            middle of a training `AP` alone is known.
+            middle of a training `AP` alone is known. Rows of early releases may lack the step of their end.
         """
         metrics = [*METRICS, *MASK_METRICS]
         trials = self._store.trials(trial_ids, ["trial_id", "status", "steps", *metrics])
-        finished = trials.loc[trials["status"] == "finished"].rename(columns={"steps": "step"})
+        finished = trials.loc[trials["status"] == "finished"]
+        ends = finished.assign(step=finished["steps"])
         rows = self._store.dynamics(trials["trial_id"], ["trial_id", "step", _AP])
-        joined = pd.concat([finished[["trial_id", "step", *metrics]], rows.dropna(subset=_AP)])
-        joined = joined.drop_duplicates(["trial_id", "step"]).astype({"step": "int64"})
+        joined = pd.concat([ends[["trial_id", "step", *metrics]], rows.dropna(subset=_AP)])
+        joined = joined.drop_duplicates(["trial_id", "step"]).astype({"step": "Int64"})
         return joined.sort_values(["trial_id", "step"], ignore_index=True)
 
     def proposals(self, trial_ids: Iterable[str] | None = None) -> pd.DataFrame:
