@@ -124,7 +124,10 @@ def _of_all(values: Tensor, all_reduce: AllReduceSum) -> Tensor:
     counts = values.new_zeros(processes)
     counts[rank] = len(values)
     all_reduce(counts)
-    of_all = values.new_zeros(processes, int(counts.max()))
+    most = int(counts.max())
+    if not most:
+        return values
+    of_all = values.new_zeros(processes, most)
     of_all[rank] = torch.nan
     of_all[rank, : len(values)] = values
     all_reduce(of_all)
