@@ -20,6 +20,9 @@ from dynrcnn_ray.dynamic.statistics import MEASURES, ProposalStatistics
 AllReduceSum = Callable[[Tensor], None]
 """Sums a tensor over all workers, in place."""
 
+MeasuredSet = tuple[Tensor, Tensor]
+"""S_I or S_E: values `[num_slots]`, zero where a slot was not measured, and which were, `[num_slots]` bool."""
+
 SMALLEST_BETA = 1e-15
 """beta_now is never set to less: the loss divides by it."""
 
@@ -73,6 +76,11 @@ class DynamicTrainingState:
         self._fixed_iou = torch.tensor(self.config.fixed_iou, device=device)
         self._fixed_beta = torch.tensor(self.config.fixed_beta, device=device)
         self._records = torch.zeros(3, self.config.update_interval, images, device=device)
+
+    def move_to(self, device: torch.device) -> None:
+        """Move all that it has to another device."""
+        for name in (*_VALUES, "_fixed_iou", "_fixed_beta", "_records"):
+            setattr(self, name, getattr(self, name).to(device))
 
     @property
     def iou_now(self) -> Tensor:
@@ -177,26 +185,33 @@ class DynamicTrainingState:
         if self.recorded is not None:
             self.recorded.append(self._records_of_all(all_reduce, joined=self.config.all_reduce).cpu())
         if self.config.all_reduce:
-            self._follow(self._records, slice(None))
+            self._follow_records(self._records, slice(None))
         else:
             for shard in self.own_shards:
-                self._follow(self._records[:, :, self._slots[shard]], slice(shard, shard + 1))
+                self._follow_records(self._records[:, :, self._slots[shard]], slice(shard, shard + 1))
         self._records.zero_()
 
-    def _follow(self, records: Tensor, shards: slice) -> None:
-        """Take the next T_now and beta_now for some shards, which have equal ones."""
+    def _follow_records(self, records: Tensor, shards: slice) -> None:
         ious, errors, filled = records.flatten(1)
-        valid = filled > 0
-        measured = valid.any()
+        self.follow((ious, filled > 0), (errors, filled > 0), shards)
+
+    def follow(self, ious: MeasuredSet, errors: MeasuredSet, shards: slice = slice(None)) -> None:
+        """Take the next T_now and beta_now for some shards, which have equal ones.
+
+        Args:
+            ious: S_I.
+            errors: S_E.
+            shards: whose; all by default.
+        """
         first = shards.start or 0
 
-        next_iou = self.next_iou(ious, valid, self._iou_now[first])
-        usable = measured & next_iou.isfinite()
+        next_iou = self.next_iou(*ious, self._iou_now[first])
+        usable = ious[1].any() & next_iou.isfinite()
         self._iou_now[shards] = torch.where(usable, next_iou, self._iou_now[shards])
         self._kept_iou_updates[shards] += ~usable
 
-        next_beta = self.next_beta(errors, valid, self._beta_now[first])
-        usable = measured & next_beta.isfinite() & (next_beta >= SMALLEST_BETA)
+        next_beta = self.next_beta(*errors, self._beta_now[first])
+        usable = errors[1].any() & next_beta.isfinite() & (next_beta >= SMALLEST_BETA)
         self._beta_now[shards] = torch.where(usable, next_beta, self._beta_now[shards])
         self._kept_beta_updates[shards] += ~usable
 

@@ -54,7 +54,7 @@ def build_model(
         return build_one_stage(config, num_classes)
     model = build_torchvision_model(config, num_classes)
     model.transform = InputSizeTransform(config.data)
-    pools_and_heads = {name: getattr(model.roi_heads, name) for name in _POOLS_AND_HEADS}
+    pools_and_heads = {name: getattr(model.roi_heads, name) for name in POOLS_AND_HEADS}
     if config.model.is_cascade:
         pools_and_heads |= _cascade_heads(config.model, num_classes)
     model.roi_heads = (roi_heads or roi_heads_of(config.model))(config, dynamic, **pools_and_heads)
@@ -66,7 +66,7 @@ def roi_heads_of(model: ModelConfig) -> type[TrainingRoIHeads]:
     return CascadeRoIHeads if model.is_cascade else DynamicRoIHeads
 
 
-_POOLS_AND_HEADS = ("box_roi_pool", "box_head", "box_predictor", "mask_roi_pool", "mask_head", "mask_predictor")
+POOLS_AND_HEADS = ("box_roi_pool", "box_head", "box_predictor", "mask_roi_pool", "mask_head", "mask_predictor")
 
 
 def build_torchvision_model(config: TrialConfig, num_classes: int) -> FasterRCNN:

@@ -4,11 +4,10 @@ from typing import Any
 
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial import Trial
-from dynrcnn_ray.execution.checkpoints import CheckpointFolder
+from dynrcnn_ray.execution.trained_checkpoint import trained_checkpoint
 from dynrcnn_ray.options.shared import storage_location
-from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
-from dynrcnn_ray.store.trained import category_names, finished_trial
+from dynrcnn_ray.store.trained import finished_trial
 from dynrcnn_ray.tools.trained_trial import TrainedTrial
 
 
@@ -30,11 +29,4 @@ def usable_checkpoint(
     Raises:
         StoreError: the store has no such checkpoint, or another one in its place, or no names.
     """
-    store = ResultStore.open(storage_location(options.storage, options.scale))
-    folder = CheckpointFolder(store.files, trial.training_id)
-    checkpoint, _ = folder.require(which, last_step=trial.config.total_steps)
-    names = category_names(store, trial.inputs.data)
-    if not names:
-        place = store.files.describe_path(f"images/{trial.inputs.data}.parquet")
-        raise StoreError(f"{place}: is missing, and with it the names of the classes; run the trial's command again")
-    return checkpoint, names
+    return trained_checkpoint(ResultStore.open(storage_location(options.storage, options.scale)), trial, which)

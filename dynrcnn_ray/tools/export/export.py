@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.config.extras import import_extra
-from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.config.sections import DataConfig, ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import to_yaml
 from dynrcnn_ray.models.detector import build_torchvision_model
 from dynrcnn_ray.models.input_size import InputSizeTransform
 
@@ -86,7 +87,13 @@ def export_torchvision(
         ExportError: torchvision has no such detector.
     """
     text = torchvision_script(config, len(class_names), file.name)
-    content = {"model": state, "class_names": list(class_names), "category_ids": list(category_ids)}
+    content = {
+        "model": state,
+        "class_names": list(class_names),
+        "category_ids": list(category_ids),
+        # For this package's `load`; what it reads of the data is their size in the network.
+        "config": to_yaml(_of_detector(config)),
+    }
     stream = io.BytesIO()
     torch.save(content, stream)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -285,6 +292,12 @@ class _OneImage(nn.Module):
         """`boxes`, `labels`, `scores` and, where there are, `masks`."""
         output = self.model([image])[0]
         return tuple(output[name] for name in _OUTPUTS if name in output)
+
+
+def _of_detector(config: TrialConfig) -> TrialConfig:
+    """What a configuration says of the detector, which is no matter of data, training or machine."""
+    data = DataConfig(short_side=config.data.short_side, long_side=config.data.long_side)
+    return TrialConfig(scale=config.scale, data=data, model=_untrained(config).model)
 
 
 def _untrained(config: TrialConfig) -> TrialConfig:
