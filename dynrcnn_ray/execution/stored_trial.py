@@ -1,8 +1,13 @@
 """Trials that a store holds."""
 
+import sys
+from collections.abc import Mapping
+from typing import Any
+
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.options.shared import StoredOptions, storage_location
 from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.named_trials import trial_id_of
 from dynrcnn_ray.store.results_store import ResultStore
 
 
@@ -19,15 +24,31 @@ def existing_store(options: StoredOptions) -> ResultStore:
     return store
 
 
-def stored_trial(options: StoredOptions, trial: str) -> Trial:
+def stored_trial(options: StoredOptions, name: str) -> Trial:
     """A trial of the store, finished or not.
+
+    Args:
+        options: which store.
+        name: what names the trial, as `trial_id_of` takes it.
 
     Raises:
         StoreError: the store does not hold it, or it is of another release.
     """
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    rows = store.trials_so_far([trial], ["trial_id", "status", "config"])
-    if rows.empty:
-        place = store.files.describe_path("trials")
-        raise StoreError(f"{place}: holds no trial {trial!r}; look at its trial_id column")
-    return store.trial_of(rows.to_dict("records")[0])
+    trial_id = trial_id_of(store, name)
+    columns = ["trial_id", "status", "experiment", "setting", "seed", "config"]
+    (row,) = store.trials_so_far([trial_id], columns).to_dict("records")
+    say_which(name, row)
+    return store.trial_of(row)
+
+
+def say_which(name: str, row: Mapping[Any, Any]) -> None:
+    """Say which trial a name means, on the standard error, unless it is the whole id.
+
+    Args:
+        name: as it was given.
+        row: the trial's, as in `schemas.TRIALS`.
+    """
+    if name != row["trial_id"]:
+        described = f"{row['experiment']}, {row['setting']}, seed {row['seed']}"
+        print(f"{name}: trial {row['trial_id']}, {described}", file=sys.stderr)
