@@ -1,14 +1,16 @@
 """Which trial a name means: every command that takes a trial asks here."""
 
+import re
 from collections.abc import Collection
 
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.folder_reader import SUFFIX
 from dynrcnn_ray.store.results_store import ResultStore
 
-NEWEST = "last"
+_NEWEST = "last"
 _BEST = "best:"
-_FORMS = f"a trial is named by its id or the beginning of it, by {NEWEST}, or by {_BEST}TABLE"
+_ID = re.compile("[0-9a-f]{1,12}")
+_FORMS = f"a trial is named by its id or the beginning of it, by {_NEWEST}, or by {_BEST}TABLE"
 _MOST_LISTED = 8
 
 
@@ -23,7 +25,7 @@ def trial_id_of(store: ResultStore, name: str) -> str:
     Raises:
         StoreError: no trial has the name, or several have it.
     """
-    if name == NEWEST:
+    if name == _NEWEST:
         return _newest(store)
     if name.startswith(_BEST):
         return _best(store, name.removeprefix(_BEST))
@@ -37,11 +39,16 @@ def trial_id_of(store: ResultStore, name: str) -> str:
     raise StoreError(f"{where}: holds no trial {name!r}; look at its trial_id column; {_FORMS}")
 
 
+def may_name_a_trial(text: str) -> bool:
+    """Whether a text that may also be something else, such as a file's name, has the form of a trial's name."""
+    return text == _NEWEST or text.startswith(_BEST) or _ID.fullmatch(text) is not None
+
+
 def _newest(store: ResultStore) -> str:
     trials = store.trials(columns=["trial_id", "status", "finished_at"])
     finished = trials.loc[trials["status"] == "finished", :]
     if finished.empty:
-        raise StoreError(f"{store.files.describe_path('trials')}: holds no finished trial, so none is the {NEWEST}")
+        raise StoreError(f"{store.files.describe_path('trials')}: holds no finished trial, so none is the {_NEWEST}")
     return finished.sort_values("finished_at", kind="stable")["trial_id"].iloc[-1]
 
 

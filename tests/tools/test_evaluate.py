@@ -105,7 +105,7 @@ def test_what_driver_and_worker_do_without_ray(
     out = capsys.readouterr().out
     assert "AP50 " in out
     assert "detections_val_abc_results.json" in out
-    assert [report["note"].split()[0] for report in reports_of_drivers[:-1]] == [
+    assert [report["progress"].split()[0] for report in reports_of_drivers[:-1]] == [
         f"{8 * tenth // 10}/8" for tenth in range(1, 11)
     ]
     assert reports_of_drivers[-1]["ending"] == "finished"
