@@ -115,8 +115,8 @@ class ProgressLines(Callback):
         if self._terminal:
             t_now = "" if config.model.is_one_stage else f"T_now {row['T_now']:.3f}  "
             left = self._time_left(trial, row)
-            self._terminal.show(self._name(trial), f"{at}{t_now}{row['images_per_second']:.1f} images/s  {left}")
             self._renew_grid(trial, _SHARE_OF_TRAINING * step / total)
+            self._terminal.show(self._name(trial), f"{at}{t_now}{row['images_per_second']:.1f} images/s  {left}")
             return
         if not self._is_shown(trial, step, total):
             return

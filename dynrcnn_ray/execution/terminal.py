@@ -14,11 +14,10 @@ from rich.text import Text
 
 from dynrcnn_ray.experiment.costs import duration
 
-_REFRESHES_PER_SECOND = 2
 _FEWEST_CELLS_OF_A_NAME = 8
 _BAR_WIDTH = 40
-_FIRST_SHARE = 0.02
-"""Of a grid: before, its speed says nothing."""
+_SHARE_TO_JUDGE_BY = 0.05
+"""Of a grid: after less, its speed says little."""
 
 
 class TerminalLines:
@@ -27,18 +26,14 @@ class TerminalLines:
     def __init__(self, num_trials: int) -> None:
         """For so many trials; one alone has no bar."""
         self._num_trials = num_trials
-        self._lines: dict[str, tuple[str, str]] = {}
+        self._lines: dict[str, str] = {}
         self._done = 0
         self._share = 0.0
-        self._began = time.monotonic()
+        self._first: tuple[float, float] | None = None
         # What others print meanwhile goes above the foot.
         self._console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-        self._live = Live(
-            get_renderable=self._foot,
-            console=self._console,
-            refresh_per_second=_REFRESHES_PER_SECOND,
-            transient=True,
-        )
+        # Drawn whenever something is new, and by no thread of its own, which would take time from the trainings.
+        self._live = Live(get_renderable=self._foot, console=self._console, auto_refresh=False, transient=True)
 
     @staticmethod
     def fit_here() -> bool:
@@ -62,24 +57,27 @@ class TerminalLines:
 
     def show(self, name: str, state: str) -> None:
         """Renew a trial's line."""
-        self._lines[name] = (name, state)
+        self._lines[name] = state
+        self._live.refresh()
 
     def end(self, name: str) -> None:
-        """Take a trial's line away."""
+        """Take a trial's line away, when the next thing is drawn."""
         self._lines.pop(name, None)
 
     def grid_is_at(self, done: int, share: float) -> None:
-        """Renew the grid's bar.
+        """Renew the grid's bar, when the next thing is drawn.
 
         Args:
             done: trials that have ended.
             share: of all work that is done, from 0 to 1.
         """
         self._done, self._share = done, share
+        if self._first is None:
+            # Until a trial is on its way there is no speed.
+            self._first = time.monotonic(), share
 
     def _foot(self) -> RenderableType:
-        # A copy: this runs in a thread of its own, and trials come and go meanwhile.
-        lines = [self._line(name, state) for name, state in list(self._lines.values())]
+        lines = [self._line(name, state) for name, state in self._lines.items()]
         return Group(*lines, *([self._bar()] if self._num_trials > 1 else []))
 
     def _line(self, name: str, state: str) -> Text:
@@ -97,6 +95,8 @@ class TerminalLines:
         return row
 
     def _left(self) -> str:
-        if not _FIRST_SHARE <= self._share < 1:
+        began, share = self._first or (0.0, self._share)
+        if self._share - share < _SHARE_TO_JUDGE_BY or self._share >= 1:
             return ""
-        return f"  about {duration((time.monotonic() - self._began) * (1 / self._share - 1))} left"
+        seconds = (time.monotonic() - began) / (self._share - share) * (1 - self._share)
+        return f"  about {duration(seconds)} left"
