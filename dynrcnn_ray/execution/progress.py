@@ -116,7 +116,7 @@ class ProgressLines(Callback):
             t_now = "" if config.model.is_one_stage else f"T_now {row['T_now']:.3f}  "
             left = self._time_left(trial, row)
             self._renew_grid(trial, _SHARE_OF_TRAINING * step / total)
-            self._terminal.show(self._name(trial), f"{at}{t_now}{row['images_per_second']:.1f} images/s  {left}")
+            self._say(trial, f"{at}{t_now}{row['images_per_second']:.1f} images/s  {left}")
             return
         if not self._is_shown(trial, step, total):
             return
@@ -164,17 +164,24 @@ class ProgressLines(Callback):
             self._names[trial.trial_id] = f"[{len(self._names) + 1}/{self._num_trials}] {label:<20}"
         return self._names[trial.trial_id]
 
+    def _short_name(self, trial: Trial) -> str:
+        """Its name without a seed that all trials have."""
+        number = self._name(trial).partition(" ")[0]
+        job = self._jobs[trial.config["trial"]]
+        seed = f", seed {job.config.seed}" if len({each.config.seed for each in self._jobs.values()}) > 1 else ""
+        return f"{number} {job.setting}{seed}"
+
     def _say(self, trial: Trial, text: str) -> None:
         """Say what a trial does now: a line that the next one takes the place of, where that can be."""
         if self._terminal:
-            self._terminal.show(self._name(trial), text)
+            self._terminal.show(trial.trial_id, self._short_name(trial), text)
         else:
             self._print(trial, text)
 
     def _end(self, trial: Trial, text: str) -> None:
         """Say how a trial ended, for good."""
         if self._terminal:
-            self._terminal.end(self._name(trial))
+            self._terminal.end(trial.trial_id)
             self._renew_grid(trial, 1)
         self._print(trial, text)
 

@@ -26,7 +26,7 @@ class TerminalLines:
     def __init__(self, num_trials: int) -> None:
         """For so many trials; one alone has no bar."""
         self._num_trials = num_trials
-        self._lines: dict[str, str] = {}
+        self._lines: dict[str, tuple[str, str]] = {}
         self._done = 0
         self._share = 0.0
         self._first: tuple[float, float] | None = None
@@ -55,14 +55,14 @@ class TerminalLines:
         """Print above the foot, where it stays; the terminal breaks what is too long, as it does without a foot."""
         self._console.print(Text(text), soft_wrap=True)
 
-    def show(self, name: str, state: str) -> None:
-        """Renew a trial's line."""
-        self._lines[name] = state
+    def show(self, trial_id: str, name: str, state: str) -> None:
+        """Renew a trial's line: the name is cut where the state leaves it no room."""
+        self._lines[trial_id] = name, state
         self._live.refresh()
 
-    def end(self, name: str) -> None:
+    def end(self, trial_id: str) -> None:
         """Take a trial's line away, when the next thing is drawn."""
-        self._lines.pop(name, None)
+        self._lines.pop(trial_id, None)
 
     def grid_is_at(self, done: int, share: float) -> None:
         """Renew the grid's bar, when the next thing is drawn.
@@ -77,7 +77,7 @@ class TerminalLines:
             self._first = time.monotonic(), share
 
     def _foot(self) -> RenderableType:
-        lines = [self._line(name, state) for name, state in self._lines.items()]
+        lines = [self._line(name, state) for name, state in self._lines.values()]
         return Group(*lines, *([self._bar()] if self._num_trials > 1 else []))
 
     def _line(self, name: str, state: str) -> Text:

@@ -79,7 +79,8 @@ def read_detector_file(file: Path) -> DetectorFile:
 
 
 def _category_names(content: dict[str, Any], where: str) -> dict[int, str]:
-    names, ids = content.get(_NAMES), content.get(_IDS)
+    names: Any = content.get(_NAMES)
+    ids: Any = content.get(_IDS)
     is_whole = isinstance(names, list) and isinstance(ids, list) and len(names) == len(ids) > 0
     if not is_whole or ids != sorted(set(ids)) or not all(isinstance(name, str) for name in names):
         raise WeightsError(
