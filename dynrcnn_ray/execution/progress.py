@@ -1,8 +1,9 @@
 """Progress of a grid: a line whenever a trial starts, reports or ends; on a terminal one a trial that is renewed."""
 
+import contextlib
 import signal
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,8 +61,9 @@ class ProgressLines(Callback):
     ) -> None:
         """Leave the terminal as it was."""
         if self._terminal:
-            self._terminal.__exit__(kind, error, trace)
-            self._terminal = None
+            terminal, self._terminal = self._terminal, None
+            with _whatever_becomes_of_the_output():
+                terminal.__exit__(kind, error, trace)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune writes its callbacks down when a grid begins, and nobody reads them again; a terminal stays here."""
@@ -174,7 +176,8 @@ class ProgressLines(Callback):
     def _say(self, trial: Trial, text: str) -> None:
         """Say what a trial does now: a line that the next one takes the place of, where that can be."""
         if self._terminal:
-            self._terminal.show(trial.trial_id, self._short_name(trial), text)
+            with _whatever_becomes_of_the_output():
+                self._terminal.show(trial.trial_id, self._short_name(trial), text)
         else:
             self._print(trial, text)
 
@@ -189,14 +192,20 @@ class ProgressLines(Callback):
         self._put(f"{self._name(trial)} {text}")
 
     def _put(self, text: str) -> None:
-        try:
+        with _whatever_becomes_of_the_output():
             if self._terminal:
                 self._terminal.print(text)
             else:
                 print(text, flush=True)
-        except BrokenPipeError as error:
-            # Nobody reads on. No Exception, which Tune would turn into one of its own.
-            raise KeyboardInterrupt(signal.SIGPIPE) from error
-        except OSError:
-            # Such as a log on a full disk: no reason to end what trains for hours.
-            pass
+
+
+@contextlib.contextmanager
+def _whatever_becomes_of_the_output() -> Iterator[None]:
+    """Print without ending what trains for hours, as a log on a full disk or a terminal that is gone would."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        # Nobody reads on. No Exception, which Tune would turn into one of its own.
+        raise KeyboardInterrupt(signal.SIGPIPE) from error
+    except OSError:
+        pass

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Collection
 
+from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.execution.planned import Planned
 from dynrcnn_ray.report.report import table_of
 from dynrcnn_ray.report.table_cells import make_cells
 from dynrcnn_ray.report.table_text import grid_to_text
 from dynrcnn_ray.report.tables import trial_columns
-from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 
 
@@ -57,8 +57,7 @@ def _drawn(store: ResultStore, name: str) -> str:
             return ""
         rows = store.trials_so_far(plan["trial_id"].dropna(), trial_columns(plan))
         cells = make_cells(table_of(store, plan, rows), plan)
-    except StoreError as error:
-        # It may be there again at the end; the trials go on.
-        return f"The table so far cannot be drawn: {error}"
+    except Exception as error:  # Whatever drawing raises, the grid goes on, and all is drawn again at its end.
+        return f"The table so far cannot be drawn: {one_line(error)}"
     grid = dataclasses.replace(cells.grids[0], title=f"{cells.reference}. {cells.grids[0].title}, so far")
     return f"\n{grid_to_text(grid)}\n"
