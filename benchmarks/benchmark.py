@@ -106,7 +106,7 @@ def run_benchmark(options: BenchmarkOptions, _call: Call) -> int:
     _earlier_rows(store)  # A table that cannot be read is told now, not after minutes.
     commit = git_commit()
     with tempfile.TemporaryDirectory(prefix="dynrcnn_ray_benchmark_") as scratch:
-        bench = build_workbench(Path(scratch), options.data_root, worker)
+        bench = build_workbench(Path(scratch), options.data.root, worker)
         for number, (name, each) in enumerate(chosen.items(), start=1):
             rounds = options.rounds or each.rounds
             label = f"[{number}/{len(chosen)}] {name}"

@@ -6,14 +6,15 @@ lines of those benchmarks and keeps the others. Measure on a machine that does n
 and detection are measured against another library's detector, which must be installed.
 
 Command:  dynrcnn benchmark [--only NAME ...] [--against detectron2 mmdetection] [--rounds N] [--device cuda]
-          [--data-root DIR] [--storage DIR]
+          [--data.root DIR] [--storage DIR]
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.former import with_flags_of_today
 from dynrcnn_ray.options.shared import StoreOptions
 
 NAMES = (
@@ -40,6 +41,14 @@ ON_THE_GPU = ("training_step", "inference", "memory")
 
 
 @dataclass(frozen=True)
+class BenchmarkData:
+    """What ResNet-50 is measured on."""
+
+    root: str = ""
+    """Folder of COCO 2017, or of a part of it, for the lines of ResNet-50. Empty: generated images."""
+
+
+@dataclass(frozen=True)
 class BenchmarkOptions(StoreOptions):
     """Options of the command `benchmark`."""
 
@@ -52,8 +61,7 @@ class BenchmarkOptions(StoreOptions):
     """Where to train and detect. With `cuda`, only what uses the GPU is measured: training_step, inference, memory."""
     rounds: int = 0
     """Rounds of each benchmark. 0: as many as each needs."""
-    data_root: str = ""
-    """Folder of COCO 2017, or of a part of it, for the lines of ResNet-50. Empty: generated images."""
+    data: BenchmarkData = field(default_factory=BenchmarkData)
     dry_run: bool = False
     """Only say what would be measured."""
 
@@ -80,4 +88,5 @@ COMMAND = Command(
     body="benchmarks.benchmark:run_benchmark",
     tables=("benchmarks",),
     check=_check,
+    former=with_flags_of_today,
 )

@@ -15,17 +15,15 @@ from dynrcnn_ray.api.store import open_store
 from dynrcnn_ray.config.errors import DynrcnnError, innermost_line, one_line
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import from_yaml
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.execution.trained_checkpoint import trained_checkpoint
 from dynrcnn_ray.models.detector import Detector, build_model
+from dynrcnn_ray.models.detector_file import read_detector_file
 from dynrcnn_ray.models.own_parts import parts_of
-from dynrcnn_ray.models.state_dicts import UnreadableWeightsError, read_content
 from dynrcnn_ray.models.user_module import own_module
+from dynrcnn_ray.models.weights import WeightsError
 from dynrcnn_ray.store.trained import finished_trial
 from dynrcnn_ray.training.inference import outputs_of
-
-_ENTRIES = ("model", "class_names", "category_ids", "config")
 
 
 class LoadError(DynrcnnError, ValueError):
@@ -140,26 +138,16 @@ def _load_trial(source: str, trial_id: str, which: CheckpointName, device: torch
 
 def _load_file(file: Path, device: torch.device) -> LoadedDetector:
     try:
-        content = read_content(file)
-    except UnreadableWeightsError as error:
-        raise LoadError(f"{file}: {error}") from None
-    if missing := [name for name in _ENTRIES if not isinstance(content, dict) or name not in content]:
-        raise LoadError(
-            f"{file}: has no {', '.join(missing)}; give a file that `export --format torchvision` of this release wrote"
-        )
-    try:
-        config = from_yaml(content["config"])
-    except DynrcnnError as error:
-        raise LoadError(
-            f"{file}: its configuration is not of this release: {one_line(error)}; export it again"
-        ) from None
-    names = content["class_names"]
+        read = read_detector_file(file)
+    except WeightsError as error:
+        raise LoadError(str(error)) from None
+    ids = sorted(read.category_names)
 
     def build(config: TrialConfig) -> Detector:
-        return build_model(config, len(names), DynamicTrainingState(config))
+        return build_model(config, len(ids), DynamicTrainingState(config))
 
-    model = _with_weights(build, config, content["model"], str(file))
-    return LoadedDetector(model, names, content["category_ids"], config, device)
+    model = _with_weights(build, read.config, read.state, repr(str(file)))
+    return LoadedDetector(model, [read.category_names[category] for category in ids], ids, read.config, device)
 
 
 def _with_weights(

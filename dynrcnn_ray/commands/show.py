@@ -1,26 +1,12 @@
 """The command `show`: the configuration of a stored trial, as a file to start from again."""
 
-from dataclasses import dataclass
-from typing import Annotated
-
-import tyro
-
-from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
-from dynrcnn_ray.options.shared import StoredOptions
+from dynrcnn_ray.options.former import with_flags_of_today
+from dynrcnn_ray.options.shared import TrialOptions, check_trial_is_named
 
 
-@dataclass(frozen=True)
-class ShowOptions(StoredOptions):
-    """Options of the command `show`."""
-
-    trial: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIAL")] = ""
-    """Id of a trial: a row of `trials` in the storage."""
-
-
-def _check(options: ShowOptions, _call: Call) -> None:
-    if not options.trial:
-        raise ConfigError("trial: missing; give the id of a trial, from the column trial_id of `trials`")
+def _check(options: TrialOptions, _call: Call) -> None:
+    check_trial_is_named(options.trial)
 
 
 COMMAND = Command(
@@ -28,7 +14,8 @@ COMMAND = Command(
     group="Look at results",
     title="a stored trial's configuration, as a file for `train --config`",
     description="Print a stored trial's configuration as YAML. `train --config FILE` starts from it.",
-    options=ShowOptions,
+    options=TrialOptions,
     body="dynrcnn_ray.commands.show_body:show",
     check=_check,
+    former=with_flags_of_today,
 )

@@ -109,8 +109,9 @@ class ModelConfig:
     package) or the path of a file: a state_dict, or an .npz of the command `pretrain`."""
     detector_weights: str = ""
     """Start from a trained detector, and not from `weights`: `coco` (torchvision's, downloaded once), the path of a
-    state_dict or checkpoint, or the id of a trial in the storage (`ID:best` for its best checkpoint, `ID:500` for that
-    of a step). What has the same shape is taken, class by class where the class names are known."""
+    state_dict or checkpoint, or a trial of the storage: its id or the beginning of it, `last`, or best:TABLE; with
+    `:best` behind it for its best checkpoint, `:500` for that of a step. What has the same shape is taken, class by
+    class where the class names are known."""
     stride_in_1x1: bool = False
     """The stride of layer2 to layer4 in the first 1x1 convolution of a bottleneck, as in the paper's code base, not in
     its 3x3."""

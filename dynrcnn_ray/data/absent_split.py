@@ -21,9 +21,8 @@ def remedy_for_absent_split(root: Path, split: str) -> str:
             "evaluate, --split"
         )
     if name := _other_format(root):
-        return (
-            f"{root} is in the format of {name}, convert it: dynrcnn convert-data {shlex.quote(str(root))} NEW_FOLDER"
-        )
+        command = f"dynrcnn convert-data {shlex.quote(str(root))} --output NEW_FOLDER"
+        return f"{root} is in the format of {name}, convert it: {command}"
     return ""
 
 

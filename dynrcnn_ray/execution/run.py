@@ -22,6 +22,8 @@ from dynrcnn_ray.execution.dry_run import print_plan, print_what_does_not_fit
 from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.execution.planned import Planned, plan_name
 from dynrcnn_ray.execution.seeds import print_seeds
+from dynrcnn_ray.execution.stored_trial import with_trial_id
+from dynrcnn_ray.execution.tables_so_far import TablesSoFar
 from dynrcnn_ray.execution.until_decided import Course, UntilDecided, claims_to_decide, seeds_to_train
 from dynrcnn_ray.experiment.costs import place_seconds
 from dynrcnn_ray.experiment.experiment import Experiment, Seeds
@@ -61,6 +63,7 @@ def run_experiments(
     Raises:
         ValueError: one of the project's own, for whatever cannot be run.
     """
+    options = with_trial_id(options)
     sets_workers = any("run.num_workers" in experiment.overrides for experiment in experiments)
     config = options.config() if sets_workers else base_for_this_machine(options)
     for experiment in experiments:
@@ -198,6 +201,7 @@ def _train_missing(
         storage=storage,
         git_commit=commit,
         on_start=planned.write,
+        after_trial=TablesSoFar(planned, [trial.trial_id for _, _, trial in missing]).after,
     )
     return True
 

@@ -90,7 +90,8 @@ def run_search(
     store = ResultStore.open(storage)
     jobs: dict[str, TrialJob] = {}
     trackers = trackers_of(run, storage, jobs)
-    callbacks = [ProgressLines(left, jobs), *trackers]
+    progress = ProgressLines(left, jobs)
+    callbacks = [progress, *trackers]
     optuna = optuna_search(search, known, store)
     cluster.enter_context(ray_cluster())
     with contextlib.ExitStack() as stack:
@@ -120,6 +121,7 @@ def run_search(
             ),
             run_config=quiet_run("search", run, scratch, callbacks),
         )
+        stack.enter_context(progress)
         for result in tuner.fit():
             if result.error:
                 record_lost_driver(jobs[Path(result.path).name], result.error)

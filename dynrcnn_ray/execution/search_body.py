@@ -16,6 +16,7 @@ from dynrcnn_ray.execution.run import require_models, run_experiments
 from dynrcnn_ray.execution.search import PlannedSearch, run_search
 from dynrcnn_ray.execution.search_command import SearchOptions
 from dynrcnn_ray.execution.searched import searched, trials_so_far, with_their_models
+from dynrcnn_ray.execution.stored_trial import with_trial_id
 from dynrcnn_ray.experiment.experiment import (
     METRICS_BY_IOU,
     SEARCH_RESULT,
@@ -35,6 +36,7 @@ from dynrcnn_ray.store.results_store import ResultStore
 
 def search_and_compare(options: SearchOptions, call: Call) -> int:
     """Search, then compare the winner with the baseline."""
+    options = with_trial_id(options)
     seeds = options.seeds
     space = space_of_flags(options.range, options.log, options.choice, options.config())
     if options.dry_run:

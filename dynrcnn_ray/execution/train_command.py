@@ -25,7 +25,8 @@ class TrainOptions(RunOptions):
     """Options of the command `train`."""
 
     start: Annotated[str, tyro.conf.arg(name="from")] = ""
-    """Id of a trial in the storage, whose configuration to start from; other flags change it."""
+    """A trial of the storage, whose configuration to start from: its id or the beginning of it, `last`, or best:TABLE;
+    other flags change it."""
     seed: int = 0
     """Seed of the initial weights, the data order, the flips and the RoI sampling."""
 

@@ -22,7 +22,12 @@ _Job = TypeVar("_Job", bound=Job)
 
 
 def run_trials(
-    trials: Sequence[PlannedTrial], *, storage: str, git_commit: str, on_start: Callable[[], object] = lambda: None
+    trials: Sequence[PlannedTrial],
+    *,
+    storage: str,
+    git_commit: str,
+    on_start: Callable[[], object] = lambda: None,
+    after_trial: Callable[[str], Iterable[str]] = lambda trial_id: (),
 ) -> None:
     """Run all trials; each leaves its row in the store. One that fails does not stop the others.
 
@@ -31,6 +36,7 @@ def run_trials(
         storage: the store's absolute path or URI.
         git_commit: the code's commit, for the rows.
         on_start: called once, when all that can refuse the trials has been asked and none of them has begun.
+        after_trial: what to print when a trial has finished, given its id.
 
     Raises:
         ConfigError: the cluster is too small for one trial, or what the run asks for besides cannot be had.
@@ -39,7 +45,7 @@ def run_trials(
     """
     require_what_is_asked_for(planned.trial.config.run for planned in trials)
     jobs: dict[str, TrialJob] = {}
-    progress = ProgressLines(len(trials), jobs)
+    progress = ProgressLines(len(trials), jobs, after_trial)
     # Tune's own files are of no use afterwards: the store is what counts.
     trackers = trackers_of(trials[0].trial.config.run, storage, jobs)
     callbacks = [progress, *trackers]
@@ -50,20 +56,21 @@ def run_trials(
             trials_at_once(wave[0].trial.config.run)
         with storage_seen_by_all([planned.trial for planned in trials], storage) as marker:
             on_start()
-            for wave in waves:
-                of_wave = {
-                    planned.trial.trial_id: TrialJob(
-                        **vars(planned), storage=storage, marker=marker, git_commit=git_commit
-                    )
-                    for planned in wave
-                }
-                jobs |= of_wave
-                keeps_drivers = not wave[0].trial.config.model.module
-                tuner = _tuner(drive_trial, of_wave, scratch, callbacks, keeps_drivers=keeps_drivers)
-                for result in tuner.fit():
-                    if result.error:
-                        # Tune knows no configuration of a trial that has reported nothing, but its folder has its name.
-                        record_lost_driver(jobs[Path(result.path).name], result.error)
+            with progress:
+                for wave in waves:
+                    of_wave = {
+                        planned.trial.trial_id: TrialJob(
+                            **vars(planned), storage=storage, marker=marker, git_commit=git_commit
+                        )
+                        for planned in wave
+                    }
+                    jobs |= of_wave
+                    keeps_drivers = not wave[0].trial.config.model.module
+                    tuner = _tuner(drive_trial, of_wave, scratch, callbacks, keeps_drivers=keeps_drivers)
+                    for result in tuner.fit():
+                        if result.error:
+                            # Tune knows no configuration of a trial that has reported nothing; its folder has its name.
+                            record_lost_driver(jobs[Path(result.path).name], result.error)
 
 
 def _waves(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
@@ -104,7 +111,8 @@ def run_one(drive: Callable[[_Job], None], job: _Job) -> dict[str, Any]:
     require_what_is_asked_for([job.config.run])
     with ray_cluster(), scratch_folder() as scratch:
         jobs = {job.trial.trial_id: job}
-        (result,) = _tuner(drive, jobs, scratch, [ProgressLines(1, jobs)]).fit()
+        with ProgressLines(1, jobs) as progress:
+            (result,) = _tuner(drive, jobs, scratch, [progress]).fit()
         lost = {"ending": f"its driver ended: {failure_of(result.error).reason}"} if result.error else {}
         return {**(result.metrics or {}), **lost}
 

@@ -18,11 +18,13 @@ from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.nodes import require_marker
 from dynrcnn_ray.execution.preemption import preempted_nodes
 from dynrcnn_ray.execution.starting_weights import starting_weights
+from dynrcnn_ray.experiment.costs import duration, seconds_left
+from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker, broadcast_bytes_from_first, broadcast_from_first
 from dynrcnn_ray.training.environment import describe_hardware, package_versions, require_gpu
-from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note
+from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note, Timed
 from dynrcnn_ray.training.outcome import TrialOutcome
 from dynrcnn_ray.training.state import CheckpointError
 from dynrcnn_ray.training.telemetry import DynamicsRow
@@ -74,6 +76,9 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
             match event:
                 case Note(text):
                     report({"note": text})
+                case Timed():
+                    if job.experiment == SINGLE_TRIAL and config.data.is_given:
+                        report({"note": _how_long(config, event)})
                 case Logged(row):
                     history.append(row)
                     report(dict(row))
@@ -112,6 +117,16 @@ def _train(payload: dict[str, Any]) -> dict[str, Any]:
         "packages": package_versions(worker.device),
         "hardware": describe_hardware(worker.device),
     }
+
+
+def _how_long(config: TrialConfig, timed: Timed) -> str:
+    """How long a trial takes here, told when its first steps were measured."""
+    seconds = seconds_left(config, timed.seconds, timed.steps_left, timed.validation_images)
+    return (
+        f"takes about {duration(seconds)} here: {timed.steps_left} steps of {config.train.global_batch} images at "
+        f"{timed.seconds:.2g} s each, as {timed.steps} of the first ones took, and an evaluation on "
+        f"{timed.validation_images} images, which are tested some three times as fast"
+    )
 
 
 def this_worker(config: TrialConfig) -> tuple[Worker, Report]:

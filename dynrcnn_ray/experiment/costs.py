@@ -33,11 +33,26 @@ def place_seconds(trials: Iterable[Trial]) -> float:
     for trial in trials:
         config = trial.config
         image = _seconds_per_image(config)
-        total += STARTUP_SECONDS[config.scale] * config.run.num_workers + _testing_seconds(config, image)
+        total += STARTUP_SECONDS[config.scale] * config.run.num_workers
+        total += _testing_seconds(config, image, _VAL_IMAGES[config.scale])
         if trial.training_id not in trained:
             trained.add(trial.training_id)
             total += config.total_steps * config.train.global_batch * image
     return total
+
+
+def seconds_left(config: TrialConfig, step_seconds: float, steps: int, validation_images: int) -> float:
+    """Seconds that a training and its evaluations still take, from the time that its steps were measured to take.
+
+    Args:
+        config: the trial.
+        step_seconds: of one step, on all of its workers.
+        steps: that are left.
+        validation_images: of the split that it is evaluated on.
+    """
+    image = step_seconds / config.train.global_batch
+    at_checkpoints = (steps - 1) // config.run.checkpoint_every if config.run.evaluate_checkpoints else 0
+    return steps * step_seconds + (1 + at_checkpoints) * _testing_seconds(config, image, validation_images)
 
 
 def wall_seconds(trials: Iterable[Trial], scale: str) -> float:
@@ -46,7 +61,9 @@ def wall_seconds(trials: Iterable[Trial], scale: str) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people, in minutes or hours."""
+    """Seconds for people; from a minute on in minutes or hours."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
     if seconds < 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 36000 else f"{seconds / 3600:.0f} h"
@@ -59,6 +76,6 @@ def _seconds_per_image(config: TrialConfig) -> float:
     return factor / IMAGES_PER_SECOND[config.scale]
 
 
-def _testing_seconds(config: TrialConfig, seconds_per_image: float) -> float:
+def _testing_seconds(config: TrialConfig, seconds_per_image: float, images: int) -> float:
     passes = _MULTI_SCALE_TESTS if config.test.multi_scale else 1.0
-    return _VAL_IMAGES[config.scale] * passes * seconds_per_image / _TEST_OVER_TRAINING
+    return images * passes * seconds_per_image / _TEST_OVER_TRAINING

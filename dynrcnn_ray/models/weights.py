@@ -15,6 +15,7 @@ from dynrcnn_ray.config.sections import CheckpointName, ModelConfig
 PACKAGED = Path(__file__).parent / "pretrained"
 """Folder of the weights `shapes`: an .npz file a backbone, and `made_by.json` on how they were made."""
 
+_CHECKPOINT = re.compile("best|[1-9][0-9]*")
 _TRIAL = re.compile(r"([0-9a-f]{12})(?::(best|[1-9][0-9]*))?")
 
 
@@ -105,6 +106,12 @@ def trial_named(detector_weights: str) -> tuple[str, CheckpointName] | None:
         return None
     which = found[2] or "last"
     return found[1], "best" if which == "best" else "last" if which == "last" else int(which)
+
+
+def split_checkpoint(detector_weights: str) -> tuple[str, str]:
+    """What names a trial in `model.detector_weights`, and what of its checkpoints stands behind it, with the colon."""
+    name, _, which = detector_weights.rpartition(":")
+    return (name, f":{which}") if _CHECKPOINT.fullmatch(which) and name not in ("", "best") else (detector_weights, "")
 
 
 def _names_detector_file(config: ModelConfig) -> bool:

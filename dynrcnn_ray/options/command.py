@@ -48,6 +48,7 @@ class Command(Generic[_Options]):
         check: refuses options that cannot be used, by a `ConfigError`, before the body is imported.
         defaults: where some flags decide what the others start from: makes the defaults from these flags, and returns
             the arguments that are left.
+        former: the arguments as they are written now, of those that an earlier release took; others as they are.
         tables: names of the tables and figures that it keeps in a store; a user's own may have none of them.
         page_section: where a store's page shows what the command leaves there: the function that makes the section of
             it, for `function_named`. It is a `report.html.sections.MakeSections`.
@@ -61,6 +62,7 @@ class Command(Generic[_Options]):
     body: str
     check: Callable[[_Options, "Call"], None] | None = None
     defaults: Callable[[Sequence[str]], tuple[_Options, Sequence[str]]] | None = None
+    former: Callable[[Sequence[str]], Sequence[str]] | None = None
     tables: tuple[str, ...] = ()
     page_section: str = ""
 
@@ -117,5 +119,10 @@ class Call:
         """
         arguments = [each.replace(storage, place) if "://" in storage else each for each in self.arguments]
         # Others may be URIs too.
-        arguments = [re.sub(r"(?s)\w[\w+.-]*://.*", lambda uri: shown_uri(uri[0]), each) for each in arguments]
-        return f"{PROGRAM_NAME} {shlex.join([self.command, *arguments])}"
+        return shown_call(self.command, arguments)
+
+
+def shown_call(command: str, arguments: Sequence[str]) -> str:
+    """A call as it is typed, its URIs as they may be printed and stored."""
+    shown = [re.sub(r"(?s)\w[\w+.-]*://.*", lambda uri: shown_uri(uri[0]), each) for each in arguments]
+    return f"{PROGRAM_NAME} {shlex.join([command, *shown])}"

@@ -10,7 +10,7 @@ import tyro
 
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options import tyro_private
-from dynrcnn_ray.options.command import Command, Group, Program
+from dynrcnn_ray.options.command import Command, Group, Program, shown_call
 
 _Options = TypeVar("_Options")
 
@@ -35,16 +35,22 @@ def parse(program: Program, arguments: Sequence[str]) -> tuple[Command[Any], Any
         hint = f"; did you mean {similar[0]}?" if similar else ""
         raise ConfigError(f"unknown command {name!r}{hint}; allowed: {', '.join(by_name)}")
     command = by_name[name]
+    if command.former and (today := list(command.former(rest))) != rest:
+        raise ConfigError(f"{name}: is written otherwise now: {shown_call(name, today)}")
     default, rest = command.defaults(rest) if command.defaults else (command.options(), rest)
-    options = _cli(
-        command.options,
-        rest,
-        sorted(flags(command.options)),
-        prog=f"{program.name} {name}",
-        description=command.description,
-        default=default,
+    options = parse_options(
+        command.options, rest, prog=f"{program.name} {name}", description=command.description, default=default
     )
     return command, options
+
+
+def parse_options(options: type[_Options], arguments: Sequence[str], **settings: Any) -> _Options:
+    """The options that all of the arguments say; `settings` as tyro takes them.
+
+    Raises:
+        ConfigError: an unknown flag or a wrong value, in one line.
+    """
+    return _cli(options, arguments, sorted(flags(options)), **settings)
 
 
 def overview(program: Program) -> str:
@@ -114,7 +120,7 @@ def flags(options: type[Any], prefix: str = "--") -> Iterator[str]:
     """Every flag of an options class, as it is typed."""
     for item in dataclasses.fields(options):
         of_tyro = getattr(item.type, "__metadata__", ())
-        if tyro.conf.Positional in of_tyro:
+        if tyro.conf.Positional in of_tyro or tyro.conf.Suppress in of_tyro:
             continue
         own = next((each.name for each in of_tyro if getattr(each, "name", None)), item.name)
         name = f"{prefix}{own.replace('_', '-')}"

@@ -52,6 +52,32 @@ class StoredOptions(StoreOptions):
 
 
 @dataclass(frozen=True)
+class TrialOptions(StoredOptions):
+    """What a command takes that is about one trial of a store."""
+
+    trial: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIAL")] = ""
+    """A trial of the storage: its id or the beginning of it; `last`, the newest that has finished; or best:TABLE, the
+    one with the highest AP in that table."""
+
+
+def check_trial_is_named(trial: str, field: str = "trial") -> None:
+    """Refuse a command that names no trial, with a `ConfigError`."""
+    if not trial:
+        raise ConfigError(
+            f"{field}: missing; give a trial's id (the column trial_id of `trials`) or the beginning of it, `last`, or "
+            "best:TABLE"
+        )
+
+
+@dataclass(frozen=True)
+class StoredDataOptions:
+    """Where a stored trial's data are on this machine."""
+
+    root: str = ""
+    """The data set's folder, where the trial trained on another machine; default: the trial's."""
+
+
+@dataclass(frozen=True)
 class RunOptions(StoreOptions):
     """What every command that trains takes: the scale or a file, and any field of the trial's configuration."""
 

@@ -5,21 +5,22 @@ from typing import Any
 import pandas as pd
 
 from dynrcnn_ray.store.files import StoreError
+from dynrcnn_ray.store.named_trials import trial_id_of
 from dynrcnn_ray.store.results_store import ResultStore
 
 
-def finished_trial(store: ResultStore, trial_id: str) -> dict[str, Any]:
+def finished_trial(store: ResultStore, name: str) -> dict[str, Any]:
     """The row of a finished trial, as in `schemas.TRIALS`.
+
+    Args:
+        store: where it is.
+        name: what names it, as `trial_id_of` takes it.
 
     Raises:
         StoreError: the store does not hold it, or it has not finished.
     """
-    rows = store.trials_so_far([trial_id])
-    if rows.empty:
-        raise StoreError(
-            f"{store.files.describe_path('trials')}: holds no trial {trial_id!r}; look at its trial_id column"
-        )
-    row = {str(name): value for name, value in rows.iloc[0].items()}
+    trial_id = trial_id_of(store, name)
+    row = {str(field): value for field, value in store.trials_so_far([trial_id]).iloc[0].items()}
     if row["status"] != "finished":
         states = {"running": "it still runs", "stalled": f"stalled since {row['finished_at']:%Y-%m-%d %H:%M} UTC"}
         why = states.get(row["status"]) or row["error"]

@@ -29,6 +29,23 @@ class Logged:
 
 
 @dataclass(frozen=True)
+class Timed:
+    """How fast the first steps were, long before the first row; none of a training that is over soon.
+
+    Attributes:
+        steps: how many were timed.
+        seconds: of each, on average, on this worker.
+        steps_left: how many are still to come.
+        validation_images: that the trial is evaluated on.
+    """
+
+    steps: int
+    seconds: float
+    steps_left: int
+    validation_images: int = 0
+
+
+@dataclass(frozen=True)
 class CheckpointDue:
     """The training state should be written now.
 
@@ -53,8 +70,8 @@ class Finished:
     outcome: TrialOutcome
 
 
-TrainingEvent = Logged | CheckpointDue
-TrialEvent = Note | Logged | CheckpointDue | Finished
+TrainingEvent = Timed | Logged | CheckpointDue
+TrialEvent = Note | Timed | Logged | CheckpointDue | Finished
 
 
 def outcome_of(events: Iterable[TrialEvent]) -> TrialOutcome:

@@ -15,7 +15,7 @@ from dynrcnn_ray.data.loader import Batch, train_loader
 from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.dynamic.proposals import AssignedProposals
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum, copy_from_first
-from dynrcnn_ray.training.events import CheckpointDue, Logged, TrainingEvent
+from dynrcnn_ray.training.events import CheckpointDue, Logged, Timed, TrainingEvent
 from dynrcnn_ray.training.gradients import ShardGradients
 from dynrcnn_ray.training.optimizer import learning_rate, set_learning_rate
 from dynrcnn_ray.training.snapshots import proposal_columns, steps_of_snapshots
@@ -25,6 +25,10 @@ from dynrcnn_ray.training.telemetry import DynamicsRow
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+_TIMED_STEPS = 5
+"""How many steps are timed at the beginning, after the first one, which is slower."""
+_FEWEST_STEPS = 50
+"""A training of fewer is over before its speed would be of use."""
 _FIRST_SHARD = 0
 """Whose proposals are recorded."""
 
@@ -67,6 +71,7 @@ def train(config: TrialConfig, state: TrainingState, dataset: CocoDataset) -> It
     batches = iter(train_loader(dataset, sampler, loader_workers=config.run.loader_workers))
     snapshot_steps = steps_of_snapshots(config.total_steps, config.run.log_every)
     clock = _Clock()
+    first_steps = _FirstSteps(state.step, config.total_steps)
     copy_from_first(state.model.state_dict().values(), worker)
     state.model.train()
     state.telemetry.start_clock()
@@ -80,6 +85,8 @@ def train(config: TrialConfig, state: TrainingState, dataset: CocoDataset) -> It
             state.scaler.update()
 
             step = state.step + 1
+            if timed := first_steps.end(step, worker):
+                yield timed
             is_last = step == config.total_steps
             checkpoint_is_due = is_last or step % config.run.checkpoint_every == 0
             is_wanted = False
@@ -137,6 +144,25 @@ class _Clock:
         answer = torch.tensor(float(worker.is_first and self.seconds() >= 60 * minutes), device=worker.device)
         all_reduce_sum(answer)
         return bool(answer)
+
+
+class _FirstSteps:
+    """Times the steps after the first one, which is slower."""
+
+    def __init__(self, step: int, total: int) -> None:
+        self._step, self._total = step, total
+        self._started = 0.0
+
+    def end(self, step: int, worker: Worker) -> Timed | None:
+        """How long they took, at the end of the last of them; it comes at the same step on all workers."""
+        ended = step - self._step
+        if self._total - self._step < _FEWEST_STEPS or ended not in (1, 1 + _TIMED_STEPS):
+            return None
+        if worker.device.type == "cuda":
+            torch.cuda.synchronize(worker.device)
+        now = time.perf_counter()
+        seconds, self._started = now - self._started, now
+        return Timed(_TIMED_STEPS, seconds / _TIMED_STEPS, self._total - step) if ended > 1 else None
 
 
 def seed_step(seed: int, step: int, shard: int) -> None:

@@ -14,7 +14,7 @@ from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.models.detector_weights import DetectorWeights, take_weights
 from dynrcnn_ray.store.explosions import explosion_note
 from dynrcnn_ray.training.collectives import Worker, differences_of_workers
-from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note, TrialEvent
+from dynrcnn_ray.training.events import CheckpointDue, Finished, Logged, Note, Timed, TrialEvent
 from dynrcnn_ray.training.inference import detect_all, detection_columns, metrics_of
 from dynrcnn_ray.training.loop import train
 from dynrcnn_ray.training.outcome import TrialOutcome
@@ -67,6 +67,8 @@ def run_trial(
     for event in train(config, state, train_split):
         if isinstance(event, CheckpointDue):
             event = dataclasses.replace(event, is_best=_judge_checkpoint(config, state, val_split, event))
+        if isinstance(event, Timed):
+            event = dataclasses.replace(event, validation_images=len(val_split))
         yield event
         if isinstance(event, Logged) and not has_exploded and (note := _explosion_note(state.history)):
             has_exploded = True

@@ -139,9 +139,9 @@ def exported(folder: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"config": None}, "has no config; give a file that"),
+        ({"config": None}, "does not say how its detector is built; give a file that"),
         ({"config": "model: {name: yolo}"}, "model.name"),
-        ({"class_names": ["cat"]}, "do not fit"),
+        ({"class_names": ["cat"]}, "must be as many names"),
     ],
 )
 def test_a_file_that_is_another_s_is_refused(changes: dict[str, Any], told: str, tmp_path: Path):

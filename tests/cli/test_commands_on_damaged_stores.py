@@ -117,7 +117,7 @@ def arguments_of(command: str, trials: list[str]) -> list[str]:
         "table3": ["table3", "--scale", "smoke"],
         **{figure: [figure, "--scale", "smoke"] for figure in ("figure1", "figure2", "figure3", "figure5")},
         "compare": ["compare", *trials[:2], "--samples", "2"],
-        "evaluate": ["evaluate", "--trial", trials[0]],
+        "evaluate": ["evaluate", trials[0]],
     }[command]
 
 
@@ -182,7 +182,7 @@ def test_a_damaged_plan_is_replaced_by_its_own_command(
 def test_a_configuration_of_another_release_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = root / "trials" / f"{trials_of(root, 'table3')[0]}.parquet"
     ResultStore.open(root).write_trial(trial_row(path.stem, scale="smoke", config="dynamic: {gone: 1}"))
-    for arguments in (["evaluate", "--trial", path.stem], ["compare", path.stem, path.stem]):
+    for arguments in (["evaluate", path.stem], ["compare", path.stem, path.stem]):
         assert main([*arguments, "--storage", str(root)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"error: {path}: its configuration is of another release: dynamic.gone: unknown field; ")

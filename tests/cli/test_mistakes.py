@@ -155,6 +155,54 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path: Path, arguments
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "today"),
+    [
+        (["evaluate", "--trial", "abc", "--split", "val"], "dynrcnn evaluate abc --split val"),
+        (["evaluate", "--split=val", "--trial=abc"], "dynrcnn evaluate abc --split=val"),
+        (["predict", "--images", "a b", "--trial", "abc"], "dynrcnn predict abc --images 'a b'"),
+        (["export", "--format", "onnx", "--trial"], "dynrcnn export TRIAL --format onnx"),
+        (["show", "--trial", "abc"], "dynrcnn show abc"),
+        (["inspect", "abc", "--data-root", "/d"], "dynrcnn inspect abc --data.root /d"),
+        (["compare", "a", "b", "--data_root", "/d"], "dynrcnn compare a b --data.root /d"),
+        (
+            ["evaluate", "--trial", "abc", "--storage", "s3://key:word@bucket/a"],
+            "dynrcnn evaluate abc --storage s3://bucket/a",
+        ),
+        (["benchmark", "--data-root", "/d"], "dynrcnn benchmark --data.root /d"),
+        (["convert-data", "yolo", "coco"], "dynrcnn convert-data yolo --output coco"),
+    ],
+)
+def test_a_command_of_before_is_told_as_it_is_written_now(capsys, arguments: list[str], today: str):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err == f"error: {arguments[0]}: is written otherwise now: {today}\n"
+
+
+@pytest.mark.parametrize("command", ["show", "inspect", "evaluate", "export", "predict", "compare"])
+def test_a_command_without_its_trial_says_how_one_is_named(capsys, command: str):
+    code, _, err = run(capsys, command)
+    assert code == 2
+    assert (
+        "missing; give a trial's id (the column trial_id of `trials`) or the beginning of it, `last`, or best:" in err
+    )
+
+
+def test_what_a_file_of_weights_does_not_go_with(capsys, tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"")
+    weights = ("--weights", str(tmp_path / "a.pth"))
+    for arguments, told in (
+        (("predict", "abc", *weights), "--weights: stands in place of a trial, and 'abc' is given too; leave one out"),
+        (("predict", *weights, "--checkpoint", "best"), "--checkpoint: best is a trial's; a file of weights holds one"),
+        (("export", "--weights", "gone.pth"), "--weights: 'gone.pth' is no file; give what `export --format torch"),
+        (("export", *weights), "--weights: is what --format torchvision writes; choose --format onnx"),
+        (("predict", *weights), "--images: missing"),
+    ):
+        code, _, err = run(capsys, *arguments)
+        assert code == 2
+        assert told in err
+
+
 def test_report_on_an_empty_store_says_so(capsys, tmp_path):
     code, out, _ = run(capsys, "report", "--storage", str(tmp_path))
     assert code == 0

@@ -191,4 +191,4 @@ def test_a_folder_of_another_format_names_the_command_that_converts_it(capsys, t
         (root / "train" / "1.xml").touch()
     code, out = check(capsys, root)
     assert code == 2
-    assert f"is in the format of {kind}, convert it: dynrcnn convert-data '{root}' NEW_FOLDER" in out
+    assert f"is in the format of {kind}, convert it: dynrcnn convert-data '{root}' --output NEW_FOLDER" in out

@@ -51,7 +51,7 @@ def write_trial(store: ResultStore, config: TrialConfig) -> None:
     store.write_trial(row | {"finished_at": datetime.datetime.now(datetime.UTC)})
 
 
-@pytest.mark.parametrize("command", [["compare", "abc", "abc"], ["evaluate", "--trial", "abc"]])
+@pytest.mark.parametrize("command", [["compare", "abc", "abc"], ["evaluate", "abc"]])
 def test_commands_on_trials_with_masks_check_them(
     smoke: TrialConfig, root: Path, tmp_path: Path, capsys, command: list[str]
 ):

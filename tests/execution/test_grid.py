@@ -155,7 +155,7 @@ def test_a_trained_trial_is_evaluated_on_any_split(
 ):
     """On its validation split it scores what its row says; a split without annotations gives the file alone."""
     (trial,) = by_workers[2]
-    arguments = ["evaluate", "--trial", trial["trial_id"], "--storage", str(trained_grid[0])]
+    arguments = ["evaluate", trial["trial_id"], "--storage", str(trained_grid[0])]
     arguments += ["--output", str(tmp_path)]
     assert main(arguments) == 0
     printed = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(("AP", "segm")))
@@ -168,7 +168,7 @@ def test_a_trained_trial_is_evaluated_on_any_split(
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "image_info_test-dev2017.json").write_text(json.dumps(content))
     (tmp_path / "test-dev2017").symlink_to(root / "val")
-    assert main([*arguments, "--data-root", str(tmp_path), "--split", "test-dev2017"]) == 0
+    assert main([*arguments, "--data.root", str(tmp_path), "--split", "test-dev2017"]) == 0
     assert "has no annotations" in capsys.readouterr().out
     results = json.loads((tmp_path / f"detections_test-dev2017_{trial['trial_id']}_results.json").read_text())
     assert {row["image_id"] for row in results} <= {image["id"] for image in content["images"]}

@@ -4,7 +4,7 @@ import io
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -73,3 +73,17 @@ def test_a_full_disk_under_the_log_ends_no_training(trials: list[Any], monkeypat
     ProgressLines(2, JOBS).on_trial_start(0, trials, trials[0])
     monkeypatch.undo()
     full.detach().close()
+
+
+def test_a_terminal_that_is_gone_ends_no_training(trials: list[Any]):
+    """As where a connection was lost."""
+
+    def lost(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    lines = ProgressLines(2, JOBS)
+    lines._terminal = cast(
+        "Any", SimpleNamespace(show=lost, print=lost, end=lambda _: None, grid_is_at=lambda *_: None)
+    )
+    lines.on_trial_start(0, trials, trials[0])
+    lines.on_trial_result(0, trials, trials[0], {"ending": "finished"})

@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.shapes import CATEGORIES
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.starting_weights import require_starting_weights, starting_weights
+from dynrcnn_ray.execution.stored_trial import with_trial_id
+from dynrcnn_ray.options.shared import RunOptions
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training.collectives import Worker
 from tests.prepared import prepared
+from tests.stored_table import plan_row, trial_row
 from tests.trial_events import run_to_end
 
 
@@ -85,3 +89,32 @@ def test_what_is_not_there_is_refused_before_anything_starts(trained: tuple[Path
     folder, config = trained
     with pytest.raises(StoreError, match="holds no trial '0123456789ab'"):
         require_starting_weights(prepared(model_from(config, "0123456789ab")), ResultStore.open(folder))
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("", ""),
+        ("coco", "coco"),
+        ("last", "0123456789ab"),
+        ("0123:500", "0123456789ab:500"),
+        ("best:table3:best", "0123456789ab:best"),
+        ("best:table3", "0123456789ab"),
+        ("0123456789ab", "0123456789ab"),
+        ("ffffffffffff:best", "ffffffffffff:best"),
+        ("some/file.pth", "some/file.pth"),
+    ],
+)
+def test_a_trial_to_start_from_is_named_as_elsewhere(tmp_path: Path, given: str, meant: str):
+    """The configuration has the whole id, which is what the new trial's own id is made of."""
+    store = ResultStore.open(tmp_path)
+    store.write_trial(trial_row("0123456789ab"))
+    store.write_plan("table3", [plan_row(0, trial_id="0123456789ab")])
+    options = RunOptions(storage=str(tmp_path), model=ModelConfig(detector_weights=given))
+    assert with_trial_id(options).model.detector_weights == meant
+
+
+def test_a_beginning_that_no_trial_has_is_refused(tmp_path: Path):
+    options = RunOptions(storage=str(tmp_path), model=ModelConfig(detector_weights="abc:best"))
+    with pytest.raises(StoreError, match="holds no trial 'abc'"):
+        with_trial_id(options)

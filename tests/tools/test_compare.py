@@ -126,11 +126,11 @@ def test_trials_of_another_machine_are_compared_where_the_data_are(store, data: 
     Path(data.root).rename(tmp_path / "here")
     with pytest.raises(DataError, match="cannot be read"):
         run(store, "exact", "narrow", "--samples", "20")
-    assert run(store, "exact", "narrow", "--samples", "20", "--data-root", str(tmp_path / "here")) == 0
+    assert run(store, "exact", "narrow", "--samples", "20", "--data.root", str(tmp_path / "here")) == 0
     assert capsys.readouterr().out == before
     (tmp_path / "here" / "val" / "1.png").write_bytes((tmp_path / "here" / "val" / "2.png").read_bytes() + b" ")
     with pytest.raises(DataError, match="fingerprint"):
-        run(store, "exact", "narrow", "--data-root", str(tmp_path / "here"))
+        run(store, "exact", "narrow", "--data.root", str(tmp_path / "here"))
 
 
 @pytest.mark.parametrize("image_id", [int, str, lambda image: f"{image}.png"])

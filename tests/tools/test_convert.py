@@ -157,7 +157,7 @@ def test_the_classes_of_voc_splits_are_joined(tmp_path: Path) -> None:
 def test_the_command_converts_and_checks_a_set_of_one_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     yolo(tmp_path / "yolo", "images", "labels", ("",))
     (tmp_path / "yolo" / "images" / "empty.png").unlink()
-    assert call(COMMAND, str(tmp_path / "yolo"), str(tmp_path / "coco")) == 0
+    assert call(COMMAND, str(tmp_path / "yolo"), "--output", str(tmp_path / "coco")) == 0
     out = capsys.readouterr().out
     assert f"{tmp_path / 'coco'}: 2 images of train" in out
     assert "1 of 2 images are held out for validation" in out

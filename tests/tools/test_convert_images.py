@@ -224,10 +224,10 @@ def test_broken_xml_among_many_is_named_by_its_file(tmp_path: Path, out: Path, b
 def test_the_test_split_is_checked_too(root: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labelled(root, *(f"images/{split}/{split}.png" for split in ("train", "val", "test")))
     write(root / "labels" / "test" / "test.txt", "0 3.5 0.5 0.2 0.4\n")
-    assert call(COMMAND, str(root), str(out)) == 2
+    assert call(COMMAND, str(root), "--output", str(out)) == 2
     printed = capsys.readouterr().out
     assert f"{out}: 1 images of train, 1 images of val, 1 images of test" in printed
     assert f"error: {out}/annotations/instances_test.json: bbox outside its image" in printed
     write(root / "labels" / "test" / "test.txt", BOX)
-    assert call(COMMAND, str(root), str(out.with_name("again"))) == 0
+    assert call(COMMAND, str(root), "--output", str(out.with_name("again"))) == 0
     assert "test: 1 images, 1 objects" in capsys.readouterr().out

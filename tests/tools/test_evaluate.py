@@ -68,9 +68,7 @@ def save(folder: CheckpointFolder, state: TrainingState | dict) -> None:
 
 
 def run(folder: CheckpointFolder, tmp_path: Path, *arguments: str) -> int:
-    return main(
-        ["evaluate", "--trial", "abc", "--storage", folder.files.root, "--output", str(tmp_path / "out"), *arguments]
-    )
+    return main(["evaluate", "abc", "--storage", folder.files.root, "--output", str(tmp_path / "out"), *arguments])
 
 
 @pytest.mark.ray
@@ -82,7 +80,7 @@ def test_it_evaluates_the_last_checkpoint_on_the_trials_workers(
     trained = untrained(smoke)
     save(folder, trained)
     home = Path(os.environ["XDG_CACHE_HOME"])
-    arguments = ["evaluate", "--trial", "abc", "--storage", folder.files.root, "--output", str(tmp_path / "out")]
+    arguments = ["evaluate", "abc", "--storage", folder.files.root, "--output", str(tmp_path / "out")]
     code, out = run_command(home, *arguments, "--run.num-workers", "2")
     assert code == 0, out
     assert "AP50 " in out
@@ -107,7 +105,7 @@ def test_what_driver_and_worker_do_without_ray(
     out = capsys.readouterr().out
     assert "AP50 " in out
     assert "detections_val_abc_results.json" in out
-    assert [report["note"].split()[0] for report in reports_of_drivers[:-1]] == [
+    assert [report["progress"].split()[0] for report in reports_of_drivers[:-1]] == [
         f"{8 * tenth // 10}/8" for tenth in range(1, 11)
     ]
     assert reports_of_drivers[-1]["ending"] == "finished"
@@ -214,13 +212,13 @@ def other_split(smoke: TrialConfig, tmp_path: Path) -> Path:
 def test_another_split_is_checked_before_it_is_measured_on(
     folder: CheckpointFolder, other_split: Path, tmp_path: Path, capsys
 ):
-    assert run(folder, tmp_path, "--data-root", str(other_split), "--split", "more") == 2
+    assert run(folder, tmp_path, "--data.root", str(other_split), "--split", "more") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
         f"error: {other_split}/annotations/instances_more.json: bbox outside its image, or more than half of it: 1 ann"
     )
     assert line.endswith("; correct them, or leave them out with --data.drop-invalid")
-    assert run(folder, tmp_path, "--data-root", str(other_split), "--split", "more", "--data.drop-invalid") == 0
+    assert run(folder, tmp_path, "--data.root", str(other_split), "--split", "more", "--data.drop-invalid") == 0
     said = capsys.readouterr()
     assert "instances_more.json: left out 0 images and 1 annotations" in said.err
     assert "AP50 " in said.out
@@ -254,7 +252,7 @@ def test_a_split_of_another_tool_is_measured_like_the_same_of_coco(
     file.write_text(json.dumps(content))
     measured = []
     for split in ("val", "more"):
-        assert run(folder, tmp_path, "--data-root", str(other_split), "--split", split) == 0
+        assert run(folder, tmp_path, "--data.root", str(other_split), "--split", split) == 0
         table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("AP")]
         detections = json.loads((tmp_path / "out" / f"detections_{split}_abc_results.json").read_text())
         assert detections
@@ -264,7 +262,7 @@ def test_a_split_of_another_tool_is_measured_like_the_same_of_coco(
 
 def test_the_images_of_another_split_are_checked(folder: CheckpointFolder, other_split: Path, tmp_path: Path, capsys):
     next((other_split / "val").iterdir()).unlink()
-    assert run(folder, tmp_path, "--data-root", str(other_split)) == 2
+    assert run(folder, tmp_path, "--data.root", str(other_split)) == 2
     assert f"{other_split}/val lacks images: 1 image" in capsys.readouterr().err
 
 
@@ -276,7 +274,7 @@ def test_a_split_that_trained_is_checked_as_one_to_measure_on(
     content = json.loads(file.read_text())
     content["annotations"][0]["bbox"][2] = 0
     file.write_text(json.dumps(content))
-    assert run(folder, tmp_path, "--data-root", str(other_split), "--split", "train") == 2
+    assert run(folder, tmp_path, "--data.root", str(other_split), "--split", "train") == 2
     assert "instances_train.json: bbox of (nearly) zero width or height" in capsys.readouterr().err
 
 
@@ -291,7 +289,7 @@ def test_a_trial_of_another_machine_is_measured_on_data_of_this_one(
     write_row(store, elsewhere)
     state = untrained(smoke).state_dict() | {"training_id": elsewhere.training_id}
     save(CheckpointFolder(store.files, elsewhere.training_id), state)
-    arguments = (folder, tmp_path, "--data-root", str(other_split), "--split", "train")
+    arguments = (folder, tmp_path, "--data.root", str(other_split), "--split", "train")
     assert run(*arguments) == 2
     assert f"{tmp_path}/gone" in capsys.readouterr().err
     split = CocoDataset(smoke.data.root, smoke.data.val_split)

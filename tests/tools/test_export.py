@@ -247,7 +247,7 @@ def test_of_a_strip_one_pixel_remains():
 @pytest.mark.slow
 def test_the_command(trained: tuple[Path, TrialConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder, config = trained
-    options = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--output", str(tmp_path))
+    options = (prepared(config).trial_id, "--storage", str(folder), "--output", str(tmp_path))
     assert call(COMMAND, *options, "--format", "onnx", "--checkpoint", "best") == 0
     printed = capsys.readouterr().out
     assert "pictures, two sizes of each: boxes differ by at most" in printed

@@ -61,13 +61,13 @@ def test_a_trial_of_another_machine_is_inspected_where_the_data_are(
     folder, config = trained
     here = Path(shutil.copytree(config.data.root, tmp_path / "here"))
     printed = []
-    for options in ((), ("--data-root", str(here))):
+    for options in ((), ("--data.root", str(here))):
         assert call(COMMAND, prepared(config).trial_id, "--storage", str(folder), *options) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
     (here / "annotations" / "instances_val.json").unlink()
     with pytest.raises(DataError, match=re.escape(str(here))):
-        call(COMMAND, prepared(config).trial_id, "--storage", str(folder), "--data-root", str(here))
+        call(COMMAND, prepared(config).trial_id, "--storage", str(folder), "--data.root", str(here))
 
 
 def test_what_is_wrong_is_reported(trained: tuple[Path, TrialConfig]):

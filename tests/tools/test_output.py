@@ -88,7 +88,7 @@ def test_every_command_asks_before_it_works(
     row |= {"scale": "smoke", "num_workers": 1, "status": "finished", "AP": 0.0, "config": to_stored(prepared(smoke))}
     row["finished_at"] = datetime.now(UTC)
     store.write_trial(row)
-    arguments = ["--trial", prepared(smoke).trial_id, "--storage", str(tmp_path / "store")]
+    arguments = [prepared(smoke).trial_id, "--storage", str(tmp_path / "store")]
     if command == "pretrain":
         monkeypatch.setattr(pretraining, "_processes", lambda: pytest.fail("it began"))
         arguments = ["--scale", "smoke"]
@@ -100,7 +100,7 @@ def test_every_command_asks_before_it_works(
 @pytest.mark.slow
 def test_an_export_goes_into_the_file_that_is_named(trained: tuple[Path, TrialConfig], tmp_path: Path, capsys):
     folder, config = trained
-    options = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--format", "onnx")
+    options = (prepared(config).trial_id, "--storage", str(folder), "--format", "onnx")
     assert call(export.COMMAND, *options, "--output", str(tmp_path / "deep" / "mine.onnx")) == 0
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["mine.onnx"]
     assert str(tmp_path / "deep" / "mine.onnx") in capsys.readouterr().out

@@ -136,7 +136,7 @@ def test_no_picture_costs_another(trained: Trained, tmp_path: Path):
 
 def test_what_is_wrong_is_reported_before_anything_starts(trained: Trained, tmp_path: Path):
     folder, config = trained
-    own = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--output", str(tmp_path / "out"))
+    own = (prepared(config).trial_id, "--storage", str(folder), "--output", str(tmp_path / "out"))
     images = tmp_path / "images"
     images.mkdir()
     with pytest.raises(ConfigError, match="--images: missing"):
@@ -150,7 +150,7 @@ def test_what_is_wrong_is_reported_before_anything_starts(trained: Trained, tmp_
     for video in (str(images / "broken.mp4"), (images / "broken.mp4").as_uri(), str(images / "b*.mp4"), str(images)):
         with pytest.raises(DataError, match=r"broken\.mp4' cannot be read as a video"):
             call(COMMAND, *own, "--images", video)
-    with pytest.raises(ConfigError, match="--trial: '' must be the id"):
+    with pytest.raises(ConfigError, match="trial, --weights: missing"):
         call(COMMAND, "--images", str(images))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["images"]
     (tmp_path / "file").write_text("mine")
@@ -234,7 +234,7 @@ def test_a_refused_call_leaves_earlier_output_and_nothing_else(trained: Trained,
         files.add(pa.Table.from_pylist([FOUND], schema=PICTURE))
     before = (tmp_path / "out" / "results.json").read_text()
     (tmp_path / "a.jpg").write_bytes(a_picture(trained))
-    own = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--output", str(tmp_path / "out"))
+    own = (prepared(config).trial_id, "--storage", str(folder), "--output", str(tmp_path / "out"))
     with pytest.raises(ConfigError, match=r"run\.num_workers: .* do not fit"):
         call(COMMAND, *own, "--images", str(tmp_path / "a.jpg"), "--run.cpus-per-worker", "1000")
     assert (tmp_path / "out" / "results.json").read_text() == before
@@ -253,7 +253,6 @@ def test_the_command_on_a_cluster(trained: Trained, tmp_path: Path, capfd: pytes
     (images / ".hidden.jpg").write_bytes(b"x")
     (images / "notes.txt").write_bytes(b"x")
     options = (
-        "--trial",
         prepared(config).trial_id,
         "--storage",
         str(folder),
@@ -290,7 +289,7 @@ def test_pictures_and_videos_by_a_pattern(trained: Trained, tmp_path: Path, capf
     write_video(tmp_path / "c.avi", 40, noise=255)
     whole = (tmp_path / "c.avi").read_bytes()
     (tmp_path / "c.avi").write_bytes(whole[: len(whole) // 2])
-    options = ("--trial", prepared(config).trial_id, "--storage", str(folder), "--score", "0.05", "--no-pictures")
+    options = (prepared(config).trial_id, "--storage", str(folder), "--score", "0.05", "--no-pictures")
     assert call(COMMAND, *options, "--images", str(tmp_path / "?.*"), "--output", str(tmp_path / "out")) == 0
     images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
     names = [image["file_name"] for image in images]

@@ -10,47 +10,45 @@ Two trials are one pair. They tell which of the two models is better, not which 
 The second trial may be in another storage (--storage-b). In its place may stand a COCO results file of any other code
 (--results detections.json), such as MMDetection or YOLO write it, of the trial's validation split.
 
-Command:  dynrcnn compare TRIAL_A TRIAL_B [--storage-b DIR] [--samples 1000] [--seed 0] [--data-root DIR]
+Command:  dynrcnn compare TRIAL_A TRIAL_B [--storage-b DIR] [--samples 1000] [--seed 0] [--data.root DIR]
           dynrcnn compare TRIAL_A --results FILE
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import tyro
 
-from dynrcnn_ray.config.scales import Scale
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
-from dynrcnn_ray.options.shared import StoreOptions
+from dynrcnn_ray.options.former import with_flags_of_today
+from dynrcnn_ray.options.shared import StoredDataOptions, StoredOptions, check_trial_is_named
 
 
 @dataclass(frozen=True)
-class CompareOptions(StoreOptions):
+class CompareOptions(StoredOptions):
     """Options of the command `compare`."""
 
     trial_a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIAL_A")] = ""
-    """Id of a finished trial: a row of `trials` in the storage."""
+    """A finished trial of the storage: its id or the beginning of it; `last`, the newest; or best:TABLE, the one with
+    the highest AP in that table."""
     trial_b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIAL_B")] = ""
-    """Id of another; the differences are its numbers minus those of the first."""
+    """Another one; the differences are its numbers minus those of the first."""
     storage_b: str = ""
     """Where the second trial is, if not in the same storage."""
     results: str = ""
     """A COCO results file to compare with, in place of the second trial."""
-    scale: Scale = "mini"
-    """The scale whose default storage to read."""
     samples: int = 1000
     """How many times the images are drawn anew."""
     seed: int = 0
     """Seed of the draws."""
-    data_root: str = ""
-    """The data set's folder, where the trials trained on another machine; default: the first trial's."""
+    data: StoredDataOptions = field(default_factory=StoredDataOptions)
 
 
 def _check(options: CompareOptions, _call: Call) -> None:
-    for name in ("trial_a", "trial_b"):
-        if not (getattr(options, name) or (name == "trial_b" and options.results)):
-            raise ConfigError(f"{name}: missing; give two ids of finished trials, from the column trial_id of `trials`")
+    check_trial_is_named(options.trial_a, "trial_a")
+    if not options.results:
+        check_trial_is_named(options.trial_b, "trial_b")
     if options.results and (options.trial_b or options.storage_b):
         raise ConfigError("--results: stands in place of a second trial; leave that and --storage-b out")
     if options.samples < 1:
@@ -67,4 +65,5 @@ COMMAND = Command(
     options=CompareOptions,
     body="dynrcnn_ray.tools.compare.compare:compare_trials",
     check=_check,
+    former=with_flags_of_today,
 )

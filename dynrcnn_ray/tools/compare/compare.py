@@ -41,7 +41,7 @@ def compare_trials(options: CompareOptions, _call: Call) -> int:
     if row_b:
         _require_same_images(row_a, trial, row_b, store_b.trial_of(row_b))
 
-    data, masks = data_here(trial.config.data, options.data_root), trial.config.model.has_masks
+    data, masks = data_here(trial.config.data, options.data.root), trial.config.model.has_masks
     prepared = prepare_data(data, include_masks=masks, expected=trial.inputs.data)
     annotations = annotation_path(prepared.root, data.val_split)
     truth = read_ground_truth(annotations)

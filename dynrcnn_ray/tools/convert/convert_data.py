@@ -17,7 +17,8 @@ def convert_data(options: ConvertOptions, call: Call) -> int:
     Returns:
         The exit code: 0 if a run would take it, 2 if not.
     """
-    folder, out = (Path(path).expanduser().absolute() for path in (options.folder, options.out))
+    assert options.output is not None, "the command has checked it"
+    folder, out = (Path(path).expanduser().absolute() for path in (options.folder, options.output))
     counts = convert_to_coco(folder, out)
     print(f"{out}: {', '.join(f'{count} images of {split}' for split, count in counts.items())}")
     usable = True
@@ -32,7 +33,6 @@ def convert_data(options: ConvertOptions, call: Call) -> int:
     if "train" in counts:
         print(f"To train on it: --data.root {place}{one_split}")
     else:
-        print(
-            f"It has no split to train on. To measure on it: evaluate --data-root {place} --split {next(iter(counts))}"
-        )
+        command = f"evaluate TRIAL --data.root {place} --split {next(iter(counts))}"
+        print(f"It has no split to train on. To measure on it: {command}")
     return 0 if usable else 2

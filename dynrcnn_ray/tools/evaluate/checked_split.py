@@ -22,11 +22,11 @@ def checked_split(options: EvaluateOptions, trial: Trial, split: str, store: Res
     """
     config, inputs = trial.config, trial.inputs
     data, masks = config.data, config.model.has_masks
-    if not (options.data_root or options.data.drop_invalid or split != data.val_split):
+    if not (options.data.root or options.data.drop_invalid or split != data.val_split):
         root = prepare_data(data, include_masks=masks, expected=inputs.data).root
         return root, CocoDataset(root, split)
     is_there = annotation_path(inputs.data_root, data.val_split).is_file()
-    stored = {} if is_there or not options.data_root else category_names(store, inputs.data)
+    stored = {} if is_there or not options.data.root else category_names(store, inputs.data)
     if stored:
         # The trial is another machine's: its own data are not needed here.
         trained_root, categories = "", stored
@@ -38,7 +38,7 @@ def checked_split(options: EvaluateOptions, trial: Trial, split: str, store: Res
         categories, known_from = trained_on.category_names, str(trained_on.annotation_file)
     as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))
     # Where one split is divided, its own folder has no more than the whole.
-    root = options.data_root or (trained_root if data.val_fraction else own_folder(data))
+    root = options.data.root or (trained_root if data.val_fraction else own_folder(data))
     root = str(prepare_split(as_asked, root, split, include_masks=masks, classes=categories))
     dataset = CocoDataset(root, split)
     if dataset.category_names != categories:

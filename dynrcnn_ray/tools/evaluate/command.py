@@ -3,23 +3,25 @@
 It runs where trainings run: on the trial's workers and their GPUs, or on those that the section run asks for.
 A split with annotations gives average precision as well. One without, such as test-dev2017, gives the file alone.
 
-Command:  dynrcnn evaluate --trial TRIAL_ID --split test-dev2017 [--test.multi-scale]
+Command:  dynrcnn evaluate TRIAL [--split test-dev2017] [--data.root DIR] [--test.multi-scale]
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dynrcnn_ray.config.sections import CheckpointName, RunConfig, TestConfig
+from dynrcnn_ray.config.sections import RunConfig, TestConfig
 from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.former import with_flags_of_today
 from dynrcnn_ray.options.output import output_folder
-from dynrcnn_ray.options.parsing import parse_first
+from dynrcnn_ray.options.parsing import parse_options
+from dynrcnn_ray.options.shared import StoredDataOptions
 from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_trial
 
 
 @dataclass(frozen=True)
-class EvaluatedData:
-    """How to take the split's data."""
+class EvaluatedData(StoredDataOptions):
+    """Where the split is, and how to take its data."""
 
     drop_invalid: bool = False
     """Leave out broken annotations and images, where the split would else be refused."""
@@ -31,12 +33,8 @@ class EvaluateOptions(TrainedTrial):
 
     split: str = ""
     """The split; default: the trial's validation split."""
-    data_root: str = ""
-    """The data set's folder; default: the trial's."""
     output: Path = Path(".")
     """Folder of the results file."""
-    checkpoint: CheckpointName = "last"
-    """The trial's last checkpoint; its best one, where it trained with --run.evaluate-checkpoints; or a step's."""
     test: TestConfig = field(default_factory=TestConfig)
     run: RunConfig = field(default_factory=RunConfig)
     data: EvaluatedData = field(default_factory=EvaluatedData)
@@ -45,9 +43,9 @@ class EvaluateOptions(TrainedTrial):
 def _of_the_trial(arguments: Sequence[str]) -> tuple[EvaluateOptions, Sequence[str]]:
     if {"-h", "--help"} & set(arguments):
         return EvaluateOptions(), arguments
-    first, rest = parse_first(TrainedTrial, arguments)
-    config = trained_trial(first).config
-    return EvaluateOptions(first.storage, first.scale, first.trial, test=config.test, run=config.run), rest
+    found = trained_trial(parse_options(EvaluateOptions, arguments))
+    config = found.trial.config
+    return EvaluateOptions(found=found.trial_id, test=config.test, run=config.run), arguments
 
 
 def _check(options: EvaluateOptions, _call: Call) -> None:
@@ -62,5 +60,6 @@ COMMAND = Command(
     options=EvaluateOptions,
     body="dynrcnn_ray.tools.evaluate.evaluate:evaluate_trial",
     check=_check,
+    former=with_flags_of_today,
     defaults=_of_the_trial,
 )

@@ -24,12 +24,12 @@ from dynrcnn_ray.training.state import CheckpointError, load_trained
 def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     """Detect on a split with a trial's last checkpoint; print the metrics and where the results file is."""
     store = ResultStore.open(storage_location(options.storage, options.scale))
-    trained = trained_trial(options)
+    own_id, trained = trained_trial(options)
     trained_id = trained.training_id
     # Tested in another way it is another trial, with an id and results of its own.
     is_same = options.test == trained.config.test
     other_test = dataclasses.replace(trained.config, test=options.test)
-    name = options.trial if is_same else Trial(other_test, trained.inputs).trial_id
+    name = own_id if is_same else Trial(other_test, trained.inputs).trial_id
     config = validate(dataclasses.replace(other_test, run=options.run))
     split = options.split or config.data.val_split
     output = output_folder(options.output)

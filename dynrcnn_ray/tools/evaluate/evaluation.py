@@ -128,6 +128,6 @@ def _progress(report: Callable[[dict[str, Any]], None], num_images: int) -> Call
     def tell(tenth: int) -> None:
         rate = num_images * tenth / 10 / (time.perf_counter() - started)
         left = round(num_images * (10 - tenth) / 10 / rate)
-        report({"note": f"{num_images * tenth // 10}/{num_images} images  {rate:.1f} images/s  left {left}s"})
+        report({"progress": f"{num_images * tenth // 10}/{num_images} images  {rate:.1f} images/s  left {left}s"})
 
     return tell

@@ -1,10 +1,12 @@
 """Take a trained trial elsewhere: into torchvision alone, or as an ONNX graph.
 
-`torchvision` writes the weights with the class names and a short script that loads them without this package. `onnx`
-writes a graph that takes an image of any size; it is run by onnxruntime on pictures of the validation split, which the
-store holds, and the largest difference is told. Both hold the detector at one size, with its plain NMS.
+`torchvision` writes the weights with the class names and a short script that loads them without this package; `predict`
+and `export` take that file by --weights on any machine. `onnx` writes a graph that takes an image of any size; it is
+run by onnxruntime on pictures of the validation split, which the store holds, and the largest difference is told. Both
+hold the detector at one size, with its plain NMS.
 
-Command:  dynrcnn export --trial TRIAL_ID --format torchvision|onnx [--checkpoint best|STEP] [--output DIR|FILE]
+Command:  dynrcnn export TRIAL --format torchvision|onnx [--checkpoint best|STEP] [--output DIR|FILE]
+          dynrcnn export --weights FILE --format onnx
 """
 
 import os
@@ -12,29 +14,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
+from dynrcnn_ray.options.former import with_flags_of_today
 from dynrcnn_ray.options.output import output_folder
-from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_trial
+from dynrcnn_ray.tools.trained_trial import TrainedDetector, check_detector
 
 _SUFFIXES = {"torchvision": ".pth", "onnx": ".onnx"}
 
 
 @dataclass(frozen=True)
-class ExportOptions(TrainedTrial):
+class ExportOptions(TrainedDetector):
     """Options of the command `export`."""
 
     format: Literal["torchvision", "onnx"] = "torchvision"
     """What to write."""
-    checkpoint: CheckpointName = "last"
-    """The trial's last checkpoint; its best one, where it trained with --run.evaluate-checkpoints; or a step's."""
     output: Path = Path(".")
     """Folder of what is written, or a file: NAME.onnx for onnx, NAME.pth for torchvision."""
 
 
-def output_file(options: ExportOptions) -> Path:
+def output_file(options: ExportOptions, name: str) -> Path:
     """The file of `--output`, or in its folder.
+
+    Args:
+        options: of the command.
+        name: of the detector, for a file in a folder.
 
     Raises:
         ConfigError: it cannot be written, or is another format's.
@@ -42,19 +46,22 @@ def output_file(options: ExportOptions) -> Path:
     suffix = _SUFFIXES[options.format]
     asked = options.output
     if asked.suffix not in _SUFFIXES.values() or os.path.isdir(os.path.expanduser(asked)):
-        folder, name = asked, f"{options.trial}{suffix}"
+        folder, file = asked, f"{name}{suffix}"
     elif asked.suffix == suffix:
-        folder, name = asked.parent, asked.name
+        folder, file = asked.parent, asked.name
     else:
         other = next(kind for kind, ending in _SUFFIXES.items() if ending == asked.suffix)
         raise ConfigError(f"--output: {str(asked)!r} is for --format {other}, and --format is {options.format}")
-    beside = [f"load_{Path(name).stem}.py"] if options.format == "torchvision" else []
-    return output_folder(folder, [name, *beside]) / name
+    beside = [f"load_{Path(file).stem}.py"] if options.format == "torchvision" else []
+    return output_folder(folder, [file, *beside]) / file
 
 
 def _check(options: ExportOptions, _call: Call) -> None:
-    trained_trial(options)
-    output_file(options)
+    check_detector(options)
+    if options.weights and options.format == "torchvision":
+        raise ConfigError("--weights: is what --format torchvision writes; choose --format onnx")
+    # Before PyTorch is imported for the detector, and with it the trial's id is known.
+    output_file(options, Path(options.weights).stem or options.trial)
 
 
 COMMAND = Command(
@@ -66,4 +73,5 @@ COMMAND = Command(
     options=ExportOptions,
     body="dynrcnn_ray.tools.export.export_trial:export",
     check=_check,
+    former=with_flags_of_today,
 )

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.config.extras import import_extra
-from dynrcnn_ray.config.sections import DataConfig, ModelConfig
+from dynrcnn_ray.config.sections import ModelConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import to_yaml
 from dynrcnn_ray.models.detector import build_torchvision_model
+from dynrcnn_ray.models.detector_file import detector_file
 from dynrcnn_ray.models.input_size import InputSizeTransform
 
 _OPSET = 17
@@ -40,12 +40,14 @@ class Precision(NamedTuple):
     Attributes:
         runs: pictures that were looked at, each size of one counted.
         other_counts: runs with another number of detections.
+        detections: how many PyTorch found in all of them.
         pixels: largest difference of a box's corner to that of its counterpart.
         score: largest difference of a score.
     """
 
     runs: int
     other_counts: int
+    detections: int
     pixels: float
     score: float
 
@@ -71,7 +73,7 @@ def plain_detector(config: TrialConfig, state: dict[str, Tensor], num_classes: i
 def export_torchvision(
     config: TrialConfig, state: dict[str, Tensor], class_names: Sequence[str], category_ids: Sequence[int], file: Path
 ) -> Path:
-    """Write the weights with the class names, and beside them a script that loads them into torchvision alone.
+    """Write the weights with class names and configuration, and a script that loads them into torchvision alone.
 
     Args:
         config: the trial.
@@ -87,17 +89,8 @@ def export_torchvision(
         ExportError: torchvision has no such detector.
     """
     text = torchvision_script(config, len(class_names), file.name)
-    content = {
-        "model": state,
-        "class_names": list(class_names),
-        "category_ids": list(category_ids),
-        # For this package's `load`; what it reads of the data is their size in the network.
-        "config": to_yaml(_of_detector(config)),
-    }
-    stream = io.BytesIO()
-    torch.save(content, stream)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(stream.getvalue())
+    file.write_bytes(detector_file(config, state, class_names, category_ids))
     script = file.with_name(f"load_{file.stem}.py")
     script.write_text(text)
     return script
@@ -184,7 +177,7 @@ def _require_plain(settings: ModelConfig) -> None:
     ]
     if found := [what for is_own, what in own if is_own]:
         raise ExportError(
-            f"--trial: a detector with {', '.join(found)} cannot be exported, only plain Faster and Mask R-CNN; "
+            f"a detector with {', '.join(found)} cannot be exported, only plain Faster and Mask R-CNN; "
             "`predict` uses any trial"
         )
 
@@ -253,17 +246,18 @@ def precision_of_onnx(file: Path, model: nn.Module, pictures: Iterable[NDArray[n
     onnxruntime = import_extra("onnxruntime", "onnx")
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     wrapped = _OneImage(model).eval()
-    runs, others, pixels, score = 0, 0, 0.0, 0.0
+    runs, others, detections, pixels, score = 0, 0, 0, 0.0, 0.0
     for picture in pictures:
         image = torch.from_numpy(picture).permute(2, 0, 1).float().div(255)
         with torch.inference_mode():
             expected = [output.numpy() for output in wrapped(image)][:3]
         found = session.run(list(_OUTPUTS[:3]), {"image": image.numpy()})
         runs += 1
+        detections += len(expected[2])
         others += len(found[2]) != len(expected[2])
         of_picture = _largest_differences(expected, found)
         pixels, score = max(pixels, of_picture[0]), max(score, of_picture[1])
-    return Precision(runs, others, pixels, score)
+    return Precision(runs, others, detections, pixels, score)
 
 
 def _largest_differences(expected: Sequence[Any], found: Sequence[Any]) -> tuple[float, float]:
@@ -292,12 +286,6 @@ class _OneImage(nn.Module):
         """`boxes`, `labels`, `scores` and, where there are, `masks`."""
         output = self.model([image])[0]
         return tuple(output[name] for name in _OUTPUTS if name in output)
-
-
-def _of_detector(config: TrialConfig) -> TrialConfig:
-    """What a configuration says of the detector, which is no matter of data, training or machine."""
-    data = DataConfig(short_side=config.data.short_side, long_side=config.data.long_side)
-    return TrialConfig(scale=config.scale, data=data, model=_untrained(config).model)
 
 
 def _untrained(config: TrialConfig) -> TrialConfig:

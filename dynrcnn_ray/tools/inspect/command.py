@@ -4,34 +4,28 @@ Prints the numbers of each class, the confusion matrix with the background, and 
 stays in the storage, and `report` draws it, with the precision over the recall of each class. It is about boxes, for
 Mask R-CNN too: a trial does not store its masks.
 
-Command:  dynrcnn inspect TRIAL [--min-score 0.5] [--data-root DIR]
+Command:  dynrcnn inspect TRIAL [--min-score 0.5] [--data.root DIR]
 """
 
-from dataclasses import dataclass
-from typing import Annotated
-
-import tyro
+from dataclasses import dataclass, field
 
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command
-from dynrcnn_ray.options.shared import StoredOptions
+from dynrcnn_ray.options.former import with_flags_of_today
+from dynrcnn_ray.options.shared import StoredDataOptions, TrialOptions, check_trial_is_named
 
 
 @dataclass(frozen=True)
-class InspectOptions(StoredOptions):
+class InspectOptions(TrialOptions):
     """Options of the command `inspect`."""
 
-    trial: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIAL")] = ""
-    """Id of a finished trial: a row of `trials` in the storage."""
     min_score: float = 0.5
     """The confusion matrix takes detections from this score on; the other numbers take all."""
-    data_root: str = ""
-    """The data set's folder, where the trial trained on another machine; default: the trial's."""
+    data: StoredDataOptions = field(default_factory=StoredDataOptions)
 
 
 def _check(options: InspectOptions, _call: Call) -> None:
-    if not options.trial:
-        raise ConfigError("trial: missing; give the id of a finished trial, from the column trial_id of `trials`")
+    check_trial_is_named(options.trial)
     if not 0 <= options.min_score <= 1:
         raise ConfigError(f"--min-score: {options.min_score} must be from 0 to 1")
 
@@ -46,4 +40,5 @@ COMMAND = Command(
     body="dynrcnn_ray.tools.inspect.inspect:inspect_trial",
     page_section="dynrcnn_ray.tools.inspect.section:page_section",
     check=_check,
+    former=with_flags_of_today,
 )

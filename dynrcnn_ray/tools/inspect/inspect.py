@@ -26,20 +26,20 @@ def inspect_trial(options: InspectOptions, _call: Call) -> int:
     """
     store = ResultStore.open(storage_location(options.storage, options.scale))
     row = finished_trial(store, options.trial)
-    trial = store.trial_of(row)
+    trial_id, trial = row["trial_id"], store.trial_of(row)
     config = trial.config
     detections = as_arrays(stored_detections(store, row))
-    data, masks = data_here(config.data, options.data_root), config.model.has_masks
+    data, masks = data_here(config.data, options.data.root), config.model.has_masks
     prepared = prepare_data(data, include_masks=masks, expected=trial.inputs.data)
     split = CocoDataset(prepared.root, data.val_split)
     found = inspect_detections(split.annotation_file, split.category_names, detections, min_score=options.min_score)
-    write_inspection(store, options.trial, *found)
-    print(f"Trial {options.trial}, boxes on the {len(split)} images of {data.val_split}.")
+    write_inspection(store, trial_id, *found)
+    print(f"Trial {trial_id}, boxes on the {len(split)} images of {data.val_split}.")
     if config.model.has_masks:
         print("Its masks are not inspected: a trial stores the boxes of its detections alone.")
     print()
     print("\n\n".join(_texts(found.classes, found.errors)))
-    print(f"\n{store.files.describe_path(f'errors/{options.trial}.parquet')}; `report` draws it.")
+    print(f"\n{store.files.describe_path(f'errors/{trial_id}.parquet')}; `report` draws it.")
     return 0
 
 

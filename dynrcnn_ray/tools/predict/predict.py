@@ -7,13 +7,12 @@ from dynrcnn_ray.config.extras import import_extra
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.options.command import Call
-from dynrcnn_ray.tools.checkpoint_of_trial import usable_checkpoint
 from dynrcnn_ray.tools.predict.command import PredictOptions
 from dynrcnn_ray.tools.predict.pictures import find_pictures
 from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
 from dynrcnn_ray.tools.predict.predictions import PredictionFiles, output_folder
 from dynrcnn_ray.tools.predict.videos import open_videos, require_videos
-from dynrcnn_ray.tools.trained_trial import trained_trial
+from dynrcnn_ray.tools.used_detector import used_detector
 
 _MOST_BAD_SHOWN = 5
 
@@ -24,8 +23,6 @@ def predict(options: PredictOptions, _call: Call) -> int:
     Returns:
         The exit code: 0 done, 2 no picture could be read.
     """
-    trained = trained_trial(options)
-    trial = Trial(validate(dataclasses.replace(trained.config, run=options.run)), trained.inputs)
     output = output_folder(options.output)
     output.check()
     listing = find_pictures(options.images, without=(output.folder, output.partial))
@@ -34,14 +31,17 @@ def predict(options: PredictOptions, _call: Call) -> int:
     videos, bad_videos = open_videos(listing.videos, after_pictures=bool(listing.paths))
     if not listing.paths:
         require_videos(videos, bad_videos)
-    checkpoint, names = usable_checkpoint(options, trial, options.checkpoint)
+    detector = used_detector(options)
+    trained, names = detector.trial, detector.category_names
+    trial = Trial(validate(dataclasses.replace(trained.config, run=options.run)), trained.inputs)
     if left_out := listing.describe_left_out():
         _tell(f"left out: {left_out}")
     with PredictionFiles(output.folder, names) as files:
         for line in (*listing.unreadable, *bad_videos):
             files.add_bad(line)
         drawings = str(files.drawings) if options.pictures else ""
-        prediction = Prediction(trial, trial.training_id, names, checkpoint, options.score, drawings, listing.source)
+        state, source = detector.checkpoint, listing.source
+        prediction = Prediction(trial, trial.training_id, names, state, options.score, drawings, source)
         predict_pictures(prediction, listing.paths, files, _tell, videos)
     for line in files.bad[:_MOST_BAD_SHOWN]:
         _tell(f"skipped: {line}")
