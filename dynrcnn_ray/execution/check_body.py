@@ -3,6 +3,9 @@
 import shlex
 from collections.abc import Collection, Sequence
 
+import torch
+
+from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.check.advice import rank_lines, ranks_to_try, summary
@@ -14,6 +17,9 @@ from dynrcnn_ray.options.command import PROGRAM_NAME, Call
 from dynrcnn_ray.options.progress import show_progress
 from dynrcnn_ray.training.expected_time import time_line
 
+_PASSES = 12
+"""Passes over the images in a training: the paper's 90k steps are as many over COCO."""
+_FEWEST_STEPS = 500
 _OF_THIS_COMMAND = ("--masks", "--no-masks", "--dry-run", "--no-dry-run")
 """Flags that `train` and `grid` do not take over."""
 _OF_ONE_TRIAL = ("--seed", "--from", "--storage", *_OF_THIS_COMMAND)
@@ -66,9 +72,12 @@ def _advice(checked: CheckedSplit, config: TrialConfig, arguments: Sequence[str]
     if not config.model.is_one_stage:
         of_ranks, rank_flags = rank_lines(counts, config)
         lines, flags = lines + of_ranks, flags | rank_flags
+    if config.scale == "photos":
+        flags |= _of_photos(config, int((counts > 0).sum()))
     if not flags:
         return lines
-    lines.append(f"  to train with all of it: {PROGRAM_NAME} train {_with(arguments, flags, _OF_THIS_COMMAND)}\n")
+    command = f"{PROGRAM_NAME} train {_with(arguments, flags, _OF_THIS_COMMAND)}"
+    lines.append(f"  to train with all of it, or by check-data to see how long it takes: {command}\n")
     if "--dynamic.iou-top-k" in flags:
         ranks = ranks_to_try(int(flags.pop("--dynamic.iou-top-k")[0]), counts, config)
         lines.append(
@@ -77,6 +86,18 @@ def _advice(checked: CheckedSplit, config: TrialConfig, arguments: Sequence[str]
             f"{_with(arguments, flags, (*_OF_ONE_TRIAL, '--dynamic.iou-top-k'))}\n"
         )
     return lines
+
+
+def _of_photos(config: TrialConfig, images: int) -> dict[str, list[str]]:
+    """The flags of a training at scale `photos` that its number of images and this machine decide."""
+    flags: dict[str, list[str]] = {}
+    base = base_config("photos")
+    if config.train.steps == base.train.steps:
+        steps = max(_FEWEST_STEPS, 100 * round(_PASSES * images / config.train.reference_batch / 100))
+        flags["--train.steps"] = [str(steps)]
+    if torch.cuda.is_available() and config.run == base.run:
+        flags |= {"--num-workers": ["1"], "--run.gpu": ["1"], "--run.loader-workers": ["4"]}
+    return flags
 
 
 def _with(arguments: Sequence[str], flags: dict[str, list[str]], without: Collection[str]) -> str:

@@ -85,9 +85,9 @@ def rank_lines(counts: NDArray[np.int64], config: TrialConfig) -> tuple[list[str
                 flags[option] = [str(proposed)]
     if flags and proportion != 1 and "--dynamic.no-count-ground-truths" not in flags:
         lines.append(
-            f"  ranks to start from: {_joined(flags)}: the paper's {_PAPER.iou_top_k} and {_PAPER.beta_top_k} in "
-            f"proportion, {held.mean():.1f} objects an image here, {_OBJECTS_OF_COCO} on COCO, and no smaller than "
-            "fewer than half of the images reach\n    or the paper's with --dynamic.no-count-ground-truths\n"
+            f"  ranks to start from: {_joined(flags)}\n    the paper's {_PAPER.iou_top_k} and {_PAPER.beta_top_k} in "
+            f"proportion to {held.mean():.1f} objects an image here and {_OBJECTS_OF_COCO} on COCO, and never fewer "
+            "than half of the images reach; or the paper's with --dynamic.no-count-ground-truths\n"
         )
     return lines, flags
 

@@ -14,6 +14,7 @@ SMALLEST_SEEN = 8
 """Pixels a side: two cells of the pyramid's finest level, whose stride is 4."""
 _FEW = 0.1
 """So large a share of the objects may be smaller."""
+_HALF = 0.5
 _MULTIPLE = 32
 """Sides are multiples of it, as images are padded to one."""
 _LARGEST = 800
@@ -42,27 +43,37 @@ def sizes_of(config: TrialConfig) -> Sizes:
 
 
 def fitting_sizes(objects: Objects, config: TrialConfig) -> Sizes:
-    """Sizes and anchors at which nine of ten objects are at least as large as the smallest anchor, or the nearest.
+    """Sizes at which nine of ten objects are large enough, or the nearest that can be, and anchors that match them.
 
-    A trained detector keeps its anchors as long as larger images do: it knows objects of their sizes. Another one gets
-    images in which nine of ten objects can be seen, and then anchors that are small enough. No image is enlarged
-    beyond its own size for it, or beyond what detectors of photographs were trained at.
+    A trained detector gets images in which objects are as large as its smallest anchor, and keeps its anchors unless
+    half of the objects stay smaller: it knows them. Another one gets images in which objects can be seen, none larger
+    than they are on the disk, and anchors that are small enough.
     """
     short_side, long_side, anchors = sizes_of(config)
-    wanted = anchors[0] if config.model.detector_weights else SMALLEST_SEEN
-    smallest = np.quantile(sides(objects, short_side, long_side), _FEW)
+    is_trained = bool(config.model.detector_weights)
+    wanted = anchors[0] if is_trained else SMALLEST_SEEN
+    found = sides(objects, short_side, long_side)
+    smallest = np.quantile(found, _FEW)
     if smallest < wanted:
         own = float(np.median(objects.image_sizes.min(axis=1)))
+        largest = _LARGEST if is_trained else min(own, _LARGEST)
         # What the long side lets through counts, where it is what limits.
-        factor = min(wanted / smallest, max(1.0, min(own, _LARGEST) / _short_side_reached(objects, config.data)))
+        factor = min(wanted / smallest, max(1.0, largest / _short_side_reached(objects, config.data)))
         short_side, long_side = (_next_multiple(side * factor) for side in (short_side, long_side))
-        smallest = np.quantile(sides(objects, short_side, long_side), _FEW)
-    first = anchors[0]
-    while smallest < first and first // 2 >= SMALLEST_SEEN:
-        first //= 2
-    if first < anchors[0]:
+        found = sides(objects, short_side, long_side)
+    if is_trained and (found < anchors[0]).mean() <= _HALF:
+        return Sizes(short_side, long_side, anchors)
+    halved = [anchors[0] // 2**times for times in range(anchors[0].bit_length())]
+    # The largest of those that match most objects.
+    first = min((size for size in halved if size >= SMALLEST_SEEN), key=lambda size: _unmatched(found, size), default=0)
+    if first not in (0, anchors[0]):
         anchors = tuple(first * 2**level for level in range(len(anchors)))
     return Sizes(short_side, long_side, anchors)
+
+
+def _unmatched(found: NDArray[np.float64], smallest_anchor: int) -> float:
+    """The share of the objects that are smaller than the smallest of five anchors, or over twice the largest's area."""
+    return float(((found < smallest_anchor) | (found > math.sqrt(2) * 16 * smallest_anchor)).mean())
 
 
 def size_lines(objects: Objects, config: TrialConfig) -> tuple[list[str], dict[str, list[str]]]:
