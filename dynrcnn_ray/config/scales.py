@@ -46,7 +46,7 @@ _MINI = TrialConfig(
 _PHOTOS = TrialConfig(
     scale="photos",
     # Somebody's own: `check-data` proposes sizes and steps by its images.
-    data=DataConfig(root="data/photos", short_side=480, long_side=800),
+    data=DataConfig(root="data/photos", short_side=320, long_side=544),
     model=ModelConfig(detector_weights="coco"),
     dynamic=DynamicConfig(update_interval=20),
     # The paper's learning rate, for a quarter of its batch.

@@ -254,9 +254,10 @@ def _what_was_taken(
     parts_left = _parts_left(own, taken)
     parts = [f"starts from {weights.origin}: {len(taken)} of {len(own)} tensors taken"]
     if parts_left:
-        parts.insert(
-            0, f"WARNING: the {' and the '.join(parts_left)} begin untrained, as those of the weights do not fit"
-        )
+        begin = "begins untrained, as that" if len(parts_left) == 1 else "begin untrained, as those"
+        fit = "does" if len(parts_left) == 1 else "do"
+        named_parts = " and the ".join(parts_left)
+        parts.insert(0, f"WARNING: the {named_parts} {begin} of the weights {fit} not fit")
     left = [name for name in own if name not in taken]
     if left:
         parts.append(f"new: {_shortened(left)}")

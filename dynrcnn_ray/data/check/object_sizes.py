@@ -64,7 +64,7 @@ def fitting_sizes(objects: Objects, config: TrialConfig) -> Sizes:
     if is_trained and (found < anchors[0]).mean() <= _HALF:
         return Sizes(short_side, long_side, anchors)
     halved = [anchors[0] // 2**times for times in range(anchors[0].bit_length())]
-    # The largest of those that match most objects.
+    # The largest of those that match best.
     first = min((size for size in halved if size >= SMALLEST_SEEN), key=lambda size: _unmatched(found, size), default=0)
     if first not in (0, anchors[0]):
         anchors = tuple(first * 2**level for level in range(len(anchors)))
@@ -72,8 +72,9 @@ def fitting_sizes(objects: Objects, config: TrialConfig) -> Sizes:
 
 
 def _unmatched(found: NDArray[np.float64], smallest_anchor: int) -> float:
-    """The share of the objects that are smaller than the smallest of five anchors, or over twice the largest's area."""
-    return float(((found < smallest_anchor) | (found > math.sqrt(2) * 16 * smallest_anchor)).mean())
+    """How many octaves objects lie outside of five anchors' sizes on average; twice the largest's area is inside."""
+    within = np.clip(found, smallest_anchor, math.sqrt(2) * 16 * smallest_anchor)
+    return float(np.abs(np.log2(within / found)).mean())
 
 
 def size_lines(objects: Objects, config: TrialConfig) -> tuple[list[str], dict[str, list[str]]]:
