@@ -1,10 +1,12 @@
 """Take a trained trial elsewhere: into torchvision alone, or as an ONNX graph.
 
 `torchvision` writes the weights with the class names and a short script that loads them without this package. `onnx`
-writes a graph that takes an image of any size; it is run by onnxruntime on pictures of the validation split, which the
-store holds, and the largest difference is told. Both hold the detector at one size, with its plain NMS.
+writes a graph that takes an image, or a batch, of any size; it is run by onnxruntime on pictures of the validation
+split, which the store holds, and the largest difference is told. Both hold the detector at one size, with its plain
+NMS.
 
-Command:  dynrcnn export --trial TRIAL_ID --format torchvision|onnx [--checkpoint best|STEP] [--output DIR|FILE]
+Command:  dynrcnn export --trial TRIAL_ID --format torchvision|onnx [--checkpoint best|STEP] [--batch 8]
+          [--output DIR|FILE]
 """
 
 import os
@@ -18,6 +20,7 @@ from dynrcnn_ray.options.command import Call, Command
 from dynrcnn_ray.options.output import output_folder
 from dynrcnn_ray.tools.trained_trial import TrainedTrial, trained_trial
 
+_LARGEST_BATCH = 16
 _SUFFIXES = {"torchvision": ".pth", "onnx": ".onnx"}
 
 
@@ -29,6 +32,9 @@ class ExportOptions(TrainedTrial):
     """What to write."""
     checkpoint: CheckpointName = "last"
     """The trial's last checkpoint; its best one, where it trained with --run.evaluate-checkpoints; or a step's."""
+    batch: int = 0
+    """For onnx: images that the graph takes at once, 1 to 16, all of one size; a graph is for one number. 0: one image,
+    without the axis of a batch."""
     output: Path = Path(".")
     """Folder of what is written, or a file: NAME.onnx for onnx, NAME.pth for torchvision."""
 
@@ -54,6 +60,13 @@ def output_file(options: ExportOptions) -> Path:
 
 def _check(options: ExportOptions, _call: Call) -> None:
     trained_trial(options)
+    if not 0 <= options.batch <= _LARGEST_BATCH:
+        raise ConfigError(f"--batch: {options.batch} must be 1 to {_LARGEST_BATCH}, or 0 for one image without a batch")
+    if options.batch and options.format != "onnx":
+        raise ConfigError(
+            f"--batch: {options.batch} is for --format onnx, and --format is {options.format}, whose detector takes a "
+            "list of any number of images"
+        )
     output_file(options)
 
 
