@@ -162,7 +162,7 @@ def test_onnx_takes_images_of_any_size(trained: tuple[Path, TrialConfig], tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("batch", "name"), [(1, "faster_rcnn"), (3, "mask_rcnn"), (16, "faster_rcnn")])
+@pytest.mark.parametrize(("batch", "name"), [(1, "mask_rcnn"), (16, "faster_rcnn")])
 def test_onnx_takes_a_batch_of_any_size(trained: tuple[Path, TrialConfig], tmp_path: Path, batch: int, name: str):
     model = trained_detector(trained, name)
     file = tmp_path / "model.onnx"

@@ -266,7 +266,7 @@ def precision_of_onnx(
     for picture in pictures:
         shifts = [picture.shape[1] * at // max(1, batch) for at in range(max(1, batch))]
         images = np.stack([np.roll(picture, shift, axis=1) for shift in shifts]).transpose(0, 3, 1, 2)
-        images = images.astype(np.float32) / 255
+        images = np.divide(images, 255, dtype=np.float32)
         for image, found in zip(images, _run(session, images, batch), strict=True):
             with torch.inference_mode():
                 expected = [output.numpy() for output in wrapped(torch.from_numpy(image))][:3]

@@ -74,13 +74,12 @@ class DrawnVideo:
                 self._file.unlink()
 
     def _write(self, pixels: NDArray[np.uint8]) -> None:
-        if self._sink is None:
-            self._open(pixels.shape[1], pixels.shape[0])
+        sink = self._sink or self._open(pixels.shape[1], pixels.shape[0])
         width, height = self._size
         # Supervision's frames are BGR.
-        self._sink.write_frame(np.ascontiguousarray(pixels[:height, :width, ::-1]))
+        sink.write_frame(np.ascontiguousarray(pixels[:height, :width, ::-1]))
 
-    def _open(self, width: int, height: int) -> None:
+    def _open(self, width: int, height: int) -> Any:
         supervision = import_extra("supervision", "predict")
         self._file.parent.mkdir(exist_ok=True)
         self._size = width - width % 2, height - height % 2
@@ -88,5 +87,5 @@ class DrawnVideo:
         for codec in _CODECS:
             with contextlib.suppress(RuntimeError):
                 self._sink = supervision.VideoSink(str(self._file), info, codec).__enter__()
-                return
+                return self._sink
         raise RuntimeError(f"no encoder takes {self._size[0]}x{self._size[1]} pixels")
