@@ -17,7 +17,6 @@ _ROOMS = (
     "dynrcnn_ray.paper.commands",
     "dynrcnn_ray.execution.commands",
     "dynrcnn_ray.commands",
-    "dynrcnn_ray.data.check.command",
 )
 """The modules that bring commands, besides the tools."""
 _BENCHMARKS = "benchmarks.command"

@@ -1,4 +1,4 @@
-"""The three sizes at which every experiment runs. A scale is a base `TrialConfig`; the experiments vary it."""
+"""The sizes at which every experiment runs. A scale is a base `TrialConfig`; the experiments vary it."""
 
 import dataclasses
 from typing import Literal, get_args
@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from dynrcnn_ray.config.sections import DataConfig, DynamicConfig, ModelConfig, RunConfig, ShapesConfig, TrainConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 
-Scale = Literal["smoke", "mini", "coco"]
+Scale = Literal["smoke", "mini", "photos", "coco"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
 _TINY_MODEL = ModelConfig(
@@ -43,13 +43,24 @@ _MINI = TrialConfig(
     run=RunConfig(num_workers=2, log_every=20, checkpoint_every=200),
 )
 
+_PHOTOS = TrialConfig(
+    scale="photos",
+    # Somebody's own: `check-data` proposes sizes and steps by its images.
+    data=DataConfig(root="data/photos", short_side=320, long_side=544),
+    model=ModelConfig(detector_weights="coco"),
+    dynamic=DynamicConfig(update_interval=20),
+    # The paper's learning rate, for a quarter of its batch.
+    train=TrainConfig(steps=1000, global_batch=4, shards=2, reference_batch=4, learning_rate=0.005, warmup_steps=100),
+    run=RunConfig(num_workers=2, checkpoint_every=200),
+)
+
 _COCO = TrialConfig(
     scale="coco",
     data=DataConfig(root="data/coco", train_split="train2017", val_split="val2017"),
     run=RunConfig(num_workers=8, cpus_per_worker=4, gpu=1, loader_workers=4, checkpoint_every=2000),
 )
 
-_BASES: dict[Scale, TrialConfig] = {"smoke": _SMOKE, "mini": _MINI, "coco": _COCO}
+_BASES: dict[Scale, TrialConfig] = {"smoke": _SMOKE, "mini": _MINI, "photos": _PHOTOS, "coco": _COCO}
 
 
 def base_config(scale: Scale) -> TrialConfig:

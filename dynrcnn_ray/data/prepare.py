@@ -68,6 +68,21 @@ def prepare_data(data: DataConfig, *, include_masks: bool = False, expected: str
     content = recipe_fingerprint(data.shapes) if is_generated else _fingerprint_of(data, splits)
     _check_fingerprint(data, content, expected)
     _print_notes(splits.values())
+    return _ready(data, splits, content, include_masks=include_masks)
+
+
+def ready_to_read(data: DataConfig, splits: dict[str, CheckedSplit], *, include_masks: bool = False) -> PreparedData:
+    """As `prepare_data`, of splits that `check_data` has checked and a run would take; says nothing.
+
+    Raises:
+        DataError: they cannot be read any more.
+    """
+    content = _fingerprint_of(data, splits) if data.is_given else recipe_fingerprint(data.shapes)
+    return _ready(data, splits, content, include_masks=include_masks)
+
+
+def _ready(data: DataConfig, splits: dict[str, CheckedSplit], content: str, *, include_masks: bool) -> PreparedData:
+    """The folder to read, which is a copy where the data set's own will not do."""
     own_root = own_folder(data) if needs_root(data) else None
     names_files = data.train_annotations or data.val_annotations
     if not names_files and not any(map(must_be_copied, splits.values())):

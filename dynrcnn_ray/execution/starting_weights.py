@@ -5,7 +5,7 @@ from dynrcnn_ray.execution.checkpoints import CheckpointFolder, agreed_content
 from dynrcnn_ray.models.detector_weights import (
     DetectorWeights,
     read_detector_weights,
-    require_backbone,
+    require_fit,
     weights_of_checkpoint,
 )
 from dynrcnn_ray.models.weights import trial_named
@@ -39,7 +39,7 @@ def starting_weights(trial: Trial, store: ResultStore, worker: Worker) -> Detect
 
 
 def require_starting_weights(trial: Trial, store: ResultStore) -> None:
-    """Refuse a detector that is not there, or has another backbone, before anything starts.
+    """Refuse a detector that is not there, or of which a part does not fit, before anything starts.
 
     Raises:
         WeightsError: the weights cannot be had, or do not fit.
@@ -48,7 +48,7 @@ def require_starting_weights(trial: Trial, store: ResultStore) -> None:
     config, weights = trial.config.model, starting_weights(trial, store, Worker())
     # What somebody's own module builds, it alone knows.
     if weights is not None and not config.module:
-        require_backbone(config, weights)
+        require_fit(trial.config, weights)
 
 
 def _trained(store: ResultStore, trial_id: str) -> tuple[str, int, list[str] | None]:

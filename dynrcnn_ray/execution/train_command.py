@@ -1,15 +1,22 @@
 """The command `train`: one trial, from a scale, a file or a stored trial on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.options.command import Call, Command, function_named
 from dynrcnn_ray.options.parsing import parse_first
-from dynrcnn_ray.options.shared import BaseOptions, RunOptions, StoredOptions, start_from, starting_config
+from dynrcnn_ray.options.shared import (
+    BaseOptions,
+    RunOptions,
+    StoredOptions,
+    start_from,
+    starting_config,
+    with_long_side,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,21 @@ class TrainOptions(RunOptions):
     """Seed of the initial weights, the data order, the flips and the RoI sampling."""
 
 
-def _from_the_start(arguments: Sequence[str]) -> tuple[TrainOptions, Sequence[str]]:
+_TrainOptions = TypeVar("_TrainOptions", bound=TrainOptions)
+
+
+def start_from_trial_or_base(
+    options: type[_TrainOptions],
+) -> Callable[[Sequence[str]], tuple[_TrainOptions, Sequence[str]]]:
+    """Defaults of a command that describes one trial: those of `--scale`, `--config` or `--from`."""
+
+    def defaults(arguments: Sequence[str]) -> tuple[_TrainOptions, Sequence[str]]:
+        return _from_the_start(options, arguments)
+
+    return defaults
+
+
+def _from_the_start(options: type[_TrainOptions], arguments: Sequence[str]) -> tuple[_TrainOptions, Sequence[str]]:
     first, rest = parse_first(Start, arguments)
     if first.config and first.start:
         raise ConfigError("--config, --from: give the one or the other")
@@ -41,11 +62,17 @@ def _from_the_start(arguments: Sequence[str]) -> tuple[TrainOptions, Sequence[st
         config = stored_trial(store, first.start).config
     else:
         config = starting_config(first, arguments)
-    options = start_from(TrainOptions, config, first.config)
-    return replace(options, storage=first.storage, start=first.start, seed=config.seed), rest
+    config = with_long_side(config, rest)
+    started = start_from(options, config, first.config)
+    return replace(started, storage=first.storage, start=first.start, seed=config.seed), rest
 
 
-def _check(options: TrainOptions, _call: Call) -> None:
+def check_options(options: TrainOptions, _call: Call) -> None:
+    """Refuse options that describe no trial.
+
+    Raises:
+        ConfigError: naming the field, its value and what is allowed.
+    """
     options.config()
     if options.seed < 0:
         raise ConfigError(f"--seed: {options.seed} must be 0 or greater")
@@ -59,6 +86,6 @@ COMMAND = Command(
     "trial of the storage (--from); any field can be set.",
     options=TrainOptions,
     body="dynrcnn_ray.execution.train_body:train_one",
-    check=_check,
-    defaults=_from_the_start,
+    check=check_options,
+    defaults=start_from_trial_or_base(TrainOptions),
 )

@@ -2,6 +2,8 @@
 
 Scale `mini`: measured on two CPU cores that did nothing else, one trial of two workers at a time
 (`experiments/reference_mini`).
+Scale `photos`: processor time of steps on one core that other programs shared, at the scale's own size (PASCAL VOC's
+animals); `check-data` measures anew.
 Scale `coco`: assumed, not measured by this project: what ResNet-50-FPN at 800 pixels does on one GPU of the V100's
 class. Factors for other models are rough.
 """
@@ -12,16 +14,16 @@ from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 
 # Images per second in training: of one worker with one core, or with one GPU.
-IMAGES_PER_SECOND = {"smoke": 60.0, "mini": 25.0, "coco": 10.0}
-PLACES = {"smoke": 2, "mini": 2, "coco": 8}
+IMAGES_PER_SECOND = {"smoke": 60.0, "mini": 25.0, "photos": 0.2, "coco": 10.0}
+PLACES = {"smoke": 2, "mini": 2, "photos": 2, "coco": 8}
 """Cores or GPUs that the wall time is stated for."""
-STARTUP_SECONDS = {"smoke": 5.0, "mini": 12.0, "coco": 120.0}
+STARTUP_SECONDS = {"smoke": 5.0, "mini": 12.0, "photos": 12.0, "coco": 120.0}
 _BACKBONE = {"small": 1.3, "resnet101": 1.5}
 _MODEL = {"mask_rcnn": 1.4, "cascade_rcnn": 1.6, "cascade_mask_rcnn": 2.0}
 _DEFORMABLE = 1.4
 _MULTI_SCALE_TRAINING = 1.2
 _MULTI_SCALE_TESTS = 24.0
-_VAL_IMAGES = {"smoke": 8, "mini": 300, "coco": 5000}
+_VAL_IMAGES = {"smoke": 8, "mini": 300, "photos": 289, "coco": 5000}
 _TEST_OVER_TRAINING = 3.0
 """Images are tested so many times as fast as they are trained on."""
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.backbone_weights import downloaded
-from dynrcnn_ray.models.backbones import build_backbone
+from dynrcnn_ray.models.detector import build_model
 from dynrcnn_ray.models.state_dicts import UnreadableWeightsError, find_state_dict, read_content, without_wrapper
 from dynrcnn_ray.models.weights import WeightsError, fingerprint_of_file, require_fingerprint
 
@@ -31,6 +34,21 @@ _WITH_CLASSES = ("roi_heads.", "head.classification_head.")
 _BACKBONE = "backbone.body."
 _PART_OF_A_BODY = "layer1.0."
 _OFFSETS = ".conv2.offset."
+_COUNT_OF_BATCHES = ".num_batches_tracked"
+"""What a batch norm has beside a frozen one."""
+_PARTS = {"FPN": "backbone.fpn.", "RPN": "rpn.head.", "box head": "roi_heads.box_head.", "head": "head."}
+"""What a detector has above its backbone, by the beginning of its names; detectors of one stage have the last."""
+_WIDTHS = {
+    "model.fpn-channels": "backbone.fpn.inner_blocks.0.0.weight",
+    "model.head-channels": "roi_heads.box_head.fc6.weight",
+}
+_FORMER_NAMES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)", lambda old: f"{old[1]}.0.{old[2]}"),
+    (r"(rpn\.head\.conv)\.(weight|bias)", lambda old: f"{old[1]}.0.0.{old[2]}"),
+    (r"(roi_heads\.mask_head)\.mask_fcn(\d)\.(weight|bias)", lambda old: f"{old[1]}.{int(old[2]) - 1}.0.{old[3]}"),
+    (r"(head\.\w+\.conv)\.([0246])\.(weight|bias)", lambda old: f"{old[1]}.{int(old[2]) // 2}.0.{old[3]}"),
+)
+"""Names of earlier torchvision, which its older files have, and what they are now: it renames them as it loads."""
 _MOST_NAMES = 8
 
 
@@ -84,17 +102,34 @@ def weights_of_checkpoint(content: bytes, origin: str, class_names: Sequence[str
     return DetectorWeights(state, class_names, origin)
 
 
-def require_backbone(config: ModelConfig, weights: DetectorWeights) -> None:
-    """Refuse a detector whose backbone is not the model's, before one is built for any classes.
+def require_fit(config: TrialConfig, weights: DetectorWeights) -> None:
+    """Refuse a detector of which less than backbone, FPN, RPN and box head would be taken over, before any is built.
+
+    A cascade has a box head for each stage, and may start from a detector with one.
 
     Raises:
-        WeightsError: the other's backbone is not this one.
+        WeightsError: its backbone is not the model's, or another part does not fit.
     """
-    plain = dataclasses.replace(config, weights="none", detector_weights="")
-    own = {f"backbone.{name}": value for name, value in build_backbone(plain).state_dict().items()}
+    plain = dataclasses.replace(config.model, weights="none", detector_weights="")
+    config = dataclasses.replace(config, model=plain)
+    own = build_model(config, 1, DynamicTrainingState(config, device=torch.device("cpu"))).state_dict()
     weights, _ = _with_own_names(weights, own)
-    taken = {name: value for name, value in own.items() if _fits(value, weights.state.get(name))}
+    taken = {name for name, value in own.items() if _fits(value, weights.state.get(name))}
     _require_backbone(own, taken, weights)
+    left = _parts_left(own, taken)
+    if plain.is_cascade:
+        left.pop("box head", None)
+    if not left:
+        return
+    names = [name for of_part in left.values() for name in of_part]
+    theirs = [
+        f"{field} {len(weights.state[name])}" for field, name in _WIDTHS.items() if weights.state.get(name) is not None
+    ]
+    remedy = f"choose its widths, --{' --'.join(theirs)}, and its model.name" if theirs else "choose another detector"
+    raise WeightsError(
+        f"model.detector_weights: the {' and the '.join(left)} of {weights.origin} would not be taken over "
+        f"({len(names)} tensors are missing or of another shape, such as {names[0]}); {remedy}"
+    )
 
 
 def take_weights(model: nn.Module, weights: DetectorWeights, class_names: Sequence[str]) -> str:
@@ -138,7 +173,30 @@ def take_weights(model: nn.Module, weights: DetectorWeights, class_names: Sequen
 
 def _with_own_names(weights: DetectorWeights, own: Mapping[str, Tensor]) -> tuple[DetectorWeights, str]:
     state, prefix = without_wrapper(weights.state, own)
+    state = {name if name in own else _present_name(name, own): value for name, value in state.items()}
     return weights._replace(state=state), prefix
+
+
+def _present_name(name: str, own: Mapping[str, Tensor]) -> str:
+    """The name that torchvision gives a tensor now, where the model has it; else its own."""
+    for pattern, present in _FORMER_NAMES:
+        found = re.fullmatch(pattern, name)
+        if found and (renamed := present(found)) in own:
+            return renamed
+    return name
+
+
+def _parts_left(own: Mapping[str, Tensor], taken: Collection[str]) -> dict[str, list[str]]:
+    """Names of what is not taken, by the part that it is of; layers that have rows for each class are of none."""
+    left = {
+        part: [
+            name
+            for name, value in own.items()
+            if name.startswith(prefix) and name not in taken and _rows_of_a_class(name, value) is None
+        ]
+        for part, prefix in _PARTS.items()
+    }
+    return {part: names for part, names in left.items() if names}
 
 
 def _fits(own: Tensor, other: Tensor | None) -> bool:
@@ -171,7 +229,7 @@ def _class_by_class(
     return joined.reshape(own.shape)
 
 
-def _require_backbone(own: dict[str, Tensor], taken: dict[str, Tensor], weights: DetectorWeights) -> None:
+def _require_backbone(own: Mapping[str, Tensor], taken: Collection[str], weights: DetectorWeights) -> None:
     # What a deformable convolution has beside a plain one begins at zero.
     missing = [name for name in own if name.startswith(_BACKBONE) and name not in taken and _OFFSETS not in name]
     if not missing:
@@ -193,11 +251,17 @@ def _what_was_taken(
     *,
     is_mixed: bool,
 ) -> str:
+    parts_left = _parts_left(own, taken)
     parts = [f"starts from {weights.origin}: {len(taken)} of {len(own)} tensors taken"]
+    if parts_left:
+        begin = "begins untrained, as that" if len(parts_left) == 1 else "begin untrained, as those"
+        fit = "does" if len(parts_left) == 1 else "do"
+        named_parts = " and the ".join(parts_left)
+        parts.insert(0, f"WARNING: the {named_parts} {begin} of the weights {fit} not fit")
     left = [name for name in own if name not in taken]
     if left:
         parts.append(f"new: {_shortened(left)}")
-    unused = [name for name in weights.state if name not in own]
+    unused = [name for name in weights.state if name not in own and not name.endswith(_COUNT_OF_BATCHES)]
     if unused:
         parts.append(f"not used: {_shortened(unused)}")
     if is_mixed and weights.class_names is not None:

@@ -160,9 +160,31 @@ def start_from_base(options: type[_RunOptions]) -> Callable[[Sequence[str]], tup
 
     def defaults(arguments: Sequence[str]) -> tuple[_RunOptions, Sequence[str]]:
         first, rest = parse_first(BaseOptions, arguments)
-        return start_from(options, starting_config(first, arguments), first.config), rest
+        config = with_long_side(starting_config(first, arguments), rest)
+        return start_from(options, config, first.config), rest
 
     return defaults
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """The sides of an image, where they are given."""
+
+    short_side: Annotated[int | None, tyro.conf.arg(name="data.short-side")] = None
+    long_side: Annotated[int | None, tyro.conf.arg(name="data.long-side")] = None
+
+
+def with_long_side(config: TrialConfig, arguments: Sequence[str]) -> TrialConfig:
+    """What other flags start from, where `--data.short-side` alone is raised above the limit of the long side.
+
+    The limit then grows in proportion: it would else be what limits, and no image would be as large as was asked for.
+    """
+    given, _ = parse_first(_Sides, [each for each in arguments if each not in ("-h", "--help")])
+    data = config.data
+    if given.short_side is None or given.long_side is not None or given.short_side <= data.long_side:
+        return config
+    long_side = round(data.long_side * given.short_side / data.short_side)
+    return dataclasses.replace(config, data=dataclasses.replace(data, long_side=long_side))
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,9 @@ def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions, u
         f"\nDistinct trials: {len(distinct)}, {there} of them in {place}. Time is an estimate for {PLACES[scale]} "
         f"{'GPUs' if base.config.run.gpu else 'CPU cores'}; table7 is timed apart (see its --help).\n"
     )
-    print(
-        simple_markdown(
-            ["scale", "trials", "time", "on", "GPU time"], [_cost(experiments, name, seeds) for name in SCALES]
-        )
-    )
+    # How many photographs somebody has is not known here.
+    costs = [_cost(experiments, name, seeds) for name in SCALES if name != "photos"]
+    print(simple_markdown(["scale", "trials", "time", "on", "GPU time"], costs))
     print_seeds_of_all(store, experiments)
     print("\nScale coco: from a throughput that dynrcnn_ray/experiment/costs.py assumes; none was measured on a GPU.")
     print_what_does_not_fit(trial.config.run for trial in distinct.values())

@@ -1,11 +1,13 @@
 """A trained detector to start from: what fits is taken, classes by name, and a line says so."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor
 from torchvision.models import get_model_weights
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
@@ -17,7 +19,7 @@ from dynrcnn_ray.config.validation import ConfigError, from_yaml
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.experiment.experiment import identified
 from dynrcnn_ray.models.detector import Detector, build_model
-from dynrcnn_ray.models.detector_weights import DetectorWeights, read_detector_weights, take_weights
+from dynrcnn_ray.models.detector_weights import DetectorWeights, read_detector_weights, require_fit, take_weights
 from dynrcnn_ray.models.weights import WeightsError, identify_detector_weights
 
 PREDICTOR = "roi_heads.box_predictor"
@@ -179,6 +181,65 @@ def test_torchvisions_detector_on_coco(monkeypatch: pytest.MonkeyPatch):
     assert "new:" not in line
     assert torch.equal(state[f"{PREDICTOR}.cls_score.weight"][80], source[f"{PREDICTOR}.cls_score.weight"][90])
     assert torch.equal(state["backbone.body.conv1.weight"], source["backbone.body.conv1.weight"])
+
+
+def with_former_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As torchvision's files of 2019 have them."""
+    renamed = {}
+    for name, value in state.items():
+        if found := re.fullmatch(r"(head\.\w+\.conv)\.(\d)\.0\.(\w+)", name):
+            name = f"{found[1]}.{2 * int(found[2])}.{found[3]}"
+        elif found := re.fullmatch(r"(roi_heads\.mask_head)\.(\d)\.0\.(\w+)", name):
+            name = f"{found[1]}.mask_fcn{int(found[2]) + 1}.{found[3]}"
+        name = re.sub(r"(backbone\.fpn\.\w+_blocks\.\d)\.0\.(\w+)", r"\1.\2", name)
+        renamed[re.sub(r"(rpn\.head\.conv)\.0\.0\.(\w+)", r"\1.\2", name)] = value
+    return renamed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fasterrcnn", "maskrcnn", "retinanet"])
+def test_files_of_earlier_torchvision_are_taken_as_torchvision_takes_them(name: str):
+    """Its own files of COCO's weights have the names of 2019; it renames them as it loads them."""
+    build = getattr(torchvision.models.detection, f"{name}_resnet50_fpn")
+    source = build(weights=None, weights_backbone=None, num_classes=4).state_dict()
+    old = with_former_names(source)
+    assert old.keys() != source.keys()
+    build(weights=None, weights_backbone=None, num_classes=4).load_state_dict(old)
+    own = {"fasterrcnn": "faster_rcnn", "maskrcnn": "mask_rcnn"}.get(name, name)
+    fields = {"backbone": "resnet50", "norm": "frozen_batch_norm", "fpn_channels": 256, "head_channels": 1024}
+    config = trial(name=own, **fields)
+    # RetinaNet has a sigmoid for each class and none for the background.
+    model = detector(config, 4 if name == "retinanet" else 3)
+    line = take_weights(model, DetectorWeights(old, ["a", "b", "c"], "torchvision"), ["a", "b", "c"])
+    left = model.state_dict().keys() - equal(model.state_dict(), source)
+    # Ours has an anchor of one size a level, RetinaNet's three.
+    assert all(".cls_logits." in each or "bbox_reg" in each for each in left), line
+    assert name == "retinanet" or (not left and "WARNING" not in line)
+
+
+def test_a_part_that_would_begin_untrained_is_refused_and_named():
+    source = detector(trial(), 2, seed=1)
+    weights = weights_of(source, ["cat", "dog"])
+    require_fit(trial(), weights)
+    require_fit(trial(name="mask_rcnn"), weights)
+    widths = r"choose its widths, --model.fpn-channels 64 --model.head-channels 256, and its model.name"
+    for fields, parts in (
+        ({"fpn_channels": 32}, "FPN and the RPN and the box head"),
+        ({"head_channels": 128}, "box head"),
+    ):
+        with pytest.raises(WeightsError, match=f"the {parts} of elsewhere would not be taken over .*{widths}"):
+            require_fit(trial(**fields), weights)
+    lacking = {name: value for name, value in weights.state.items() if not name.startswith("rpn")}
+    with pytest.raises(WeightsError, match=r"the RPN of elsewhere .*such as rpn.head.conv.0.0.weight"):
+        require_fit(trial(), weights._replace(state=lacking))
+    model = detector(trial(), 2)
+    line = take_weights(model, weights._replace(state=lacking), ["cat", "dog"])
+    assert line.startswith("WARNING: the RPN begins untrained, as that of the weights does not fit; starts from")
+    # One head for each of three stages: nothing else can be meant.
+    cascade = trial(name="cascade_rcnn")
+    require_fit(cascade, weights)
+    line = take_weights(detector(cascade, 2), weights, ["cat", "dog"])
+    assert line.startswith("WARNING: the box head begins untrained")
 
 
 def test_torchvisions_detector_needs_its_backbone():

@@ -15,12 +15,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import ModelConfig
+from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.models.backbones import build_backbone, note_on_weights
-from dynrcnn_ray.models.detector_weights import read_detector_weights, require_backbone, take_weights
+from dynrcnn_ray.models.detector import build_model
+from dynrcnn_ray.models.detector_weights import read_detector_weights, require_fit, take_weights
 from dynrcnn_ray.models.state_dicts import without_wrapper
 from dynrcnn_ray.models.weights import WeightsError
 
-TINY = base_config("smoke").model
+TRIAL = base_config("smoke")
+TINY = TRIAL.model
 OF_TORCH = ("Weights only load failed", "weights_only", "PytorchStreamReader", "Error(s) in loading", "unpickl")
 
 
@@ -30,11 +33,8 @@ def body(seed: int = 1) -> nn.Module:
 
 
 def detector(seed: int = 1) -> nn.Module:
-    """As much of one as has to fit."""
-    model = nn.Module()
-    model.backbone = nn.Module()
-    model.backbone.body = body(seed)
-    return model
+    torch.manual_seed(seed)
+    return build_model(TRIAL, 2, DynamicTrainingState(TRIAL, device=torch.device("cpu")))
 
 
 def prefixed(prefix: str, model: nn.Module) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ def test_wrapped_weights_of_a_detector_are_taken_with_a_note(wrapper: tuple[str,
     file, (entry, prefix) = tmp_path / "w.pth", wrapper
     torch.save(WRAPPED[wrapper](detector()), file)
     weights = read_detector_weights(dataclasses.replace(TINY, detector_weights=str(file)))
-    require_backbone(TINY, weights)
+    require_fit(TRIAL, weights)
     model = detector(seed=2)
     line = take_weights(model, weights, [])
     count = len(model.state_dict())
@@ -175,7 +175,7 @@ def test_what_cannot_be_taken_is_refused_in_a_line_of_ours(kind: str, tmp_path: 
     if of_detector == "taken":
         return
     as_detector = dataclasses.replace(TINY, detector_weights=str(file))
-    line = refusal(lambda: require_backbone(TINY, read_detector_weights(as_detector)))
+    line = refusal(lambda: require_fit(TRIAL, read_detector_weights(as_detector)))
     assert (of_detector or of_backbone) in line
     assert line.startswith("model.detector_weights: ")
     assert not Path("/tmp/dynrcnn_ray_evil_weights").exists()
@@ -184,5 +184,5 @@ def test_what_cannot_be_taken_is_refused_in_a_line_of_ours(kind: str, tmp_path: 
 def test_an_error_says_where_a_backbone_given_as_a_detector_belongs(tmp_path: Path):
     torch.save(prefixed("module.", body()), tmp_path / "w.pth")
     config = dataclasses.replace(TINY, detector_weights=str(tmp_path / "w.pth"))
-    line = refusal(lambda: require_backbone(TINY, read_detector_weights(config)))
+    line = refusal(lambda: require_fit(TRIAL, read_detector_weights(config)))
     assert "it is a backbone's: give it as --model.weights" in line

@@ -20,6 +20,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.data.shapes import CATEGORIES
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
@@ -27,6 +28,7 @@ from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.detector_weights import DetectorWeights, take_weights
 from dynrcnn_ray.models.input_size import InputSizeTransform, traced_sizes
 from dynrcnn_ray.store.files import StoreFiles
+from dynrcnn_ray.tools.export import command
 from dynrcnn_ray.tools.export.command import COMMAND
 from dynrcnn_ray.tools.export.export import (
     ExportError,
@@ -159,6 +161,38 @@ def test_onnx_takes_images_of_any_size(trained: tuple[Path, TrialConfig], tmp_pa
     assert [output.name for output in graph.graph.output] == outputs
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch", "name"), [(1, "mask_rcnn"), (16, "faster_rcnn")])
+def test_onnx_takes_a_batch_of_any_size(trained: tuple[Path, TrialConfig], tmp_path: Path, batch: int, name: str):
+    model = trained_detector(trained, name)
+    file = tmp_path / "model.onnx"
+    export_onnx(model, list(CATEGORIES.values()), list(CATEGORIES), file, batch=batch)
+    image = sorted((Path(trained[1].data.root) / "val").glob("*.jpg"))[0]
+    pictures = [np.array(Image.open(image).resize(size)) for size in ((64, 48), (111, 200))]
+    reached = precision_of_onnx(file, model, pictures, batch=batch)
+    assert reached.runs == 2 * batch
+    assert reached.other_counts == 0
+    assert reached.pixels < 1e-3
+    assert reached.score < 1e-5
+    graph = onnx.load(file).graph
+    outputs = ["image_index", "boxes", "labels", "scores", *(["masks"] if name == "mask_rcnn" else [])]
+    assert [output.name for output in graph.output] == outputs
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_value == batch
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--format", "onnx", "--batch", "17"), "--batch: 17 must be 1 to 16, or 0 for one image"),
+        (("--format", "torchvision", "--batch", "2"), "--batch: 2 is for --format onnx"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused(options: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(command, "trained_trial", lambda options: None)
+    with pytest.raises(ConfigError, match=told):
+        call(COMMAND, "--trial", "0123456789ab", *options)
+
+
 class Resizing(torch.nn.Module):
     """What comes before the backbone: an image as it enters the network."""
 
@@ -253,6 +287,8 @@ def test_the_command(trained: tuple[Path, TrialConfig], tmp_path: Path, capsys: 
     assert "pictures, two sizes of each: boxes differ by at most" in printed
     graph = onnx.load(tmp_path / f"{prepared(config).trial_id}.onnx")
     assert json.loads(graph.metadata_props[0].value) == list(CATEGORIES.values())
+    assert call(COMMAND, *options[:-1], str(tmp_path / "two.onnx"), "--format", "onnx", "--batch", "2") == 0
+    assert "input images, float32 [2, 3, height, width]" in capsys.readouterr().out
     with pytest.raises(
         ExportError, match=r"torchvision has no detector with model\.backbone tiny; choose --format onnx"
     ):

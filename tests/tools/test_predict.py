@@ -31,6 +31,7 @@ from dynrcnn_ray.tools.predict.output_folder import OutputError
 from dynrcnn_ray.tools.predict.pictures import find_pictures, printable
 from dynrcnn_ray.tools.predict.prediction import Prediction, predict_pictures
 from dynrcnn_ray.tools.predict.predictions import PICTURE, PREDICTIONS, PredictionFiles
+from dynrcnn_ray.tools.predict.videos import open_videos
 from tests.cli.calls import call
 from tests.prepared import prepared
 from tests.tools.test_predictions import FOUND
@@ -289,7 +290,7 @@ def test_pictures_and_videos_by_a_pattern(trained: Trained, tmp_path: Path, capf
     write_video(tmp_path / "c.avi", 40, noise=255)
     whole = (tmp_path / "c.avi").read_bytes()
     (tmp_path / "c.avi").write_bytes(whole[: len(whole) // 2])
-    options = (prepared(config).trial_id, "--storage", str(folder), "--score", "0.05", "--no-pictures")
+    options = (prepared(config).trial_id, "--storage", str(folder), "--score", "0.05")
     assert call(COMMAND, *options, "--images", str(tmp_path / "?.*"), "--output", str(tmp_path / "out")) == 0
     images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
     names = [image["file_name"] for image in images]
@@ -299,3 +300,7 @@ def test_pictures_and_videos_by_a_pattern(trained: Trained, tmp_path: Path, capf
     assert 0 < len(of_half) < 40
     assert len({image["id"] for image in images}) == len(images)
     assert f"{tmp_path / 'c.avi'}: {40 - len(of_half)} of its 40 frames are missing" in capfd.readouterr().err
+    assert [file.name for file in (tmp_path / "out" / "pictures").iterdir()] == ["00000001_a.jpg"]
+    for name, frames in (("1_b.mp4", 4), ("2_c.mp4", len(of_half))):
+        (drawn,), _ = open_videos([str(tmp_path / "out" / "videos" / name)])
+        assert (drawn.stated_frames, drawn.frames_a_second) == (frames, 5)

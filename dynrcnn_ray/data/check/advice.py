@@ -1,20 +1,27 @@
 """What a split holds, in words, and which ranks K_I and K_beta suit that many objects."""
 
 import dataclasses
-import shlex
+import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dynrcnn_ray.config.sections import SAMPLED_ROIS, DynamicConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.check.check_split import CheckedSplit
-from dynrcnn_ray.options.command import Call
 
+_PAPER = DynamicConfig()
 _OBJECTS_OF_COCO = 7
 """Objects of an image of COCO's, for which K_I and K_beta were chosen."""
 _NEARLY_THE_PAPERS = (0.7, 1.4)
 _MOST = 0.5
 """A rank is too small where so large a share of the images holds as many objects."""
+_SMALLEST_KIND = 0.1
+_APART = 4.0
+_SPLIT_EXPLAINS = 0.85
+"""Images are of two kinds where each has a tenth of them, the one has so many times the other's objects, and telling
+them apart explains so much of the variance of the logarithm of the objects an image: of one broad kind, spread evenly,
+it is three quarters."""
 
 
 def summary(split: str, checked: CheckedSplit) -> str:
@@ -31,53 +38,125 @@ def summary(split: str, checked: CheckedSplit) -> str:
     )
 
 
-def advice(checked: CheckedSplit, config: TrialConfig) -> list[str]:
-    """Lines on K_beta and K_I where most training images hold that many objects: see README, On your own data."""
-    counts = checked.objects_per_image
-    ranks = (
-        ("K_beta", config.beta_top_k, "beta-top-k", "beta_now is kept as it was"),
-        ("K_I", config.iou_top_k, "iou-top-k", "T_now follows the ground truths alone"),
-    )
-    shares = {symbol: _share_that_hold(rank, counts) for symbol, rank, _, _ in ranks}
-    return [
-        f"  {shares[symbol]:.0%} of the images with objects hold {symbol} = {rank} of them or more, so {consequence}: "
-        f"raise --dynamic.{option}\n"
-        for symbol, rank, option, consequence in ranks
-        if shares[symbol] >= _MOST
+def rank_lines(counts: NDArray[np.int64], config: TrialConfig) -> tuple[list[str], dict[str, list[str]]]:
+    """Lines on K_beta and K_I where they do not suit so many objects, and the flags of ranks that do.
+
+    Args:
+        counts: objects of each image.
+        config: the trial.
+    """
+    held = counts[counts > 0]
+    lines = [line] if (line := _two_kinds(held)) else []
+    dynamic = config.dynamic
+    if not dynamic.count_ground_truths:
+        return lines, {}
+    flags: dict[str, list[str]] = {}
+    proportion = _proportion(held)
+    ranks = [
+        ("K_beta", "beta_top_k", "beta_now never moves, as the errors of the appended ground truths are zero", 1),
+        ("K_I", "iou_top_k", "T_now follows the appended ground truths alone", 10),
     ]
+    for symbol, name, consequence, step in ranks:
+        if not (dynamic.dsl if name == "beta_top_k" else dynamic.dla):
+            continue
+        option, given, paper = f"--dynamic.{name.replace('_', '-')}", getattr(dynamic, name), getattr(_PAPER, name)
+        used, usable = _sampled(name, given, config), smallest_usable_rank(name, held, config)
+        is_useless = share_that_hold(used, held) >= _MOST
+        if is_useless:
+            lines.append(
+                f"  {share_that_hold(used, held):.0%} of the images with objects hold {symbol} = {used} of them or "
+                f"more{_stated(used, given)}, so {consequence}\n"
+            )
+        if usable is None:
+            if is_useless:
+                lines.append(
+                    f"    no {option} helps, as half of the images hold as many objects as RoIs are sampled: take "
+                    "--dynamic.no-count-ground-truths\n"
+                )
+                flags = {"--dynamic.no-count-ground-truths": []}
+                break
+            continue
+        if is_useless:
+            lines.append(f"    the smallest that fewer than half of the images reach: {option} {usable}\n")
+        if is_useless or (given == paper and proportion != 1):
+            proposed = paper if proportion == 1 else step * round(paper * proportion / step)
+            proposed = min(max(proposed, usable, step, 2), SAMPLED_ROIS)
+            if proposed != given:
+                flags[option] = [str(proposed)]
+    if flags and proportion != 1 and "--dynamic.no-count-ground-truths" not in flags:
+        lines.append(
+            f"  ranks to start from: {_joined(flags)}\n    the paper's {_PAPER.iou_top_k} and {_PAPER.beta_top_k} in "
+            f"proportion to {held.mean():.1f} objects an image here and {_OBJECTS_OF_COCO} on COCO, and never fewer "
+            "than half of the images reach; or the paper's with --dynamic.no-count-ground-truths\n"
+        )
+    return lines, flags
 
 
-def _share_that_hold(rank: int, counts: np.ndarray) -> float:
+def ranks_to_try(proposed: int, counts: NDArray[np.int64], config: TrialConfig) -> list[int]:
+    """Values of K_I around one, the paper's among them; none that half of the images reach by their objects alone."""
+    around = {_PAPER.iou_top_k, proposed, max(10, proposed // 2), min(2 * proposed, SAMPLED_ROIS)}
+    held = counts[counts > 0]
+    return [rank for rank in sorted(around) if share_that_hold(_sampled("iou_top_k", rank, config), held) < _MOST]
+
+
+def smallest_usable_rank(name: str, held: NDArray[np.int64], config: TrialConfig) -> int | None:
+    """The smallest value of a rank, as it is stated for 512 RoIs, that fewer than half of the images reach.
+
+    Args:
+        name: `iou_top_k` or `beta_top_k`.
+        held: objects of each image that has any.
+        config: the trial, which may sample fewer RoIs.
+
+    Returns:
+        None if there is none.
+    """
+    stated = range(1, SAMPLED_ROIS + 1)
+    return next((rank for rank in stated if share_that_hold(_sampled(name, rank, config), held) < _MOST), None)
+
+
+def share_that_hold(rank: int, held: NDArray[np.int64]) -> float:
     """The share of the images with objects that hold so many or more."""
-    return float((counts[counts > 0] >= rank).mean())
+    return float((held >= rank).mean())
 
 
-def starting_values(checked: CheckedSplit, config: TrialConfig, call: Call) -> list[str]:
-    """Lines on K_I and K_beta to start from, in proportion to the objects of an image, and how to try others."""
-    counts = checked.objects_per_image
-    mean = float(counts[counts > 0].mean())
-    paper = DynamicConfig()
-    ratio = mean / _OBJECTS_OF_COCO
-    if _NEARLY_THE_PAPERS[0] <= ratio <= _NEARLY_THE_PAPERS[1] or not config.dynamic.dla:
-        return []
-    iou_top_k = min(max(10, 10 * round(paper.iou_top_k * ratio / 10)), SAMPLED_ROIS)
-    beta_top_k = min(max(2, round(paper.beta_top_k * ratio)), SAMPLED_ROIS)
-    with_them = dataclasses.replace(config, dynamic=dataclasses.replace(config.dynamic, beta_top_k=beta_top_k))
-    share = _share_that_hold(with_them.beta_top_k, counts)
-    still_kept = (
-        f"  That K_beta is {with_them.beta_top_k} at this scale, and {share:.0%} of the images with objects hold as "
-        "many:\n  beta_now would be kept as it was. Raise it further, or take --dynamic.no-count-ground-truths.\n"
+def _sampled(name: str, rank: int, config: TrialConfig) -> int:
+    """A rank for the RoIs that the model samples."""
+    return getattr(dataclasses.replace(config, dynamic=dataclasses.replace(config.dynamic, **{name: rank})), name)
+
+
+def _stated(used: int, given: int) -> str:
+    return f" (that is {given} of {SAMPLED_ROIS} RoIs)" if used != given else ""
+
+
+def _proportion(held: NDArray[np.int64]) -> float:
+    """Objects an image over COCO's; 1 where that is nearly the same."""
+    ratio = float(held.mean()) / _OBJECTS_OF_COCO
+    return 1 if _NEARLY_THE_PAPERS[0] <= ratio <= _NEARLY_THE_PAPERS[1] else ratio
+
+
+def _joined(flags: dict[str, list[str]]) -> str:
+    return " ".join(" ".join([flag, *values]) for flag, values in flags.items())
+
+
+def _two_kinds(held: NDArray[np.int64]) -> str:
+    """A line where images are of two kinds by how many objects they hold; empty where they are not."""
+    logs = np.sort(np.log(held))
+    spread, number = logs.var(), len(logs)
+    first, last = math.ceil(_SMALLEST_KIND * number), math.floor((1 - _SMALLEST_KIND) * number)
+    if not spread or first > last:
+        return ""
+    sums = np.cumsum(logs)
+    below = np.arange(first, last + 1)
+    # Of all places to cut the sorted counts, that at which the two means are furthest apart, by Otsu's measure.
+    gap = (sums[-1] - sums[below - 1]) / (number - below) - sums[below - 1] / below
+    between = below * (number - below) / number**2 * gap**2
+    cut = int(below[between.argmax()])
+    few, many = (round(float(np.median(np.exp(part)))) for part in (logs[:cut], logs[cut:]))
+    if between.max() / spread < _SPLIT_EXPLAINS or many < _APART * few:
+        return ""
+    return (
+        f"  note: images are of two kinds: {cut / number:.0%} hold about {few} objects, the others about {many} (the "
+        f"median of all is {np.median(held):.0f}, the mean {held.mean():.0f})\n"
+        "    K_I and K_beta are counted per image, and one value suits one kind: T_now becomes the mean over both, "
+        "beta_now that of the more frequent kind\n"
     )
-    around = {paper.iou_top_k, iou_top_k, max(10, iou_top_k // 2), min(2 * iou_top_k, SAMPLED_ROIS)}
-    axis = " ".join(map(str, sorted(around)))
-    own = [argument for argument in call.arguments if argument != "--masks"] if call.command == "check-data" else []
-    own = own or ["--data.root", config.data.root]
-    return [
-        f"  K_I and K_beta to start from: --dynamic.iou-top-k {iou_top_k} --dynamic.beta-top-k {beta_top_k}. "
-        "These are\n"
-        f"  the paper's {paper.iou_top_k} and {paper.beta_top_k}, in proportion: {mean:.1f} objects an image here, "
-        f"{_OBJECTS_OF_COCO} on COCO. Or the paper's with --dynamic.no-count-ground-truths.\n",
-        still_kept if share >= _MOST else "",
-        f"  To try others: dynrcnn grid --name my_k_i --axis dynamic.iou-top-k {axis} --baseline dynamic.dla=false "
-        f"dynamic.dsl=false --dynamic.beta-top-k {beta_top_k} --seeds 0 1 2 {shlex.join(own)}\n",
-    ]

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,20 @@ class Demands:
     long_side: int = 0
 
 
+class Objects(NamedTuple):
+    """The objects of a split.
+
+    Attributes:
+        boxes: `[n, 4]`, xyxy pixels within the image.
+        image_of: position of each object's image, `[n]`.
+        image_sizes: width and height of each image, `[num_images, 2]`.
+    """
+
+    boxes: NDArray[np.float32]
+    image_of: NDArray[np.int64]
+    image_sizes: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class CheckedSplit:
     """A split's annotations that can be used, and what is wrong with the others.
@@ -88,15 +102,20 @@ class CheckedSplit:
         return [fault for fault in self.faults if fault.is_error]
 
     @cached_property
-    def objects_per_image(self) -> NDArray[np.int64]:
-        """Objects of each image that can be used, `[num_images]`: crowds and boxes without extent are none."""
+    def objects(self) -> Objects:
+        """The objects that can be used: crowds and boxes without extent are none."""
         position = {image["id"]: index for index, image in enumerate(self.images)}
         image_of = np.array([position[record["image_id"]] for record in self.annotations], dtype=np.int64)
         sizes = np.array([(image["width"], image["height"]) for image in self.images], dtype=np.int64).reshape(-1, 2)
         xywh = np.array([record["bbox"] for record in self.annotations], dtype=np.float64).reshape(-1, 4)
-        counts = has_extent(clipped_xyxy(xywh, sizes[image_of]), sizes[image_of])
-        counts &= ~self.crowds()
-        return np.bincount(image_of[counts], minlength=len(self.images))
+        boxes = clipped_xyxy(xywh, sizes[image_of])
+        counts = has_extent(boxes, sizes[image_of]) & ~self.crowds()
+        return Objects(boxes[counts], image_of[counts], sizes)
+
+    @cached_property
+    def objects_per_image(self) -> NDArray[np.int64]:
+        """Objects of each image that can be used, `[num_images]`."""
+        return np.bincount(self.objects.image_of, minlength=len(self.images))
 
     def num_objects(self) -> int:
         """Objects that can be used."""

@@ -3,10 +3,10 @@
 import shlex
 from pathlib import Path
 
-from dynrcnn_ray.config.sections import DataConfig
-from dynrcnn_ray.data.check.check_data import check_one_more, run_check_data
-from dynrcnn_ray.data.check.command import CheckOptions
+from dynrcnn_ray.execution.check_body import check_one_more, run_check_data
+from dynrcnn_ray.execution.check_command import COMMAND
 from dynrcnn_ray.options.command import Call
+from dynrcnn_ray.options.parsing import parse
 from dynrcnn_ray.tools.convert.command import ConvertOptions
 from dynrcnn_ray.tools.convert.convert import convert_to_coco
 
@@ -24,8 +24,9 @@ def convert_data(options: ConvertOptions, call: Call) -> int:
     usable = True
     one_split = "" if "val" in counts else " --data.val-fraction 0.2"
     if "train" in counts:
-        data = DataConfig(root=str(out), val_fraction=0.2 if one_split else 0.0)
-        usable = run_check_data(CheckOptions(data=data), call) == 0
+        arguments = ("--data.root", str(out), *one_split.split())
+        _, checked = parse(call.program, [COMMAND.name, *arguments])
+        usable = run_check_data(checked, Call(COMMAND.name, arguments, call.program)) == 0
     for split in counts:
         if split == "test" or "train" not in counts:
             usable &= check_one_more(str(out), split)

@@ -1,11 +1,11 @@
 """Take a trained trial elsewhere: into torchvision alone, or as an ONNX graph.
 
 `torchvision` writes the weights with the class names and a short script that loads them without this package; `predict`
-and `export` take that file by --weights on any machine. `onnx` writes a graph that takes an image of any size; it is
-run by onnxruntime on pictures of the validation split, which the store holds, and the largest difference is told. Both
-hold the detector at one size, with its plain NMS.
+and `export` take that file by --weights on any machine. `onnx` writes a graph that takes an image, or a batch, of any
+size; it is run by onnxruntime on pictures of the validation split, which the store holds, and the largest difference is
+told. Both hold the detector at one size, with its plain NMS.
 
-Command:  dynrcnn export TRIAL --format torchvision|onnx [--checkpoint best|STEP] [--output DIR|FILE]
+Command:  dynrcnn export TRIAL --format torchvision|onnx [--checkpoint best|STEP] [--batch 8] [--output DIR|FILE]
           dynrcnn export --weights FILE --format onnx
 """
 
@@ -20,6 +20,7 @@ from dynrcnn_ray.options.former import with_flags_of_today
 from dynrcnn_ray.options.output import output_folder
 from dynrcnn_ray.tools.trained_trial import TrainedDetector, check_detector
 
+_LARGEST_BATCH = 16
 _SUFFIXES = {"torchvision": ".pth", "onnx": ".onnx"}
 
 
@@ -29,6 +30,9 @@ class ExportOptions(TrainedDetector):
 
     format: Literal["torchvision", "onnx"] = "torchvision"
     """What to write."""
+    batch: int = 0
+    """For onnx: images that the graph takes at once, 1 to 16, all of one size; a graph is for one number. 0: one image,
+    without the axis of a batch."""
     output: Path = Path(".")
     """Folder of what is written, or a file: NAME.onnx for onnx, NAME.pth for torchvision."""
 
@@ -60,6 +64,13 @@ def _check(options: ExportOptions, _call: Call) -> None:
     check_detector(options)
     if options.weights and options.format == "torchvision":
         raise ConfigError("--weights: is what --format torchvision writes; choose --format onnx")
+    if not 0 <= options.batch <= _LARGEST_BATCH:
+        raise ConfigError(f"--batch: {options.batch} must be 1 to {_LARGEST_BATCH}, or 0 for one image without a batch")
+    if options.batch and options.format != "onnx":
+        raise ConfigError(
+            f"--batch: {options.batch} is for --format onnx, and --format is {options.format}, whose detector takes a "
+            "list of any number of images"
+        )
     # Before PyTorch is imported for the detector, and with it the trial's id is known.
     output_file(options, Path(options.weights).stem or options.trial)
 

@@ -192,37 +192,50 @@ def _require_torchvisions(settings: ModelConfig) -> None:
         raise ExportError(f"--format: torchvision has no detector with {', '.join(found)}; choose --format onnx")
 
 
-def export_onnx(model: nn.Module, class_names: Sequence[str], category_ids: Sequence[int], file: Path) -> None:
-    """Write a detector as an ONNX graph that takes one image of any size.
+def export_onnx(
+    model: nn.Module, class_names: Sequence[str], category_ids: Sequence[int], file: Path, *, batch: int = 0
+) -> None:
+    """Write a detector as an ONNX graph that takes one image, or a batch, of any size.
 
     The input `image` is float32 `[3, height, width]`, RGB in 0..1. The outputs are `boxes` (xyxy pixels of the image),
-    `labels` (from 1), `scores` and, of Mask R-CNN, `masks`. The class names are in the graph's metadata.
+    `labels` (from 1), `scores` and, of Mask R-CNN, `masks`. Of a batch the input is `images`, `[batch, 3, height,
+    width]`, and the outputs are those of all images one after another, with `image_index` (from 0) before them. The
+    class names are in the graph's metadata.
 
     Args:
         model: from `plain_detector`.
         class_names: name of each class, in the order of the labels.
         category_ids: COCO category id of each class.
         file: where to write.
+        batch: images at once, which the graph is then for; 0: one image, without a batch's axis.
 
     Raises:
         MissingExtraError: onnx is not installed.
     """
     onnx = import_extra("onnx", "onnx")
-    wrapped = _OneImage(model).eval()
-    image = torch.rand(3, *_TRACED_SIZE, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    if batch:
+        wrapped, name = _Batch(model).eval(), "images"
+        example = torch.rand(batch, 3, *_TRACED_SIZE, generator=generator)
+        axes = {2: "height", 3: "width"}
+    else:
+        wrapped, name = _OneImage(model).eval(), "image"
+        example = torch.rand(3, *_TRACED_SIZE, generator=generator)
+        axes = {1: "height", 2: "width"}
     with warnings.catch_warnings(action="ignore"), torch.inference_mode():
-        outputs = [name for name, _ in zip(_OUTPUTS, wrapped(image), strict=False)]
+        of_detections = (*(["image_index"] if batch else []), *_OUTPUTS)
+        outputs = [output for output, _ in zip(of_detections, wrapped(example), strict=False)]
         stream = io.BytesIO()
         # PyTorch's newer exporter does not take a number of detections that depends on the image.
         torch.onnx.export(
             wrapped,
-            (image,),
+            (example,),
             stream,  # pyright: ignore[reportArgumentType]
             dynamo=False,
             opset_version=_OPSET,
-            input_names=["image"],
+            input_names=[name],
             output_names=outputs,
-            dynamic_axes={"image": {1: "height", 2: "width"}} | {name: {0: "detections"} for name in outputs},
+            dynamic_axes={name: axes} | {output: {0: "detections"} for output in outputs},
         )
     graph = onnx.load_from_string(stream.getvalue())
     for name, value in (("class_names", list(class_names)), ("category_ids", list(category_ids))):
@@ -232,13 +245,16 @@ def export_onnx(model: nn.Module, class_names: Sequence[str], category_ids: Sequ
     file.write_bytes(graph.SerializeToString())
 
 
-def precision_of_onnx(file: Path, model: nn.Module, pictures: Iterable[NDArray[np.uint8]]) -> Precision:
-    """Compare an ONNX file, run by onnxruntime, with the model it was made of.
+def precision_of_onnx(
+    file: Path, model: nn.Module, pictures: Iterable[NDArray[np.uint8]], *, batch: int = 0
+) -> Precision:
+    """Compare an ONNX file, run by onnxruntime, with the model it was made of, which gets one image at a time.
 
     Args:
         file: the graph.
         model: from `plain_detector`.
-        pictures: RGB `[H, W, 3]` each, of any sizes.
+        pictures: RGB `[H, W, 3]` each, of any sizes. A batch is a picture and what it is when it is shifted sideways.
+        batch: images at once that the graph is for; 0: one image, without a batch's axis.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
@@ -248,16 +264,26 @@ def precision_of_onnx(file: Path, model: nn.Module, pictures: Iterable[NDArray[n
     wrapped = _OneImage(model).eval()
     runs, others, detections, pixels, score = 0, 0, 0, 0.0, 0.0
     for picture in pictures:
-        image = torch.from_numpy(picture).permute(2, 0, 1).float().div(255)
-        with torch.inference_mode():
-            expected = [output.numpy() for output in wrapped(image)][:3]
-        found = session.run(list(_OUTPUTS[:3]), {"image": image.numpy()})
-        runs += 1
-        detections += len(expected[2])
-        others += len(found[2]) != len(expected[2])
-        of_picture = _largest_differences(expected, found)
-        pixels, score = max(pixels, of_picture[0]), max(score, of_picture[1])
+        shifts = [picture.shape[1] * at // max(1, batch) for at in range(max(1, batch))]
+        images = np.stack([np.roll(picture, shift, axis=1) for shift in shifts]).transpose(0, 3, 1, 2)
+        images = np.divide(images, 255, dtype=np.float32)
+        for image, found in zip(images, _run(session, images, batch), strict=True):
+            with torch.inference_mode():
+                expected = [output.numpy() for output in wrapped(torch.from_numpy(image))][:3]
+            runs += 1
+            detections += len(expected[2])
+            others += len(found[2]) != len(expected[2])
+            of_picture = _largest_differences(expected, found)
+            pixels, score = max(pixels, of_picture[0]), max(score, of_picture[1])
     return Precision(runs, others, detections, pixels, score)
+
+
+def _run(session: Any, images: NDArray[np.float32], batch: int) -> list[list[NDArray[Any]]]:
+    """Boxes, labels and scores of each image, as a graph finds them."""
+    if not batch:
+        return [session.run(list(_OUTPUTS[:3]), {"image": images[0]})]
+    image_index, *found = session.run(["image_index", *_OUTPUTS[:3]], {"images": images})
+    return [[output[image_index == at] for output in found] for at in range(batch)]
 
 
 def _largest_differences(expected: Sequence[Any], found: Sequence[Any]) -> tuple[float, float]:
@@ -286,6 +312,21 @@ class _OneImage(nn.Module):
         """`boxes`, `labels`, `scores` and, where there are, `masks`."""
         output = self.model([image])[0]
         return tuple(output[name] for name in _OUTPUTS if name in output)
+
+
+class _Batch(nn.Module):
+    """A detector as a function from images of one size to the outputs of all of them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """`image_index`, `boxes`, `labels`, `scores` and, where there are, `masks`."""
+        found = self.model(list(images.unbind(0)))
+        image_index = torch.cat([torch.full_like(of_image["labels"], at) for at, of_image in enumerate(found)])
+        names = [name for name in _OUTPUTS if name in found[0]]
+        return image_index, *(torch.cat([of_image[name] for of_image in found]) for name in names)
 
 
 def _untrained(config: TrialConfig) -> TrialConfig:

@@ -40,12 +40,13 @@ def export(options: ExportOptions, _call: Call) -> int:
         return 0
     model = plain_detector(config, checkpoint["model"], len(ids))
     with writing(file):
-        export_onnx(model, class_names, ids, file)
+        export_onnx(model, class_names, ids, file, batch=options.batch)
     of_kind = "generated" if options.weights else "validation"
     encoded = _generated() if options.weights else _of_the_validation_split(options, trial)
-    reached = precision_of_onnx(file, model, _in_two_sizes(encoded))
+    reached = precision_of_onnx(file, model, _in_two_sizes(encoded), batch=options.batch)
+    taken = f"images, float32 [{options.batch}, 3," if options.batch else "image, float32 [3,"
     print(
-        f"{file}: input image, float32 [3, height, width], RGB in 0..1. Beside PyTorch on {reached.runs} {of_kind} "
+        f"{file}: input {taken} height, width], RGB in 0..1. Beside PyTorch on {reached.runs} {of_kind} "
         f"pictures, two sizes of each: boxes differ by at most {reached.pixels:.1e} pixels, scores by at most "
         f"{reached.score:.1e}"
         + (f"; in {reached.other_counts} the number of detections differs." if reached.other_counts else ".")

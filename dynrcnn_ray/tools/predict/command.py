@@ -2,8 +2,8 @@
 
 It is the same command for ten pictures and for a bucket of a million. Ray hands the pictures to actors that hold the
 model, on the trial's workers or on those that the section run asks for. Writes the detections in COCO's format of
-results and as a Parquet table, and the pictures with boxes and masks. Files that cannot be read are listed and skipped.
-The folder of the output is there once all is written.
+results and as a Parquet table, and the pictures and videos with boxes and masks. Files that cannot be read are listed
+and skipped. The folder of the output is there once all is written.
 
 Command:  dynrcnn predict TRIAL --images 'DIR, PATTERN, VIDEO or s3://...' [--score 0.5] [--output DIR]
           dynrcnn predict --weights FILE --images ...
@@ -33,7 +33,7 @@ class PredictOptions(TrainedDetector):
     output: Path = Path("predictions")
     """Folder of what is written. What an earlier call has written there is replaced; any other content is refused."""
     pictures: bool = True
-    """Draw the pictures; with several nodes the folder must be one that all see."""
+    """Draw the pictures and videos; with several nodes the folder must be one that all see."""
     run: RunConfig = field(default_factory=RunConfig)
 
 

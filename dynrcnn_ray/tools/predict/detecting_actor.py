@@ -15,13 +15,11 @@ from pycocotools import mask as mask_utils
 from dynrcnn_ray.config.errors import innermost_line
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.tools.predict.drawing import Painter
-from dynrcnn_ray.tools.predict.pictures import Pixels, file_system, printable
+from dynrcnn_ray.tools.predict.pictures import Pixels, file_system, plain_stem, printable
 from dynrcnn_ray.tools.predict.predictions import PICTURE
 from dynrcnn_ray.tools.predict.predictor import Predictor
 from dynrcnn_ray.tools.predict.reading_ahead import Read, read_ahead
 from dynrcnn_ray.training.out_of_memory import is_out_of_memory
-
-_MOST_BYTES_OF_A_NAME = 150
 
 
 class DetectingActor:
@@ -68,7 +66,7 @@ class DetectingActor:
             size = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
             return own | {"error": f"cannot be detected on ({size}): {innermost_line(problem, 200)}"}
         return own | {
-            "not_drawn": self._draw(row, pixels, found) if self._drawings else None,
+            **(self._draw(row, pixels, found) if self._drawings else {}),
             "height": pixels.shape[0],
             "width": pixels.shape[1],
             "category_ids": found.category_ids.tolist(),
@@ -77,8 +75,8 @@ class DetectingActor:
             "masks": None if found.masks is None else [mask["counts"].decode() for mask in found.masks],
         }
 
-    def _draw(self, row: dict[str, Any], pixels: Pixels, found: Any) -> str | None:
-        """Write the picture with what is found; why not, if it cannot be drawn."""
+    def _draw(self, row: dict[str, Any], pixels: Pixels, found: Any) -> dict[str, Any]:
+        """Write the picture with what is found, or give a frame back so; why not, if it cannot be drawn."""
         assert self._painter is not None
         assert self._drawings is not None
         masks = None
@@ -87,18 +85,17 @@ class DetectingActor:
                 encoded: Any = list(found.masks)
                 masks = mask_utils.decode(encoded).transpose(2, 0, 1).astype(bool)
             picture = self._painter.draw(pixels, found.boxes, found.scores, found.category_ids, masks)
+            if "pixels" in row:
+                return {"drawn": picture}
             self._drawings.mkdir(exist_ok=True)
             (self._drawings / _drawing_name(row)).write_bytes(picture)
         except Exception as problem:  # As in `_found`; JPEG has no picture of more than 65,500 pixels a side.
-            return innermost_line(problem, 200)
-        return None
+            return {"not_drawn": innermost_line(problem, 200)}
+        return {}
 
 
 def _drawing_name(row: dict[str, Any]) -> str:
-    """A name that any file system takes."""
-    stem = "frame" if "pixels" in row else Path(row["file_name"]).stem
-    plain = "".join(each if each.isprintable() and each not in "\\/" else "_" for each in stem)
-    return f"{row['image_id']:08d}_{plain.encode()[:_MOST_BYTES_OF_A_NAME].decode(errors='ignore')}.jpg"
+    return f"{row['image_id']:08d}_{plain_stem(row['file_name'])}.jpg"
 
 
 def _end_if_the_gpu_is_lost(error: Exception) -> None:

@@ -38,6 +38,7 @@ _OUTPUT = {"images.json", "results.json", "detections.parquet", "bad_files.txt"}
 """The files by which a folder that `predict` wrote is known."""
 _HIDDEN = "hidden"
 _MOST_KINDS_SHOWN = 5
+_MOST_BYTES_OF_A_NAME = 150
 
 Pixels = NDArray[np.uint8]
 
@@ -112,6 +113,12 @@ def is_video(where: str) -> bool:
 def printable(path: str) -> str:
     """A path as text that any file and terminal takes: bytes that are no UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def plain_stem(name: str) -> str:
+    """A file's name without folders and suffix, as any file system takes it."""
+    plain = "".join(each if each.isprintable() and each not in "\\/" else "_" for each in Path(name).stem)
+    return plain.encode()[:_MOST_BYTES_OF_A_NAME].decode(errors="ignore")
 
 
 def file_system(source: str) -> pafs.FileSystem | None:

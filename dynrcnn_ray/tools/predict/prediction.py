@@ -14,7 +14,8 @@ from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.execution.cluster import ray_cluster, trials_at_once
 from dynrcnn_ray.options.progress import NowAndThen
 from dynrcnn_ray.tools.predict.detecting_pool import DetectingPool, detecting_pool
-from dynrcnn_ray.tools.predict.pictures import printable
+from dynrcnn_ray.tools.predict.drawn_video import DrawnVideo
+from dynrcnn_ray.tools.predict.pictures import plain_stem, printable
 from dynrcnn_ray.tools.predict.predictions import PICTURE, PredictionFiles
 from dynrcnn_ray.tools.predict.videos import Video, frames_of
 
@@ -33,7 +34,7 @@ class Prediction:
         category_names: name of each category by its id.
         checkpoint: the training state that every worker detects with, whatever the storage holds meanwhile.
         min_score: detections below are left out.
-        drawings: folder for the drawn pictures; empty draws none.
+        drawings: folder for the drawn pictures; empty draws none, and no videos.
         source: the URI whose file system has what is detected on; empty: each node's own.
     """
 
@@ -80,8 +81,10 @@ def predict_pictures(
                 blocks = (pa.Table.from_pylist(rows[at : at + size]) for at in range(0, len(rows), size))
                 rows = _detect(pool, blocks, at_once, progress)
             progress.add(pa.Table.from_pylist([_killed_each_time(row) for row in rows], schema=PICTURE))
-            for video in videos:
-                _detect_in_video(pool, video, files, progress)
+            for number, video in enumerate(videos, start=1):
+                file = files.videos / f"{number}_{plain_stem(video.name)}.mp4"
+                drawn = DrawnVideo(file, video) if prediction.drawings else None
+                _detect_in_video(pool, video, files, progress, drawn)
     progress.tell_now()
 
 
@@ -98,13 +101,21 @@ def _detect(
     return lost
 
 
-def _detect_in_video(pool: DetectingPool, video: Video, files: PredictionFiles, progress: "_Progress") -> None:
+def _detect_in_video(
+    pool: DetectingPool, video: Video, files: PredictionFiles, progress: "_Progress", drawn: DrawnVideo | None
+) -> None:
     came = last = 0
     for block, found in pool.results(frames_of(video), at_once=pool.size):
         last = max(block["image_id"].to_pylist()) - video.first_id + 1
         if found is not None:
             came += found["error"].null_count
             progress.add(found)
+        if drawn:
+            drawn.add(block, found)
+    if drawn:
+        drawn.close()
+        if drawn.error:
+            files.add_bad(f"{printable(video.path)}: detected on, but not drawn: {drawn.error}")
     there = max(video.stated_frames, last)
     if not there:
         files.add_bad(f"{printable(video.path)}: has no frame that can be read")

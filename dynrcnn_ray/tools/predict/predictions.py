@@ -6,6 +6,7 @@
 <out>/detections.parquet    the same as a table
 <out>/bad_files.txt         what could not be read, and why
 <out>/pictures/             the pictures with boxes and masks
+<out>/videos/               the videos with boxes and masks
 ```
 
 Until all is written, the folder is `<out>.partial`.
@@ -34,6 +35,7 @@ PICTURE = pa.schema(
         pa.field("height", pa.int64()),
         pa.field("error", pa.string()),
         pa.field("not_drawn", pa.string()),
+        pa.field("drawn", pa.large_binary()),
         pa.field("category_ids", pa.list_(pa.int64())),
         pa.field("scores", pa.list_(pa.float32())),
         pa.field("boxes", pa.list_(pa.list_(pa.float32()))),
@@ -41,9 +43,9 @@ PICTURE = pa.schema(
     ]
 )
 """What is found in one picture: boxes as xyxy pixels, masks as COCO's compressed run lengths. `error` says why
-nothing could be detected in it, `not_drawn` why it could not be drawn."""
+nothing could be detected in it, `not_drawn` why it could not be drawn; `drawn` is a frame's drawing, as JPEG."""
 
-_DRAWINGS = "pictures"
+_DRAWINGS, _VIDEOS = "pictures", "videos"
 
 PREDICTIONS = versioned(
     [
@@ -63,7 +65,8 @@ def output_folder(folder: Path) -> OutputFolder:
     """The folder of predictions at a path."""
     files = frozenset({"images.json", "results.json", "detections.parquet", "bad_files.txt"})
     drawing = re.compile(r"\d{8,}_.*\.jpg|\.partial", re.DOTALL)
-    return OutputFolder(folder.expanduser().resolve(), files, {_DRAWINGS: drawing})
+    video = re.compile(r"\d+_.*\.mp4", re.DOTALL)
+    return OutputFolder(folder.expanduser().resolve(), files, {_DRAWINGS: drawing, _VIDEOS: video})
 
 
 class PredictionFiles:
@@ -103,6 +106,11 @@ class PredictionFiles:
     def drawings(self) -> Path:
         """Where the drawn pictures belong until all is written."""
         return self._output.partial / _DRAWINGS
+
+    @property
+    def videos(self) -> Path:
+        """Where the drawn videos belong until all is written."""
+        return self._output.partial / _VIDEOS
 
     def __enter__(self) -> Self:
         """Open the files.

@@ -1,5 +1,6 @@
 """Videos, read frame by frame."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Video:
         first_id: the id of its first frame.
         stated_frames: how many frames its header says it has; 0 if that is not known.
         frame_bytes: of one frame's pixels.
+        frames_a_second: as its header says; 0 if that is not known.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Video:
     first_id: int
     stated_frames: int
     frame_bytes: int
+    frames_a_second: float = 0.0
 
     @property
     def frames_at_once(self) -> int:
@@ -85,7 +88,9 @@ def open_videos(paths: Sequence[str], *, after_pictures: bool = False) -> tuple[
         first_id = 1 + IDS_OF_A_VIDEO * (len(videos) + after_pictures)
         name = printable(os.path.relpath(path, above))
         stated = max(0, info.total_frames or 0)
-        videos.append(Video(path, name, first_id, stated, frame_bytes=3 * info.width * info.height))
+        rate = info.fps if math.isfinite(info.fps) and info.fps > 0 else 0.0
+        frame_bytes = 3 * info.width * info.height
+        videos.append(Video(path, name, first_id, stated, frame_bytes, rate))
     return videos, bad
 
 

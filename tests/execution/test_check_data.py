@@ -1,4 +1,4 @@
-"""The command `check-data`: faults, a summary and the exit code."""
+"""The command `check-data`: faults, a summary, what a trial would see, what would suit it, and the exit code."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dynrcnn_ray.data.check.command import COMMAND
+from dynrcnn_ray.execution import check_body
+from dynrcnn_ray.execution.check_command import COMMAND
 from tests.cli.calls import call
+
+COCO_AS_HERE = ("--scale", "coco", "--data.train-split", "train", "--data.val-split", "val")
+
+
+@pytest.fixture(autouse=True)
+def _no_measuring(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(check_body, "time_line", lambda config, inputs: "(not measured)")
 
 
 @pytest.fixture
@@ -36,43 +45,113 @@ def check(capsys: pytest.CaptureFixture[str], root: Path, *more: str) -> tuple[i
     return code, capsys.readouterr().out
 
 
-def test_a_sound_set_is_summed_up_and_told_which_rank_to_raise(capsys, root: Path):
+def test_a_sound_set_is_summed_up_and_told_which_rank_would_do(capsys, root: Path):
     code, out = check(capsys, root)
     assert code == 0
     assert "train: 2/2 images read" in out
     assert "val: 2 images, 6 objects, 0 crowds, 1 categories" in out
     assert "objects per image: median 3, 90 % have at most 3, the most 3; 0 images have none" in out
-    assert "100% of the images with objects hold K_beta = 3 of them or more" in out
-    assert "raise --dynamic.beta-top-k" in out
-    assert "raise --dynamic.iou-top-k" not in out
-    assert "error" not in out
+    assert "100% of the images with objects hold K_beta = 3 of them or more (that is 10 of 512 RoIs)" in out
+    # 14 of 512 are 3.5 of 128.
+    assert "the smallest that fewer than half of the images reach: --dynamic.beta-top-k 14\n" in out
+    assert "hold K_I" not in out
+    assert "error:" not in out
     # The paper's ranks are those of 512 RoIs.
-    assert (
-        "hold K_beta"
-        not in check(capsys, root, "--scale", "coco", "--data.train-split", "train", "--data.val-split", "val")[1]
-    )
+    assert "hold K_beta" not in check(capsys, root, *COCO_AS_HERE)[1]
 
 
-def test_starting_values_are_in_proportion_to_the_objects(capsys, root: Path):
+def test_starting_ranks_are_in_proportion_to_the_objects_and_never_useless(capsys, root: Path):
     """Blood cells have 13.6 objects an image: 150, as measured to take the loss away."""
     _, out = check(capsys, root)
-    assert "start from: --dynamic.iou-top-k 30 --dynamic.beta-top-k 4. " in out
-    assert "proportion: 3.0 objects an image here, 7 on COCO." in out
-    assert "That K_beta is 1 at this scale, and 100% of the images with objects hold as many:\n" in out
+    assert "start from: --dynamic.beta-top-k 14 --dynamic.iou-top-k 30\n" in out
+    assert "in proportion to 3.0 objects an image here and 7 on COCO" in out
+    ranks = "--dynamic.beta-top-k 14 --dynamic.iou-top-k 30"
+    assert f"dynrcnn train --data.root {root} --model.anchor-sizes 8 16 32 64 128 {ranks}\n" not in out
     grid = "grid --name my_k_i --axis dynamic.iou-top-k 15 30 60 75 --baseline dynamic.dla=false dynamic.dsl=false"
-    assert f"{grid} --dynamic.beta-top-k 4 --seeds 0 1 2 --data.root {root}\n" in out
+    assert f"{grid} --seeds 0 1 2 --data.root {root} --dynamic.beta-top-k 14\n" in out
+    proposed = out.partition("how long it takes: dynrcnn train ")[2].splitlines()[0].split()
+    _, out = check(capsys, root, *proposed[2:])
+    assert "hold K" not in out, "what was proposed is not useless"
+    assert "dynrcnn" not in out, "and nothing else is proposed"
     with_copies(root, 2)
     _, out = check(capsys, root)
     assert "objects per image: median 6" in out
     assert "start from" not in out, "the paper's own values fit"
+    assert "the smallest that fewer than half of the images reach: --dynamic.beta-top-k 26\n" in out
     # No image has a RoI of a rank beyond 512.
     with_copies(root, 10)
     _, out = check(capsys, root)
-    assert "start from: --dynamic.iou-top-k 512 --dynamic.beta-top-k 86. " in out
+    assert "start from: --dynamic.beta-top-k 242 --dynamic.iou-top-k 512\n" in out
+    assert "T_now follows the appended ground truths alone" in out
+    assert "--axis dynamic.iou-top-k 256 512 --baseline" in out, "75 of 512 RoIs are 19, and every image holds 60"
+    _, out = check(capsys, root, *COCO_AS_HERE)
+    assert "start from: --dynamic.beta-top-k 86 --dynamic.iou-top-k 512\n" in out
     assert "--axis dynamic.iou-top-k 75 256 512 --baseline" in out
-    _, out = check(capsys, root, "--scale", "coco", "--data.train-split", "train", "--data.val-split", "val")
-    assert "start from: --dynamic.iou-top-k 512 --dynamic.beta-top-k 86. " in out
-    assert "That K_beta is" not in out, "86 of 512 are more than the 60 objects"
+
+
+def test_where_no_rank_helps_the_ground_truths_are_not_counted(capsys, root: Path):
+    with_copies(root, 50)
+    _, out = check(capsys, root)
+    assert "no --dynamic.beta-top-k helps" in out
+    assert f"dynrcnn train --data.root {root} --dynamic.no-count-ground-truths\n" in out
+    assert "grid" not in out
+    _, out = check(capsys, root, "--dynamic.no-count-ground-truths")
+    assert "K_beta" not in out
+
+
+def test_ranks_that_nothing_reads_are_not_judged(capsys, root: Path):
+    _, out = check(capsys, root, "--model.name", "fcos", "--dynamic.no-dla", "--dynamic.no-dsl")
+    assert "K_beta" not in out
+    assert "grid" not in out
+
+
+def test_small_objects_are_told_with_sizes_that_would_fit(capsys, root: Path):
+    """Objects of 8 of 40x30 pixels, in images of 240x180."""
+    for file in (*(root / "train").iterdir(), *(root / "val").iterdir()):
+        Image.new("RGB", (240, 180)).save(file)
+    for split in ("train", "val"):
+        file = root / "annotations" / f"instances_{split}.json"
+        content = json.loads(file.read_text())
+        content["images"] = [image | {"width": 240, "height": 180} for image in content["images"]]
+        file.write_text(json.dumps(content))
+    _, out = check(capsys, root)
+    # The long side limits: 128 of 240 pixels.
+    assert "gets them: median 4 pixels a side, 100% below the smallest anchor (16), 100% below 8 pixels\n" in out
+    sizes = "--data.short-side 256 --data.long-side 256 --model.anchor-sizes 8 16 32 64 128"
+    assert f"sizes that would fit: {sizes}\n" in out
+    assert "with them: median 9 pixels a side, 0% below the smallest anchor (8), 0% below 8 pixels" in out
+    assert "4.0 times the pixels" in out
+    assert f"dynrcnn train --data.root {root} {sizes} --dynamic" in out
+    # As it may be typed: the limit of the long side follows.
+    _, out = check(capsys, root, "--data.short-side", "256", "--model.anchor-sizes", "8", "16", "32", "64", "128")
+    assert "median 9 pixels a side, 0% below the smallest anchor (8), 0% below 8 pixels\n" in out
+    assert "sizes that would fit" not in out
+    _, out = check(capsys, root, "--scale", "photos")
+    assert "median 14 pixels a side, 100% below the smallest anchor (32), 0% below 8 pixels\n" in out
+    assert "sizes that would fit: --data.short-side 736 --data.long-side 1248\n" in out
+    assert f"--scale photos --data.root {root} --data.short-side 736 --data.long-side 1248" in out.replace(
+        f"--data.root {root} --scale photos", f"--scale photos --data.root {root}"
+    )
+    assert "--train.steps 500" in out
+
+
+@pytest.mark.slow
+def test_how_long_a_training_takes_is_measured_by_a_few_steps(capsys, root: Path):
+    options = ("--model.name", "mask_rcnn", "--scale", "smoke", "--train.steps", "1000")
+    for split in ("train", "val"):
+        file = root / "annotations" / f"instances_{split}.json"
+        content = json.loads(file.read_text())
+        for record in content["annotations"]:
+            x, y, width, height = record["bbox"]
+            record["segmentation"] = [[x, y, x + width, y, x + width, y + height]]
+        file.write_text(json.dumps(content))
+    code, out = check(capsys, root, *options)
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if "a training of 1000 steps takes about" in line]
+    assert "measured just now" in line
+    assert "times 2 of these images" in line
+    _, out = check(capsys, root, *options, "--run.gpu", "1")
+    assert "was not measured: run.gpu asks for a GPU, and this machine has none" in out or "measured just now" in out
 
 
 def with_copies(root: Path, times: int) -> None:
