@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+from ray._private.node import Node
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.controller.state import ReschedulingState
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -89,6 +90,9 @@ ATTRIBUTES = [
     ("dynrcnn_ray/models/torchvision_private.py", RegionProposalNetwork, "_pre_nms_top_n"),
     ("dynrcnn_ray/models/torchvision_private.py", RegionProposalNetwork, "_post_nms_top_n"),
     ("dynrcnn_ray/models/torchvision_private.py", RegionProposalNetwork, "_get_top_n_idx"),
+    ("dynrcnn_ray/execution/ray_private.py", Node, "start_monitor"),
+    ("dynrcnn_ray/execution/ray_private.py", Node, "start_log_monitor"),
+    ("dynrcnn_ray/execution/ray_private.py", Node, "start_api_server"),
     ("dynrcnn_ray/execution/tune_private.py", TuneReportCallback, "_training_actor_item_queue"),
     ("dynrcnn_ray/execution/tune_private.py", ReschedulingState, "training_failed_error"),
     ("dynrcnn_ray/execution/failures.py", WorkerHealthCheckFailedError, "health_check_failure"),
