@@ -1,4 +1,8 @@
-"""What several test files need: a smoke-sized trial on generated data."""
+"""What several test files need: a smoke-sized trial on generated data.
+
+PyTorch and what imports it stand within the fixtures. The process that hands out the tests reads this file too, before
+it starts the others, and has no need of six seconds of imports.
+"""
 
 import dataclasses
 import sys
@@ -7,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.models import user_module
-from tests.trained_store import train_into
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Models this small only lose by a second thread, most of all on a busy machine."""
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -44,6 +48,8 @@ def _float64() -> Iterator[None]:
 
     In float64 they part a billion times less than any fault would.
     """
+    import torch
+
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -67,6 +73,8 @@ def smoke(cache_home: Path) -> TrialConfig:
 @pytest.fixture(scope="session")
 def trained(smoke: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrialConfig]:
     """A store's folder, and the one trial of scale smoke that is trained in it and has its checkpoints evaluated."""
+    from tests.trained_store import train_into
+
     folder = tmp_path_factory.mktemp("trained")
     config = dataclasses.replace(smoke, run=dataclasses.replace(smoke.run, evaluate_checkpoints=True))
     train_into(folder, config)
@@ -76,9 +84,9 @@ def trained(smoke: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> tup
 @pytest.fixture
 def reports_of_drivers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What drivers report; they and their one worker are in this process, without Ray."""
-    # Imported late: most tests have no need of Ray.
     import ray.train.torch
     import ray.tune
+    import torch
 
     from dynrcnn_ray.execution import driver
     from dynrcnn_ray.execution.preemption import WATCHER

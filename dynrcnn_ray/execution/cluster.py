@@ -21,7 +21,12 @@ from dynrcnn_ray.execution.address import (
     refuse_a_cluster_beside_another,
     require_cluster,
 )
-from dynrcnn_ray.execution.ray_private import TOKEN_LOGGER, alive_nodes, listen_on_the_loopback_alone
+from dynrcnn_ray.execution.ray_private import (
+    TOKEN_LOGGER,
+    alive_nodes,
+    few_processes,
+    listen_on_the_loopback_alone,
+)
 from dynrcnn_ray.execution.temporary import temporary_folder, use_a_folder_that_ray_can_use
 
 _HEAD = "node:__internal_head__"
@@ -96,7 +101,8 @@ def _join_or_start() -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # That it has started, and that it has a token, is of no use to anybody.
         logging.getLogger(TOKEN_LOGGER).setLevel(logging.ERROR)
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        with few_processes():
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except ClusterError:
         raise
     except Exception as error:  # Whatever the machine lacks, Ray raises nearly anything.

@@ -4,11 +4,14 @@ What is not public of Ray Tune and Ray Train stands in `tune_private`: they take
 needs neither.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import ray
 from ray._private import ray_constants, services
+from ray._private.node import Node
 from ray._private.state import state
 
 TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
@@ -44,3 +47,21 @@ def listen_on_the_loopback_alone() -> None:
     # Ray has read the variable of this name when it was imported; its other processes read it when they start.
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+@contextlib.contextmanager
+def few_processes() -> Iterator[None]:
+    """Have a cluster that starts meanwhile do without autoscaler, log monitor and dashboard.
+
+    Ray starts a Python process for each of them, where no dashboard and no logs are asked for too, and waits for the
+    dashboard's.
+    """
+    names = ("start_monitor", "start_log_monitor", "start_api_server")
+    before = {name: getattr(Node, name) for name in names}
+    for name in names:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)

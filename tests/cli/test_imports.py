@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dynrcnn_ray.cli.program import program
+from tests.sources import parsed
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "torchvision", "ray", "pandas", "pyarrow", "matplotlib", "scipy", "numpy")
@@ -42,7 +43,7 @@ BY_NAME = {
 def sources() -> Iterator[tuple[str, ast.Module]]:
     for room in ("dynrcnn_ray", "benchmarks"):
         for file in sorted((ROOT / room).rglob("*.py")):
-            yield file.relative_to(ROOT).as_posix(), ast.parse(file.read_text())
+            yield file.relative_to(ROOT).as_posix(), parsed(file)
 
 
 def imported_within_functions(tree: ast.Module) -> set[str]:
@@ -79,7 +80,7 @@ def test_a_command_names_a_function_that_is_there(command):
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.origin is not None
-    tree = ast.parse(Path(spec.origin).read_text())
+    tree = parsed(Path(spec.origin))
     assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 

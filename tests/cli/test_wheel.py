@@ -54,12 +54,12 @@ def test_a_checkout_is_used_from_any_folder(tmp_path: Path) -> None:
     finder = "import sys, runpy; sys.path.insert(0, sys.argv.pop(1)); import dynrcnn_ray; del sys.path[0]; "
     command = [sys.executable, "-P", "-c", finder + "runpy.run_module('dynrcnn_ray', run_name='__main__')"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    arguments = [str(REPOSITORY), "benchmark", "--dry-run"]
+    arguments = [str(REPOSITORY), "benchmark", "--help"]
     done = subprocess.run(
         [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "training_step" in done.stdout
+    assert done.stdout.startswith("usage: dynrcnn benchmark ")
 
 
 @pytest.mark.slow

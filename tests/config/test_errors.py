@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from dynrcnn_ray.cli import program
 from dynrcnn_ray.config.errors import DynrcnnError, innermost_line, one_line, system_line
+from tests.sources import parsed
 
 ROOT = Path(__file__).parents[2]
 FILES = [file for room in ("dynrcnn_ray", "experiments", "benchmarks") for file in sorted((ROOT / room).rglob("*.py"))]
@@ -19,9 +21,9 @@ def name_of(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def classes() -> Iterator[tuple[str, ast.ClassDef]]:
+def _classes() -> Iterator[tuple[str, ast.ClassDef]]:
     for file in FILES:
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.ClassDef):
                 yield f"{file.relative_to(ROOT)}: {node.name}", node
 
@@ -31,14 +33,16 @@ def is_raised(name: str) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseException)
 
 
+@functools.cache
 def errors() -> dict[str, ast.ClassDef]:
     """Every class that can be raised, also one that only inherits from such a class of the project."""
-    found = {where: node for where, node in classes() if node.name.endswith(("Error", "Failure", "Exception"))}
+    classes = list(_classes())
+    found = {where: node for where, node in classes if node.name.endswith(("Error", "Failure", "Exception"))}
     while True:
         names = {node.name for node in found.values()}
         new = {
             where: node
-            for where, node in classes()
+            for where, node in classes
             if where not in found and any(is_raised(name_of(each)) or name_of(each) in names for each in node.bases)
         }
         if not new:
@@ -81,7 +85,7 @@ def test_an_error_gets_into_a_line_in_one_place():
     copies = [
         f"{file.relative_to(ROOT)}:{node.lineno}"
         for file in FILES
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and (node.func.attr, node.args) == ("split", [])

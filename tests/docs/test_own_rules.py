@@ -173,9 +173,14 @@ def test_an_option_takes_the_place_of_its_default(smoke: TrialConfig):
 # Trials.
 
 
+FOUR = {"train.shards": 4, "train.global_batch": 4, "train.reference_batch": 4}
+"""An image a shard; on three workers one has two of them."""
+
+
 def with_example(smoke: TrialConfig, name: str) -> TrialConfig:
     others = {} if name == "median_iou" else FIXED
-    return with_values(of_kind(smoke, "paper"), {"model.module": str(EXAMPLES / f"{name}.py")} | MEASURED_HERE | others)
+    own = {"model.module": str(EXAMPLES / f"{name}.py")} | MEASURED_HERE | others
+    return with_values(of_kind(smoke, "paper"), FOUR | own)
 
 
 def train_from(worker: Worker, config: TrialConfig, folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import boto3
 import pytest
+from moto.s3.models import S3Backend
 from moto.server import ThreadedMotoServer
 
 
@@ -44,3 +46,9 @@ def s3_server() -> Iterator[Server]:
         client.create_bucket(Bucket="bucket")
         yield Server(endpoint, client)
         moto_server.stop()
+
+
+def instead_of(method: str, act: Callable[..., Any]) -> Any:
+    """Patch the server: `act` is called with the real method and its arguments."""
+    real = getattr(S3Backend, method)
+    return mock.patch.object(S3Backend, method, lambda *arguments, **named: act(real, *arguments, **named))

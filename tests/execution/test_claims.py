@@ -27,7 +27,6 @@ from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.parquet import from_parquet_bytes
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main
-from tests.execution.commands import run_command
 from tests.stored_table import dynamics_rows, trial_row
 
 BASE = Trial(base_config("smoke"))
@@ -355,32 +354,3 @@ def test_the_example_is_what_the_documentation_says(store: ResultStore):
     names = {row.labels["Setting"]: 40.0 + index for index, row in enumerate(example.rows(BASE.config))}
     train(store, example, {name: [number, number + 1.0, number + 1.9] for name, number in names.items()})
     assert {judgement.n for judgement in judged(store)} == {3}
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_grid_with_claims_under_ray(cache_home: Path, tmp_path: Path, capsys):
-    code, out = run_command(
-        cache_home,
-        "grid",
-        str(EXAMPLE),
-        "--scale",
-        "smoke",
-        "--train.steps",
-        "4",
-        "--seeds",
-        "0",
-        "--storage",
-        str(tmp_path),
-    )
-    assert code == 0, out
-    store = ResultStore.open(tmp_path)
-    claims = read_claims(store, "claims")
-    assert f"claims: {len(claims)} claims locked; `dynrcnn findings` judges them." in out
-    trials = store.trials()
-    assert len(trials) == 4
-    for claim in claims:
-        assert not claim["is_afterwards"]
-        assert claim["locked_at"] < trials["finished_at"].min()
-    assert main(["findings", "--storage", str(tmp_path)]) == 0
-    assert f"Of {len(claims)} claims: " in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """A grid on a cluster whose worker nodes are started by Ray's autoscaler: a real one, with all nodes on this machine.
 
+Its store is on S3, where one of its trials goes on from a checkpoint.
+
 `ray.cluster_utils.AutoscalingCluster` would do the same, but it ends every Ray on the machine and needs a file that the
 wheel does not hold.
 """
@@ -9,19 +11,27 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+import pyarrow.dataset as ds
 import pytest
 import ray.util
 import yaml
+from moto.s3.exceptions import S3AccessDeniedError
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
 from experiments.main import main
 from tests.cluster.ray_head import Head, free_port, ray_head
 from tests.execution.commands import REPOSITORY, run_command
-from tests.execution.s3_server import Server, s3_server
+from tests.execution.s3_server import Server, instead_of, s3_server
+from tests.prepared import prepared
+from tests.trained_store import train_into
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -142,13 +152,86 @@ def test_a_cluster_that_asks_for_a_token(
     assert not list((tmp_path / "store").rglob("*.parquet"))
 
 
-def test_a_grid_runs_on_nodes_that_were_not_there(autoscaled: Head, server: Server):
-    uri = server.uri("autoscaled")
-    grid = ("figure1", "--scale", "smoke", "--train.steps", "4", "--seeds", "0", "1", "--storage", uri)
-    code, out = run_command(Path(autoscaled.environment["HOME"]), *grid, **of_cluster(autoscaled))
+@dataclass(frozen=True)
+class Grid:
+    """A grid on S3 whose first trial had been begun and had lost its storage, and what its command printed."""
+
+    uri: str
+    home: Path
+    command: list[str]
+    trial: str
+    before: set[str]
+    out: str
+
+
+@pytest.fixture(scope="module")
+def grid(autoscaled: Head, server: Server, smoke: TrialConfig) -> Grid:
+    """Two trials. The first one's checkpoint of step 10 was refused when it was uploaded, that of step 5 was not."""
+    uri, home = server.uri("grid"), Path(autoscaled.environment["HOME"])
+    rows = ["--name", "parts", "--axis", "dynamic.dla", "true", "false"]
+    command = ["grid", *rows, "--scale", "smoke", f"--storage={uri}"]
+
+    def refuse_the_last(real, backend, bucket, upload, body):
+        if backend.get_bucket(bucket).multiparts[upload].key_name.endswith("step_00000010.pt"):
+            raise S3AccessDeniedError
+        return real(backend, bucket, upload, body)
+
+    with instead_of("complete_multipart_upload", refuse_the_last), pytest.raises(StoreError, match="step_00000010"):
+        train_into(uri, smoke)
+    before = {key.removeprefix("grid/") for key in server.keys("grid/")}
+    code, out = run_command(home, *command, **of_cluster(autoscaled))
     assert code == 0, out
-    assert list(ResultStore.open(uri).trials()["status"]) == ["finished"] * 2
-    assert not server.keys("autoscaled/.probe/")
+    return Grid(uri, home, command, prepared(smoke).trial_id, before, out)
+
+
+def test_it_runs_on_nodes_that_were_not_there(grid: Grid, server: Server):
+    assert list(ResultStore.open(grid.uri).trials()["status"]) == ["finished"] * 2
+    assert not server.keys("grid/.probe/")
     # Two nodes, so two trials at once: the second starts before the first is done.
-    events = [line for line in out.splitlines() if " starts:" in line or line.endswith(" done")]
+    events = [line for line in grid.out.splitlines() if " starts:" in line or line.endswith(" done")]
     assert [" starts:" in line for line in events[:2]] == [True, True]
+
+
+def test_a_trial_goes_on_from_the_last_checkpoint_that_was_written(grid: Grid):
+    assert f"checkpoints/{grid.trial}/step_00000005.pt" in grid.before
+    assert f"checkpoints/{grid.trial}/step_00000010.pt" not in grid.before
+    assert not [key for key in grid.before if key.startswith("trials/")]
+    assert grid.out.count("goes on from the checkpoint of step 5") == 1
+    assert grid.out.count("step 10/10  loss ") == 2
+
+
+def test_the_same_command_finds_it_all_done(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(grid.home))
+    monkeypatch.setattr("dynrcnn_ray.execution.trials.run_trials", lambda *_, **__: pytest.fail("something is trained"))
+    assert main(grid.command) == 0
+    assert "nothing to train, all 2 trials are in s3://bucket/grid." in capsys.readouterr().out
+
+
+def test_everything_is_in_the_bucket(grid: Grid, server: Server):
+    store = ResultStore.open(grid.uri)
+    expected = {f"tables/parts.{kind}" for kind in ("md", "tex", "parquet")} | {"plans/parts.parquet"}
+    for trial in store.trials()["trial_id"]:
+        expected |= {f"checkpoints/{trial}/step_{step:08d}.pt" for step in (5, 10)}
+        expected |= {f"{kind}/{trial}.parquet" for kind in ("trials", "dynamics", "proposals", "detections")}
+    assert expected <= {key.removeprefix("grid/") for key in server.keys("grid/")}
+
+
+def test_the_report_is_drawn_from_the_bucket_alone(grid: Grid, server: Server, capsys: pytest.CaptureFixture[str]):
+    server.client.delete_object(Bucket="bucket", Key="grid/tables/parts.md")
+    assert main(["report", "--storage", grid.uri]) == 0
+    assert "s3://bucket/grid/report.html" in capsys.readouterr().out
+    assert {"grid/tables/parts.md", "grid/report.html"} <= server.keys("grid/")
+
+
+def test_others_read_the_bucket_and_no_option_of_the_uri_is_stored(grid: Grid):
+    store = ResultStore.open(grid.uri)
+    trials = ds.dataset(f"{store.files.root}/trials", filesystem=store.files.filesystem).to_table().to_pandas()
+    dynamics = pd.read_parquet(f"{store.files.root}/dynamics/{grid.trial}.parquet", filesystem=store.files.filesystem)
+    assert trials["status"].tolist() == ["finished"] * 2
+    assert dynamics["step"].max() == 10
+    plan = store.plan("parts")
+    assert plan is not None
+    command = "dynrcnn grid --name parts --axis dynamic.dla true false --scale smoke --storage=s3://bucket/grid"
+    assert plan["command"][0] == command

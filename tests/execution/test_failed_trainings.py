@@ -31,7 +31,8 @@ def test_none_stops_the_others(cache_home: Path, smoke: TrialConfig, tmp_path: P
     """Seed 0 has a whole and half a checkpoint, seed 1 one of a model with a class more, seed 2 too little memory."""
     base = change(smoke, train={"steps": 4}, run={"checkpoint_every": 2})
     whole, foreign = (trial for _, trial in EXPERIMENT.trials(prepared(base), seeds=(0, 1)).values())
-    command = Command(cache_home, tmp_path / "store")
+    # One after the other: each process more takes seconds to start.
+    command = Command(cache_home, tmp_path / "store", {"RAY_OVERRIDE_RESOURCES": '{"CPU": 1}'})
     store = ResultStore.open(command.storage)
     passed_over, refused = (CheckpointFolder(store.files, trial.training_id) for trial in (whole, foreign))
     run_to_end(

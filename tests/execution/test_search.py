@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from dynrcnn_ray.config.stored import from_stored
+from dynrcnn_ray.execution import cluster
+from experiments.main import main
 from tests.execution.commands import Command
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -13,7 +15,7 @@ SEARCH = ("search", "--name", "best", "--choice", "model.score-threshold", "0.0"
 
 
 def test_a_search_stops_what_does_badly_ends_with_its_winner_beside_the_baseline_and_is_found_done(
-    cache_home: Path, tmp_path: Path
+    cache_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """A detector whose scores all lie below its threshold has an AP of zero, at every checkpoint."""
     # One after the other, and one that detects nothing last.
@@ -41,8 +43,11 @@ def test_a_search_stops_what_does_badly_ends_with_its_winner_beside_the_baseline
     assert {config.data.val_split for config in configs["best_search"]} == {"held_out"}
     assert {config.data.val_split for config in configs["best"]} == {"val"}
 
-    code, out = command.run(*arguments)
-    assert code == 0, out
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster, "_join_or_start", lambda: pytest.fail("Ray is started"))
+    assert main([*arguments, "--storage", str(command.storage)]) == 0
+    out = capsys.readouterr().out
     assert "trials to run" not in out
     assert "nothing to train, all 2 trials are in " in out
     assert len(command.trials()) == len(trials)

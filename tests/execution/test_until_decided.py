@@ -286,7 +286,10 @@ def test_a_mistake_is_refused_before_anything_starts(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_with_ray_from_look_to_look(cache_home: Path, tmp_path: Path):
+def test_with_ray_from_look_to_look(
+    cache_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Its claims are locked before the first trial has ended. On one core: one process trains what a look lacks."""
     file, storage = tmp_path / "mine.yaml", tmp_path / "store"
     file.write_text(
         "rows: {dynamic: {}, fixed: {dynamic.dla: false, dynamic.dsl: false}}\n"
@@ -294,11 +297,22 @@ def test_with_ray_from_look_to_look(cache_home: Path, tmp_path: Path):
     )
     size = ("--scale", "smoke", "--train.steps", "4", "--num-workers", "1")
     arguments = ("grid", str(file), *size, "--storage", str(storage), "--until-decided", "--at-most-seeds", "5")
-    code, out = run_command(cache_home, *arguments)
+    code, out = run_command(cache_home, *arguments, RAY_OVERRIDE_RESOURCES='{"CPU": 1}')
     assert code == 0, out
+    assert "mine: 2 claims locked; `dynrcnn findings` judges them." in out
     assert "Look at 3 seeds: 1 of 2 claims decided; 1 go on, 2 rows get more seeds." in out
     assert "Look at 5 seeds: " in out
-    assert len(pd.read_parquet(storage / "trials")) == 10
-    code, out = run_command(cache_home, *arguments)
-    assert code == 0, out
-    assert "nothing to train, all 10 trials are in" in out
+    store = ResultStore.open(storage)
+    trials = store.trials()
+    assert len(trials) == 10
+    for claim in read_claims(store, "mine"):
+        assert not claim["is_afterwards"]
+        assert claim["locked_at"] < trials["finished_at"].min()
+    assert main(["findings", "--storage", str(storage)]) == 0
+    assert "Of 2 claims: " in capsys.readouterr().out
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(grid, "run_trials", lambda *_, **__: pytest.fail("something is trained"))
+    assert main(arguments) == 0
+    assert "nothing to train, all 10 trials are in" in capsys.readouterr().out

@@ -4,6 +4,8 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
+from tests.sources import parsed
+
 ROOT = Path(__file__).parents[2]
 FILES = [file for room in ("dynrcnn_ray", "experiments", "benchmarks") for file in sorted((ROOT / room).rglob("*.py"))]
 MANY = 5
@@ -21,7 +23,7 @@ RENAMES = {
 def test_no_constant_of_many_values_is_written_twice():
     places = defaultdict(list)
     for file in FILES:
-        for line in ast.parse(file.read_text()).body:
+        for line in parsed(file).body:
             if isinstance(line, ast.Assign | ast.AnnAssign) and line.value:
                 value = line.value
                 size = len(value.keys if isinstance(value, ast.Dict) else getattr(value, "elts", []))
@@ -47,5 +49,5 @@ def renames(tree: ast.AST) -> bool:
 
 def test_what_must_be_whole_is_renamed_into_place_by_these_files_alone():
     """`write_whole` is for a file, `built_beside` and `put_in_place` for a folder."""
-    found = {str(file.relative_to(ROOT)) for file in FILES if renames(ast.parse(file.read_text()))}
+    found = {str(file.relative_to(ROOT)) for file in FILES if renames(parsed(file))}
     assert found == set(RENAMES)

@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+from ray._private.node import Node
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.controller.state import ReschedulingState
 from ray.tune.integration.ray_train import TuneReportCallback
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from tyro._arguments import ArgumentDefinition, LoweredArgumentDefinition
 from tyro._errors import BadValue, InstantiationFailure, InvalidChoice, UnrecognizedArgs
+
+from tests.sources import parsed
 
 ROOT = Path(__file__).parents[2]
 PLACES = {
@@ -72,7 +75,7 @@ def found(name: str) -> Any:
     return thing
 
 
-NAMES = [(file, name) for file in PRIVATE_FILES for name in sorted(set(used(ast.parse((ROOT / file).read_text()))))]
+NAMES = [(file, name) for file in PRIVATE_FILES for name in sorted(set(used(parsed(ROOT / file))))]
 
 
 @pytest.mark.parametrize(("file", "name"), NAMES, ids=[name for _, name in NAMES])
@@ -87,6 +90,9 @@ ATTRIBUTES = [
     ("dynrcnn_ray/models/torchvision_private.py", RegionProposalNetwork, "_pre_nms_top_n"),
     ("dynrcnn_ray/models/torchvision_private.py", RegionProposalNetwork, "_post_nms_top_n"),
     ("dynrcnn_ray/models/torchvision_private.py", RegionProposalNetwork, "_get_top_n_idx"),
+    ("dynrcnn_ray/execution/ray_private.py", Node, "start_monitor"),
+    ("dynrcnn_ray/execution/ray_private.py", Node, "start_log_monitor"),
+    ("dynrcnn_ray/execution/ray_private.py", Node, "start_api_server"),
     ("dynrcnn_ray/execution/tune_private.py", TuneReportCallback, "_training_actor_item_queue"),
     ("dynrcnn_ray/execution/tune_private.py", ReschedulingState, "training_failed_error"),
     ("dynrcnn_ray/execution/failures.py", WorkerHealthCheckFailedError, "health_check_failure"),
@@ -116,7 +122,7 @@ def test_an_attribute_that_is_not_public_is_there(file: str, kind: type, name: s
 
 def test_the_attributes_above_are_all_that_the_files_use():
     for file in PRIVATE_FILES:
-        tree = ast.parse((ROOT / file).read_text())
+        tree = parsed(ROOT / file)
         names = {name.rpartition(".")[2] for name in used(tree)}
         private = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr[0] == "_"}
         assert private - names <= {name for where, _, name in ATTRIBUTES if where == file}
@@ -148,7 +154,7 @@ def test_names_that_are_not_public_stand_in_these_files_alone():
         f"{file.relative_to(ROOT)}: {name}"
         for file in FILES
         if str(file.relative_to(ROOT)) not in PRIVATE_FILES
-        for name in private_names(ast.parse(file.read_text()))
+        for name in private_names(parsed(file))
     ]
     assert not elsewhere, "take it from one of the files of PLACES, or a public name"
 
@@ -165,7 +171,7 @@ def test_rays_api_for_developers_stands_in_these_files_alone():
         f"{file.relative_to(ROOT)}: {name}"
         for file in FILES
         if str(file.relative_to(ROOT)) not in PRIVATE_FILES
-        for name in set(of_ray(ast.parse(file.read_text())))
+        for name in set(of_ray(parsed(file)))
         if is_for_developers(name)
     ]
     assert not for_developers, "take it from execution/ray_private.py or tune_private.py"

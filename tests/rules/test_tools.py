@@ -12,6 +12,7 @@ import pytest
 
 import dynrcnn_ray
 from tests.rules.test_named_places import NOT_PYTHON, is_there
+from tests.sources import parsed
 
 PACKAGE = Path(dynrcnn_ray.__file__).parent
 TOOLS = {"predict", "export", "inspect", "compare", "convert", "evaluate", "pretrain"}
@@ -43,7 +44,7 @@ def test_the_commands_of_the_others_stay(without_tools: Path) -> None:
 
 def own_modules(file: Path) -> Iterator[str]:
     """What a file imports of the package, at its top or within a function, or names in a text as what to import."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{file}: a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
