@@ -15,7 +15,7 @@ from dynrcnn_ray.data.prepare import check_data, check_split, describe_dropped, 
 from dynrcnn_ray.execution.check_command import CheckOptions
 from dynrcnn_ray.options.command import PROGRAM_NAME, Call
 from dynrcnn_ray.options.progress import show_progress
-from dynrcnn_ray.training.expected_time import time_line
+from dynrcnn_ray.training.expected_time import time_lines
 
 _PASSES = 12
 """Passes over the images in a training: the paper's 90k steps are as many over COCO."""
@@ -115,9 +115,9 @@ def _with(arguments: Sequence[str], flags: dict[str, list[str]], without: Collec
 def _time(config: TrialConfig, splits: dict[str, CheckedSplit], *, include_masks: bool) -> str:
     """How long a training takes here, as far as some steps tell."""
     try:
-        return f"{time_line(config, ready_to_read(config.data, splits, include_masks=include_masks).inputs)}\n"
+        return f"{time_lines(config, ready_to_read(config.data, splits, include_masks=include_masks).inputs)}\n"
     except DataError as error:
-        return f"How long a training takes was not measured: {error}\n"
+        return f"time: not measured: {error}\n"
 
 
 def _print_faults(checked: CheckedSplit, *, drop_invalid: bool) -> bool:

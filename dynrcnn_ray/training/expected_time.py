@@ -36,26 +36,26 @@ class MeasuredTime(NamedTuple):
     testing: float
 
 
-def time_line(config: TrialConfig, inputs: Inputs) -> str:
-    """How long a trial will take here, and what that is taken from, in a line.
+def time_lines(config: TrialConfig, inputs: Inputs) -> str:
+    """How long a trial will take here, and what that is taken from, in lines.
 
     Args:
         config: the trial.
         inputs: its data, ready to be read.
     """
     if config.model.module:
-        return "how long a training takes was not measured: model.module builds the detector, and a trial alone runs it"
+        return "time: not measured, as model.module builds the detector, and its trial alone runs it"
     if config.run.gpu and not torch.cuda.is_available():
-        return "how long a training takes was not measured: run.gpu asks for a GPU, and this machine has none"
+        return "time: not measured, as run.gpu asks for a GPU, and this machine has none"
     found = measured_time(config, inputs)
     workers, shards = config.run.num_workers, config.train.shards
     images = config.train.global_batch // shards
     return (
-        f"a training of {config.total_steps} steps takes about {_duration(found.training)} here, and its test "
-        f"{_duration(found.testing)}: measured just now, {found.parts} times {images} of these images with this model "
-        f"from random weights, {found.part_seconds:.2g} s each, of which a worker has "
-        f"{_parts_of_a_worker(config)} a step; without the {workers} workers' start, their waiting for each other, and "
-        "checkpoints"
+        f"time: {config.total_steps} steps take about {_duration(found.training)} here, and the test "
+        f"{_duration(found.testing)}\n"
+        f"  from {found.parts} timed passes just now, each of {images} of these images through this model with random "
+        f"weights, {found.part_seconds:.2g} s a pass; a worker has {_parts_of_a_worker(config)} a step\n"
+        f"  not counted: the start of {workers} workers, their waiting for each other, and checkpoints"
     )
 
 

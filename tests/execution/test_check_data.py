@@ -1,6 +1,7 @@
 """The command `check-data`: faults, a summary, what a trial would see, what would suit it, and the exit code."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ COCO_AS_HERE = ("--scale", "coco", "--data.train-split", "train", "--data.val-sp
 @pytest.fixture(autouse=True)
 def _no_measuring(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "slow" not in request.keywords:
-        monkeypatch.setattr(check_body, "time_line", lambda config, inputs: "(not measured)")
+        monkeypatch.setattr(check_body, "time_lines", lambda config, inputs: "(not measured)")
 
 
 @pytest.fixture
@@ -147,11 +148,11 @@ def test_how_long_a_training_takes_is_measured_by_a_few_steps(capsys, root: Path
         file.write_text(json.dumps(content))
     code, out = check(capsys, root, *options)
     assert code == 0
-    (line,) = [line for line in out.splitlines() if "a training of 1000 steps takes about" in line]
-    assert "measured just now" in line
-    assert "times 2 of these images" in line
+    lines = out[out.index("time: ") :].splitlines()
+    assert re.match(r"time: 1000 steps take about \d+ (s|min) here, and the test \d+ s$", lines[0])
+    assert re.match(r"  from \d timed passes just now, each of 2 of these images .*; a worker has 2 a step$", lines[1])
     _, out = check(capsys, root, *options, "--run.gpu", "1")
-    assert "was not measured: run.gpu asks for a GPU, and this machine has none" in out or "measured just now" in out
+    assert "time: not measured, as run.gpu asks for a GPU, and this machine has none" in out or "timed passes" in out
 
 
 def with_copies(root: Path, times: int) -> None:

@@ -264,8 +264,9 @@ def test_the_command_on_a_cluster(trained: Trained, tmp_path: Path, capfd: pytes
     )
     # Below the images, and twice: neither is it read, nor do two calls mix.
     out = images / "out"
-    for _ in range(2):
-        assert call(COMMAND, *options, "--images", str(images), "--output", str(out)) == 0
+    for more in (["--no-pictures"], []):
+        assert call(COMMAND, *options, "--images", str(images), "--output", str(out), *more) == 0
+        assert (out / "pictures").exists() != bool(more)
         (images / "7.jpg").unlink(missing_ok=True)
     printed = capfd.readouterr()
     assert "9/9 pictures" in printed.err
