@@ -11,6 +11,7 @@ from dynrcnn_ray.config.trial import Inputs, Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.training.collectives import Worker
+from dynrcnn_ray.training.events import Logged
 from dynrcnn_ray.training.inference import outputs_of
 from dynrcnn_ray.training.loop import train
 from dynrcnn_ray.training.state import build_training_state
@@ -98,7 +99,9 @@ def _measure(part: TrialConfig, inputs: Inputs) -> tuple[list[float], float]:
     seconds: list[float] = []
     began = last = time.perf_counter()
     steps = train(part, state, train_split)
-    for _ in steps:
+    for event in steps:
+        if not isinstance(event, Logged):
+            continue
         now = time.perf_counter()
         seconds.append(now - last)
         last = now

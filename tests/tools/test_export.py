@@ -28,7 +28,6 @@ from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.detector_weights import DetectorWeights, take_weights
 from dynrcnn_ray.models.input_size import InputSizeTransform, traced_sizes
 from dynrcnn_ray.store.files import StoreFiles
-from dynrcnn_ray.tools.export import command
 from dynrcnn_ray.tools.export.command import COMMAND
 from dynrcnn_ray.tools.export.export import (
     ExportError,
@@ -187,10 +186,9 @@ def test_onnx_takes_a_batch_of_any_size(trained: tuple[Path, TrialConfig], tmp_p
         (("--format", "torchvision", "--batch", "2"), "--batch: 2 is for --format onnx"),
     ],
 )
-def test_a_batch_that_cannot_be_is_refused(options: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(command, "trained_trial", lambda options: None)
+def test_a_batch_that_cannot_be_is_refused(options: tuple[str, ...], told: str):
     with pytest.raises(ConfigError, match=told):
-        call(COMMAND, "--trial", "0123456789ab", *options)
+        call(COMMAND, "0123456789ab", *options)
 
 
 class Resizing(torch.nn.Module):
