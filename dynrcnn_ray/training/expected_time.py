@@ -54,8 +54,8 @@ def time_lines(config: TrialConfig, inputs: Inputs) -> str:
     return (
         f"time: {config.total_steps} steps take about {_duration(found.training)} here, and the test "
         f"{_duration(found.testing)}\n"
-        f"  from {found.parts} timed passes just now, each of {images} of these images through this model with random "
-        f"weights, {found.part_seconds:.2g} s a pass; a worker has {_parts_of_a_worker(config)} a step\n"
+        f"  timed just now, {found.parts} x {images} of these images through this model with random weights, "
+        f"{found.part_seconds:.2g} s a pass; a worker has {_parts_of_a_worker(config)} a step\n"
         f"  not counted: the start of {workers} workers, their waiting for each other, and checkpoints"
     )
 

@@ -150,9 +150,9 @@ def test_how_long_a_training_takes_is_measured_by_a_few_steps(capsys, root: Path
     assert code == 0
     lines = out[out.index("time: ") :].splitlines()
     assert re.match(r"time: 1000 steps take about \d+ (s|min) here, and the test \d+ s$", lines[0])
-    assert re.match(r"  from \d timed passes just now, each of 2 of these images .*; a worker has 2 a step$", lines[1])
+    assert re.match(r"  timed just now, \d x 2 of these images .*; a worker has 2 a step$", lines[1])
     _, out = check(capsys, root, *options, "--run.gpu", "1")
-    assert "time: not measured, as run.gpu asks for a GPU, and this machine has none" in out or "timed passes" in out
+    assert "time: not measured, as run.gpu asks for a GPU, and this machine has none" in out or "timed just now" in out
 
 
 def with_copies(root: Path, times: int) -> None:

@@ -43,6 +43,23 @@ def test_the_losses_are_torchvisions_under_other_names(name: str, kind: type):
     assert all(name.startswith("loss_") for name in ours)
 
 
+@torch.no_grad()
+def test_retinanets_head_lets_as_much_through_whatever_its_width():
+    """Its four layers have no normalisation; those of 256 channels are torchvision's own."""
+    spreads = {}
+    for channels in (64, 256):
+        config = one_stage(base_config("smoke"), "retinanet")
+        torch.manual_seed(0)
+        narrow = dataclasses.replace(config, model=dataclasses.replace(config.model, fpn_channels=channels))
+        model = build_one_stage(narrow, 3)
+        features = torch.randn(4, channels, 16, 16)
+        spreads[channels] = float(model.head.classification_head.conv(features).std())
+        logits = model.head.classification_head.cls_logits
+        assert float(logits.weight.std()) == pytest.approx(0.01 * (256 / channels) ** 0.5, rel=0.05)
+    assert spreads[64] == pytest.approx(spreads[256], rel=0.2)
+    assert spreads[256] == pytest.approx(0.01, rel=0.5)
+
+
 def test_what_a_one_stage_detector_cannot_do_is_refused():
     smoke = base_config("smoke")
     with pytest.raises(ConfigError, match=r"model.name: 'fcos' trains at fixed thresholds"):
