@@ -33,13 +33,15 @@ from tests.trial_events import run_to_end
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 NAMES = sorted(file.stem for file in EXAMPLES.glob("*.py"))
+SUCCESSORS = EXAMPLES.parents[1] / "experiments" / "successors"
+FILES = {name: EXAMPLES / f"{name}.py" for name in NAMES} | {"wise_iou": SUCCESSORS / "wise_iou.py"}
 FIXED = {"dynamic.dla": False, "dynamic.dsl": False}
 MEASURED_HERE = {"dynamic.initial_iou": 0.2, "dynamic.iou_top_k": 10}
 """So that T_now moves in the few steps of a test."""
 
 
 def example(name: str) -> ModuleType:
-    return load_module(str(EXAMPLES / f"{name}.py"), "model.module")
+    return load_module(str(FILES[name]), "model.module")
 
 
 def parts(name: str) -> Parts:
@@ -148,6 +150,37 @@ def test_giou_loss_is_that_of_the_refined_boxes_of_positives(smoke: TrialConfig)
     assert offsets.grad[2].abs().sum() == 0
 
 
+def test_wise_iou_is_its_authors_formula_and_follows_the_mean_of_all(smoke: TrialConfig):
+    """By hand: two positives of two images, one half a width off, and a negative that is as far off as can be."""
+    config = with_values(smoke, {"dynamic.update_interval": 1, "train.shards": 1, "train.global_batch": 2})
+    state = parts("wise_iou").dynamic_state(config)
+    heads = parts("wise_iou").build_model(config, 3, state).roi_heads
+    truth = torch.tensor([[10.0, 10, 50, 50]])
+    images = []
+    for proposals, labels in (([[20.0, 10, 60, 50], [100, 100, 120, 120]], [1, 0]), ([[10.0, 10, 50, 50]], [1])):
+        boxes = torch.tensor(proposals)
+        match, _ = heads.assign(boxes, truth, torch.tensor([1]), torch.tensor(0.5))
+        images.append(AssignedProposals(boxes, truth, match, torch.arange(len(boxes)), torch.tensor(labels)))
+    offsets = torch.zeros(3, 4, requires_grad=True)
+    coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
+    mean = torch.tensor(0.5)
+    loss = heads.box_losses(images, torch.zeros(3, 4), offsets, coder, mean)["loss_box_reg"]
+
+    iou_loss = 1 - 30 / 50
+    outlier_degree = iou_loss / 0.5
+    focus = outlier_degree / (3 * 1.9 ** (outlier_degree - 3))
+    attention = np.exp(10**2 / (50**2 + 40**2))
+    assert float(loss.detach()) == pytest.approx(10 * focus * attention * iou_loss / 3, rel=1e-5)
+    loss.backward()
+    assert offsets.grad is not None
+    assert offsets.grad.isfinite().all()
+    assert offsets.grad[0].abs().sum() > 0
+    assert offsets.grad[1].abs().sum() == 0
+    state.end_step()
+    weight = 1 - 0.05 ** (1 / 170)
+    assert float(state.beta_now) == pytest.approx(1 + weight * ((iou_loss + 0) / 2 - 1), rel=1e-6)
+
+
 def test_labels_and_t_now_of_the_examples_let_no_gpu_s_host_wait(smoke: TrialConfig):
     heads, state = heads_of("atss_labels", smoke), parts("median_iou").dynamic_state(smoke)
     truth = torch.tensor([[10.0, 10, 50, 40], [60, 20, 90, 90]])
@@ -178,8 +211,8 @@ FOUR = {"train.shards": 4, "train.global_batch": 4, "train.reference_batch": 4}
 
 
 def with_example(smoke: TrialConfig, name: str) -> TrialConfig:
-    others = {} if name == "median_iou" else FIXED
-    own = {"model.module": str(EXAMPLES / f"{name}.py")} | MEASURED_HERE | others
+    others = {} if name in ("median_iou", "wise_iou") else FIXED
+    own = {"model.module": str(FILES[name])} | MEASURED_HERE | others
     return with_values(of_kind(smoke, "paper"), FOUR | own)
 
 
@@ -191,7 +224,7 @@ def train_from(worker: Worker, config: TrialConfig, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FILES)
 def test_a_trial_with_it_has_the_same_bits_on_any_workers_and_after_a_checkpoint(
     name: str, smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
