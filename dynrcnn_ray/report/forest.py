@@ -152,7 +152,7 @@ def _head(rows: Sequence[Row]) -> str:
     scales = ", ".join(dict.fromkeys(row["scale"] for row in rows if row["scale"]))
     return (
         f"{headline(rows)}{scales and f'; scale {scales}'}. Points: measured differences, with their 95 % intervals. "
-        "A claim says that its difference lies in the shade."
+        "The grey range is what a claim says."
     )
 
 

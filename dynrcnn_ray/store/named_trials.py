@@ -11,6 +11,7 @@ _NEWEST = "last"
 _BEST = "best:"
 _ID = re.compile("[0-9a-f]{1,12}")
 _FORMS = f"a trial is named by its id or the beginning of it, by {_NEWEST}, or by {_BEST}TABLE"
+_ELSEWHERE = "another scale's trials are found by --scale, those of another folder by --storage"
 _MOST_LISTED = 8
 
 
@@ -36,7 +37,7 @@ def trial_id_of(store: ResultStore, name: str) -> str:
     where = store.files.describe_path("trials")
     if fitting:
         raise StoreError(f"trial {name!r}: {len(fitting)} ids in {where} begin so: {_listed(fitting)}; give more of it")
-    raise StoreError(f"{where}: holds no trial {name!r}; look at its trial_id column; {_FORMS}")
+    raise StoreError(f"{where}: holds no trial {name!r}; look at its trial_id column; {_FORMS}; {_ELSEWHERE}")
 
 
 def may_name_a_trial(text: str) -> bool:
@@ -48,7 +49,8 @@ def _newest(store: ResultStore) -> str:
     trials = store.trials(columns=["trial_id", "status", "finished_at"])
     finished = trials.loc[trials["status"] == "finished", :]
     if finished.empty:
-        raise StoreError(f"{store.files.describe_path('trials')}: holds no finished trial, so none is the {_NEWEST}")
+        where = store.files.describe_path("trials")
+        raise StoreError(f"{where}: holds no finished trial, so none is the {_NEWEST}; {_ELSEWHERE}")
     return finished.sort_values("finished_at", kind="stable")["trial_id"].iloc[-1]
 
 
