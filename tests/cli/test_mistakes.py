@@ -130,7 +130,7 @@ def test_a_coco_plan_needs_no_data(capsys, tmp_path):
             "--dynamic.convention: 'theirs' is not allowed; allowed: paper, mmd",
         ),
         (["table3", "--dynamic.no-dla"], "dynamic.dla: False has no effect, table3 sets this field itself"),
-        (["table3", "--scale", "huge"], "--scale: 'huge' is not allowed; allowed: smoke, mini, coco"),
+        (["table3", "--scale", "huge"], "--scale: 'huge' is not allowed; allowed: smoke, mini, photos, coco"),
         (["table3", "--seeds", "0", "0"], "--seeds: (0, 0) must be one or more different numbers"),
         (["table3", "--seeds"], "--seeds: () must be one or more"),
         (["table3", "--num-workers", "3"], "run.num_workers: 3 is above train.shards = 2"),
@@ -274,7 +274,7 @@ def test_a_file_of_an_unknown_scale(capsys, tmp_path):
     for command in (("table3",), ("train",), ("grid", "--axis", "dynamic.iou-top-k", "64")):
         code, _, err = run(capsys, *command, "--config", str(file))
         assert code == 2
-        assert f"--config: {file}: scale: 'mine' is not allowed; allowed: smoke, mini, coco" in err
+        assert f"--config: {file}: scale: 'mine' is not allowed; allowed: smoke, mini, photos, coco" in err
     grid = tmp_path / "grid.yaml"
     grid.write_text("axes: {dynamic.iou_top_k: [64]}\nbase: {scale: mine}\n")
     code, _, err = run(capsys, "grid", str(grid), "--dry-run")
