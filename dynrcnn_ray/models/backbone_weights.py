@@ -69,13 +69,18 @@ def downloaded(weights: "WeightsEnum", named: str) -> dict[str, Tensor]:
         named: the field and its value, for errors.
 
     Raises:
-        WeightsError: it cannot be downloaded.
+        WeightsError: it cannot be downloaded, or the file in the cache is damaged.
     """
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    # The name says how the SHA-256 of the content begins. PyTorch asks for it at most while it downloads.
+    if file.is_file() and not fingerprint_of_file(file).startswith(file.stem.rpartition("-")[2]):
+        raise WeightsError(f"{named}: {file} is damaged or another file; move it away, to have it downloaded again")
     try:
-        return dict(weights.get_state_dict(progress=False))
-    except OSError as error:
-        file = weights.url.rpartition("/")[2]
+        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "invalid hash" not in str(error):
+            raise
         raise WeightsError(
-            f"{named} cannot be downloaded ({one_line(error, 200)}); place torchvision's file {file} in "
-            f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
+            f"{named} cannot be downloaded ({one_line(error, 200)}); place torchvision's file {file.name} in "
+            f"{file.parent} on every node, or give a path"
         ) from None

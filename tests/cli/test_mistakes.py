@@ -253,6 +253,22 @@ def test_weights_that_cannot_be_had_say_which_file_to_place_where(capsys, tmp_pa
     assert GRID not in sys.modules
 
 
+def test_a_damaged_download_is_named(capsys, tmp_path, monkeypatch, cache_home):
+    """PyTorch takes a file of its cache by its name, which says how the content's SHA-256 begins."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"PK\x03\x04")
+    arguments = ["train", "--scale", "smoke", "--model.backbone", "resnet18", "--model.weights", "imagenet"]
+    code, _, err = run(capsys, *arguments, "--model.norm", "frozen_batch_norm", "--storage", str(tmp_path / "store"))
+    assert code == 2
+    assert f"model.weights: 'imagenet': {file} is damaged or another file" in err
+    assert "move it away" in err
+    assert err.count("\n") == 1
+    assert GRID not in sys.modules
+
+
 def test_the_seed_of_a_file_is_the_seed_of_its_trials(capsys, tmp_path):
     file, grid = tmp_path / "trial.yaml", tmp_path / "mine.yaml"
     file.write_text("scale: smoke\nseed: 7\n")
