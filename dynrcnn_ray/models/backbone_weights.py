@@ -1,5 +1,6 @@
 """Pretrained weights of a backbone: reading and writing them."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from dynrcnn_ray.models.weights import (
     file_of_weights,
     fingerprint_of_file,
 )
+from dynrcnn_ray.options.output import write_whole
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -50,7 +52,9 @@ def write_backbone_weights(file: Path, arrays: dict[str, NDArray[Any]]) -> str:
     Returns:
         The fingerprint of the file.
     """
-    np.savez_compressed(file, allow_pickle=False, **arrays)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
+    write_whole(file, stream.getvalue())
     return fingerprint_of_file(file)
 
 
