@@ -15,6 +15,7 @@ from dynrcnn_ray.api.store import open_store
 from dynrcnn_ray.config.errors import DynrcnnError, innermost_line, one_line
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.uris import shown_uri
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.execution.trained_checkpoint import trained_checkpoint
 from dynrcnn_ray.models.detector import Detector, build_model
@@ -114,8 +115,13 @@ def load(
         ValueError: there is no such trial, checkpoint or file, or it is damaged.
     """
     device = torch.device(device)
+    is_step = isinstance(checkpoint, int) and not isinstance(checkpoint, bool) and checkpoint > 0
+    if not is_step and checkpoint not in ("last", "best"):
+        raise LoadError(f"checkpoint: {checkpoint!r} must be 'last', 'best', or a step, from 1")
     if trial:
         return _load_trial(os.fspath(source), trial, checkpoint, device)
+    if "://" in os.fspath(source):
+        raise LoadError(f"source: {shown_uri(os.fspath(source))!r} is a store; name one of its trials too")
     file = Path(source).expanduser()
     if file.is_dir():
         raise LoadError(f"source: {str(file)!r} is a folder; name one of its trials too: load({str(file)!r}, trial)")

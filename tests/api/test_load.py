@@ -163,6 +163,11 @@ def test_what_is_not_there_is_told(trained: tuple[Path, TrialConfig], tmp_path: 
     ):
         with pytest.raises(ValueError, match=told):
             dr.load(*arguments)
+    with pytest.raises(ValueError, match=r"source: 's3://bucket/store' is a store; name one of its trials too"):
+        dr.load("s3://bucket/store")
+    for wrong in ("first", "1", 0, 1.5, True):
+        with pytest.raises(ValueError, match=rf"checkpoint: {wrong!r} must be 'last', 'best', or a step, from 1"):
+            dr.load(folder, prepared(config).trial_id, checkpoint=wrong)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="there are those of steps"):
         dr.load(folder, prepared(config).trial_id, checkpoint=1)
 
