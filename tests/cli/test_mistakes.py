@@ -130,7 +130,7 @@ def test_a_coco_plan_needs_no_data(capsys, tmp_path):
             "--dynamic.convention: 'theirs' is not allowed; allowed: paper, mmd",
         ),
         (["table3", "--dynamic.no-dla"], "dynamic.dla: False has no effect, table3 sets this field itself"),
-        (["table3", "--scale", "huge"], "--scale: 'huge' is not allowed; allowed: smoke, mini, coco"),
+        (["table3", "--scale", "huge"], "--scale: 'huge' is not allowed; allowed: smoke, mini, photos, coco"),
         (["table3", "--seeds", "0", "0"], "--seeds: (0, 0) must be one or more different numbers"),
         (["table3", "--seeds"], "--seeds: () must be one or more"),
         (["table3", "--num-workers", "3"], "run.num_workers: 3 is above train.shards = 2"),
@@ -284,13 +284,29 @@ def test_the_seed_of_a_file_is_the_seed_of_its_trials(capsys, tmp_path):
     assert "seed 1 " in run(capsys, "grid", str(grid), *given)[1]
 
 
+def test_a_file_that_leaves_out_what_makes_its_scale_is_told(capsys, tmp_path):
+    """What it leaves out is the paper's, whatever its scale: ninety thousand steps at scale mini."""
+    file, storage = tmp_path / "trial.yaml", ("--storage", str(tmp_path / "store"), "--dry-run")
+    file.write_text("scale: mini\nmodel: {weights: none}\ntrain: {momentum: 0.8}\n")
+    code, out, err = run(capsys, "train", "--config", str(file), *storage)
+    assert code == 0
+    assert "90000 steps" in out
+    left = "data.short_side and 18 other fields have the paper's values (data.short_side 800, not 128)"
+    assert (
+        err == f"note: --config: {file} leaves out what makes scale mini: {left}; `--scale mini` starts from its own\n"
+    )
+    assert run(capsys, "train", "--scale", "mini", *storage)[2] == ""
+    file.write_text("scale: coco\ndata: {root: d, train_split: a, val_split: b}\n")
+    assert run(capsys, "train", "--config", str(file), *storage)[2] == ""
+
+
 def test_a_file_of_an_unknown_scale(capsys, tmp_path):
     file = tmp_path / "trial.yaml"
     file.write_text("scale: mine\n")
     for command in (("table3",), ("train",), ("grid", "--axis", "dynamic.iou-top-k", "64")):
         code, _, err = run(capsys, *command, "--config", str(file))
         assert code == 2
-        assert f"--config: {file}: scale: 'mine' is not allowed; allowed: smoke, mini, coco" in err
+        assert f"--config: {file}: scale: 'mine' is not allowed; allowed: smoke, mini, photos, coco" in err
     grid = tmp_path / "grid.yaml"
     grid.write_text("axes: {dynamic.iou_top_k: [64]}\nbase: {scale: mine}\n")
     code, _, err = run(capsys, "grid", str(grid), "--dry-run")
