@@ -15,6 +15,7 @@ from dynrcnn_ray.api.store import open_store
 from dynrcnn_ray.config.errors import DynrcnnError, innermost_line, one_line
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial_config import TrialConfig
+from dynrcnn_ray.config.uris import shown_uri
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.execution.trained_checkpoint import trained_checkpoint
 from dynrcnn_ray.models.detector import Detector, build_model
@@ -24,6 +25,9 @@ from dynrcnn_ray.models.user_module import own_module
 from dynrcnn_ray.models.weights import WeightsError
 from dynrcnn_ray.store.trained import finished_trial
 from dynrcnn_ray.training.inference import outputs_of
+
+_DEEP_MODES = ("I", "F")
+"""Of Pillow's modes, whose values a conversion to RGB cuts off."""
 
 
 class LoadError(DynrcnnError, ValueError):
@@ -111,8 +115,13 @@ def load(
         ValueError: there is no such trial, checkpoint or file, or it is damaged.
     """
     device = torch.device(device)
+    is_step = isinstance(checkpoint, int) and not isinstance(checkpoint, bool) and checkpoint > 0
+    if not is_step and checkpoint not in ("last", "best"):
+        raise LoadError(f"checkpoint: {checkpoint!r} must be 'last', 'best', or a step, from 1")
     if trial:
         return _load_trial(os.fspath(source), trial, checkpoint, device)
+    if "://" in os.fspath(source):
+        raise LoadError(f"source: {shown_uri(os.fspath(source))!r} is a store; name one of its trials too")
     file = Path(source).expanduser()
     if file.is_dir():
         raise LoadError(f"source: {str(file)!r} is a folder; name one of its trials too: load({str(file)!r}, trial)")
@@ -144,6 +153,8 @@ def _load_file(file: Path, device: torch.device) -> LoadedDetector:
     ids = sorted(read.category_names)
 
     def build(config: TrialConfig) -> Detector:
+        # It has none: refused is a process in which another detector's may have changed the package.
+        own_module(config.model, "")
         return build_model(config, len(ids), DynamicTrainingState(config))
 
     model = _with_weights(build, read.config, read.state, repr(str(file)))
@@ -167,7 +178,11 @@ def _with_weights(
 def _pixels_of_file(file: str | os.PathLike[str]) -> Tensor:
     try:
         with Image.open(file) as image:
+            if image.mode.startswith(_DEEP_MODES):
+                raise LoadError(f"image: {os.fspath(file)!r} is not of 8 bits a channel (mode {image.mode})")
             upright = ImageOps.exif_transpose(image).convert("RGB")
+    except LoadError:
+        raise
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
         raise LoadError(f"image: {os.fspath(file)!r} cannot be read as a picture ({one_line(error, 200)})") from None
     return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
@@ -176,6 +191,8 @@ def _pixels_of_file(file: str | os.PathLike[str]) -> Tensor:
 def _pixels_of_tensor(image: Tensor) -> Tensor:
     if image.ndim != 3 or image.shape[0] != 3:
         raise LoadError(f"image: a tensor of shape {list(image.shape)} must be RGB, [3, height, width]")
+    if not image.numel():
+        raise LoadError(f"image: a tensor of shape {list(image.shape)} has no pixels")
     if image.dtype == torch.uint8:
         return image
     if not image.dtype.is_floating_point or not 0 <= float(image.min()) <= float(image.max()) <= 1:

@@ -39,7 +39,7 @@ class Store:
 
     def trials(self, trial_ids: Iterable[str] | None = None) -> pd.DataFrame:
         """A row for each trial: its id, status, configuration, AP (in percent), seconds, versions; running ones too."""
-        return self._store.trials_so_far(trial_ids)
+        return self._store.trials_so_far(_checked(trial_ids))
 
     def dynamics(self, trial_ids: Iterable[str] | None = None) -> pd.DataFrame:
         """A row for each logged step of each trial: T_now, beta_now, losses, positives."""
@@ -53,7 +53,7 @@ class Store:
             middle of a training `AP` alone is known. Rows of early releases may lack the step of their end.
         """
         metrics = [*METRICS, *MASK_METRICS]
-        trials = self._store.trials(trial_ids, ["trial_id", "status", "steps", *metrics])
+        trials = self._store.trials(_checked(trial_ids), ["trial_id", "status", "steps", *metrics])
         finished = trials.loc[trials["status"] == "finished"]
         ends = finished.assign(step=finished["steps"])
         rows = self._store.dynamics(trials["trial_id"], ["trial_id", "step", _AP])
@@ -116,9 +116,15 @@ class Store:
     def _of_trials(
         self, read: Callable[[Iterable[str]], pd.DataFrame], trial_ids: Iterable[str] | None
     ) -> pd.DataFrame:
-        return read(
-            self._store.trials_so_far(columns=["trial_id", "status"])["trial_id"] if trial_ids is None else trial_ids
-        )
+        given = _checked(trial_ids)
+        return read(self._store.trials_so_far(columns=["trial_id", "status"])["trial_id"] if given is None else given)
+
+
+def _checked(trial_ids: Iterable[str] | None) -> Iterable[str] | None:
+    """The ids, if they are several: a text would be taken for its letters, of which no trial has one for its id."""
+    if isinstance(trial_ids, str):
+        raise StoreError(f"trial_ids: {trial_ids!r} is one id; give a list of ids: [{trial_ids!r}]")
+    return trial_ids
 
 
 def open_store(location: str) -> ResultStore:

@@ -58,6 +58,8 @@ class _Description(NamedTuple):
     file: Path
     content: dict[str, Any]
     names: yaml.Node
+    keys: list[str]
+    """As they stand in the file: of two equal ones the content has the last."""
 
 
 def is_yolo(folder: Path) -> bool:
@@ -194,7 +196,8 @@ def _descriptions(folder: Path) -> list[_Description]:
             continue
         if isinstance(node, yaml.MappingNode):
             names = [value for key, value in node.value if key.value == "names"]
-            found += [_Description(file, content, value) for value in names[-1:]]
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            found += [_Description(file, content, value, keys) for value in names[-1:]]
     return found
 
 
@@ -206,6 +209,8 @@ def _description(folder: Path) -> _Description:
     if any(each.content != chosen[0].content for each in chosen):
         files = ", ".join(each.file.name for each in chosen)
         raise DataError(f"{folder}: several files name classes: {files}; keep one, or call it data.yaml")
+    if twice := [key for at, key in enumerate(chosen[0].keys) if key in chosen[0].keys[:at]]:
+        raise DataError(f"{chosen[0].file}: {twice[0]!r} stands twice; keep one of the two")
     return chosen[0]
 
 

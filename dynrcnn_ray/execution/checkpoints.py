@@ -9,13 +9,13 @@ A training that resumes skips a damaged one. A command that uses a finished tria
 """
 
 import io
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dynrcnn_ray.config.errors import DynrcnnError
 from dynrcnn_ray.config.sections import CheckpointName
+from dynrcnn_ray.models.whole_archive import require_whole
 from dynrcnn_ray.store.files import StoreError, StoreFiles
 from dynrcnn_ray.training.out_of_memory import is_out_of_memory
 
@@ -153,7 +153,7 @@ class CheckpointFolder:
         if content is None:  # Another driver has dropped it in the meantime.
             return None
         try:
-            _check_is_whole(content)
+            require_whole(io.BytesIO(content))
             return decode(content), content
         except Exception as error:  # Broken bytes make the unpickler raise nearly anything.
             if is_out_of_memory(error):
@@ -196,17 +196,6 @@ def decode(content: bytes) -> dict[str, Any]:
     import torch  # Imported late, as in `save`.
 
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-
-def _check_is_whole(content: bytes) -> None:
-    """Raise if a byte of a checkpoint has changed: `torch.load` itself looks at no checksum.
-
-    It also leaves tensors unset whose entry is marked as a folder, which no checksum covers.
-    """
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        damaged = archive.testzip() or next((entry for entry in archive.infolist() if entry.external_attr), None)
-    if damaged:
-        raise zipfile.BadZipFile(f"{damaged} is damaged")
 
 
 def _file_name(step: int) -> str:

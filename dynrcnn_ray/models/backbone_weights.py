@@ -1,5 +1,6 @@
 """Pretrained weights of a backbone: reading and writing them."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from dynrcnn_ray.models.weights import (
     file_of_weights,
     fingerprint_of_file,
 )
+from dynrcnn_ray.options.output import write_whole
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -50,7 +52,9 @@ def write_backbone_weights(file: Path, arrays: dict[str, NDArray[Any]]) -> str:
     Returns:
         The fingerprint of the file.
     """
-    np.savez_compressed(file, allow_pickle=False, **arrays)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
+    write_whole(file, stream.getvalue())
     return fingerprint_of_file(file)
 
 
@@ -69,13 +73,18 @@ def downloaded(weights: "WeightsEnum", named: str) -> dict[str, Tensor]:
         named: the field and its value, for errors.
 
     Raises:
-        WeightsError: it cannot be downloaded.
+        WeightsError: it cannot be downloaded, or the file in the cache is damaged.
     """
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    # The name says how the SHA-256 of the content begins. PyTorch asks for it at most while it downloads.
+    if file.is_file() and not fingerprint_of_file(file).startswith(file.stem.rpartition("-")[2]):
+        raise WeightsError(f"{named}: {file} is damaged or another file; move it away, to have it downloaded again")
     try:
-        return dict(weights.get_state_dict(progress=False))
-    except OSError as error:
-        file = weights.url.rpartition("/")[2]
+        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "invalid hash" not in str(error):
+            raise
         raise WeightsError(
-            f"{named} cannot be downloaded ({one_line(error, 200)}); place torchvision's file {file} in "
-            f"{torch.hub.get_dir()}/checkpoints on every node, or give a path"
+            f"{named} cannot be downloaded ({one_line(error, 200)}); place torchvision's file {file.name} in "
+            f"{file.parent} on every node, or give a path"
         ) from None

@@ -1,5 +1,6 @@
 """Weights as others save them: a file's content, the state_dict within it, and its names without a wrapper's prefix."""
 
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from dynrcnn_ray.config.errors import DynrcnnError
+from dynrcnn_ray.models.whole_archive import require_whole
 
 _POINTER_OF_GIT_LFS = b"version https://git-lfs"
 _ZIP, _PICKLE = b"PK", b"\x80"
@@ -55,11 +57,15 @@ def read_content(file: Path) -> Any:
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        if begin.startswith(_ZIP):
+            require_whole(file)
         return _load(file, is_zip=begin.startswith(_ZIP))
     except OSError as error:
         raise UnreadableWeightsError(f"cannot be read ({error.strerror or error})") from None
     except (UnreadableWeightsError, MemoryError):
         raise
+    except zipfile.BadZipFile:
+        raise UnreadableWeightsError("is no file of weights: damaged or cut; bring it once more") from None
     except Exception:  # Whatever somebody put into the file decides which.
         if file.suffix == ".npz":
             what = "damaged, or with more than arrays of numbers; bring it once more"

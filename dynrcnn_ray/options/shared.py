@@ -1,6 +1,8 @@
 """The options that commands share. The configuration checks what they say."""
 
 import dataclasses
+import functools
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,8 @@ from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.scales import SCALES, Scale, base_config
 from dynrcnn_ray.config.sections import DataConfig, DynamicConfig, ModelConfig, RunConfig, TestConfig, TrainConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.config.validation import ConfigError, from_yaml, validate
+from dynrcnn_ray.config.validation import ConfigError, field_paths, from_yaml, tree_of, validate
+from dynrcnn_ray.config.yaml_text import load
 from dynrcnn_ray.options.parsing import parse_first
 
 _LOCAL_TO_MLFLOW = ("file", "sqlite")
@@ -133,11 +136,47 @@ def starting_config(first: BaseOptions, arguments: Sequence[str]) -> TrialConfig
     if any(each.partition("=")[0] == "--scale" for each in arguments):
         raise ConfigError(f"--scale: {first.config} says the scale; leave one of --scale and --config out")
     try:
-        return from_yaml(Path(first.config).read_text())
+        text = Path(first.config).read_text()
+        config = from_yaml(text)
+        _tell_what_is_left_out(first.config, config, text)
+        return config
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config: {first.config!r} cannot be read ({one_line(error)})") from None
     except ConfigError as error:
         raise ConfigError(f"--config: {first.config}: {error}") from None
+
+
+def _tell_what_is_left_out(file: str, config: TrialConfig, text: str) -> None:
+    """Say on the standard error where a file leaves out what makes the scale that it names."""
+    if config.scale not in SCALES:
+        return
+    given, base = tree_of(text, file, load), base_config(config.scale)
+    left = [
+        (path, own, its)
+        for path in field_paths(base)
+        if (own := _value(config, path)) != (its := _value(base, path))
+        and not (path.startswith("run.") or _is_given(given, path))
+    ]
+    if left:
+        path, own, its = left[0]
+        others = f" and {len(left) - 1} other fields have" if len(left) > 1 else " has"
+        print(
+            f"note: --config: {file} leaves out what makes scale {config.scale}: {path}{others} the paper's values "
+            f"({path} {own!r}, not {its!r}); `--scale {config.scale}` starts from its own",
+            file=sys.stderr,
+        )
+
+
+def _value(config: TrialConfig, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), config)
+
+
+def _is_given(tree: Any, path: str) -> bool:
+    for name in path.split("."):
+        if not isinstance(tree, dict) or name not in tree:
+            return False
+        tree = tree[name]
+    return True
 
 
 def start_from(options: type[_RunOptions], config: TrialConfig, file: str = "") -> _RunOptions:

@@ -19,6 +19,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import with_values
 from dynrcnn_ray.data.shapes import CATEGORIES
 from dynrcnn_ray.execution.trained_checkpoint import trained_checkpoint
+from dynrcnn_ray.models import user_module
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.tools.export.export import export_torchvision
 from dynrcnn_ray.tools.predict.predictor import Predictor
@@ -162,6 +163,11 @@ def test_what_is_not_there_is_told(trained: tuple[Path, TrialConfig], tmp_path: 
     ):
         with pytest.raises(ValueError, match=told):
             dr.load(*arguments)
+    with pytest.raises(ValueError, match=r"source: 's3://bucket/store' is a store; name one of its trials too"):
+        dr.load("s3://bucket/store")
+    for wrong in ("first", "1", 0, 1.5, True):
+        with pytest.raises(ValueError, match=rf"checkpoint: {wrong!r} must be 'last', 'best', or a step, from 1"):
+            dr.load(folder, prepared(config).trial_id, checkpoint=wrong)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="there are those of steps"):
         dr.load(folder, prepared(config).trial_id, checkpoint=1)
 
@@ -172,6 +178,8 @@ def test_what_is_not_there_is_told(trained: tuple[Path, TrialConfig], tmp_path: 
         (torch.zeros(96, 96, 3), "must be RGB"),
         (torch.full((3, 8, 8), 200.0), "values of 0 to 1"),
         (torch.zeros(3, 8, 8, dtype=torch.int64), "must be uint8"),
+        (torch.zeros(3, 0, 8), "has no pixels"),
+        (torch.zeros(3, 8, 0, dtype=torch.uint8), "has no pixels"),
         ("none.jpg", "'none.jpg' cannot be read"),
     ],
 )
@@ -179,3 +187,21 @@ def test_what_is_no_picture_is_refused(image: Any, told: str, trained: tuple[Pat
     folder, config = trained
     with pytest.raises(ValueError, match=told):
         dr.load(folder, prepared(config).trial_id)(image)
+
+
+def test_a_picture_of_more_than_eight_bits_is_refused(trained: tuple[Path, TrialConfig], tmp_path: Path):
+    """Pillow cuts its values off at 255: nearly all of it would be white."""
+    Image.fromarray(np.full((40, 60), 30_000, dtype=np.uint16)).save(tmp_path / "deep.png")
+    folder, config = trained
+    with pytest.raises(ValueError, match=r"deep\.png' is not of 8 bits a channel \(mode I;16\)"):
+        dr.load(folder, prepared(config).trial_id)(tmp_path / "deep.png")
+
+
+def test_a_process_that_has_run_somebody_s_module_loads_no_other_detector(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """The module may have changed what the file's detector is built of."""
+    file = exported(tmp_path)
+    monkeypatch.setattr(user_module, "_has_run", {"0123456789abcdef": Path("/home/me/mine.py")})
+    with pytest.raises(ValueError, match=r"in a process that has run /home/me/mine\.py"):
+        dr.load(file)

@@ -27,6 +27,16 @@ def test_the_frames_are_the_store_s_own(trained: tuple[Path, TrialConfig]):
     assert len(store.dynamics()) > 1
 
 
+@pytest.mark.parametrize("name", ["trials", "dynamics", "evaluations", "proposals", "detections", "statistics"])
+def test_one_id_is_no_list_of_letters(name: str):
+    """A text is a list of letters to Python, and no trial has one of these for its id."""
+    store = dr.Store(MINI)
+    with pytest.raises(
+        ValueError, match=r"trial_ids: '370fe5263e8f' is one id; give a list of ids: \['370fe5263e8f'\]"
+    ):
+        getattr(store, name)("370fe5263e8f")
+
+
 def test_evaluations_are_those_of_checkpoints_and_of_the_end(trained: tuple[Path, TrialConfig]):
     folder, config = trained
     store = dr.Store(folder)

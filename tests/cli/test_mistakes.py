@@ -253,6 +253,22 @@ def test_weights_that_cannot_be_had_say_which_file_to_place_where(capsys, tmp_pa
     assert GRID not in sys.modules
 
 
+def test_a_damaged_download_is_named(capsys, tmp_path, monkeypatch, cache_home):
+    """PyTorch takes a file of its cache by its name, which says how the content's SHA-256 begins."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"PK\x03\x04")
+    arguments = ["train", "--scale", "smoke", "--model.backbone", "resnet18", "--model.weights", "imagenet"]
+    code, _, err = run(capsys, *arguments, "--model.norm", "frozen_batch_norm", "--storage", str(tmp_path / "store"))
+    assert code == 2
+    assert f"model.weights: 'imagenet': {file} is damaged or another file" in err
+    assert "move it away" in err
+    assert err.count("\n") == 1
+    assert GRID not in sys.modules
+
+
 def test_the_seed_of_a_file_is_the_seed_of_its_trials(capsys, tmp_path):
     file, grid = tmp_path / "trial.yaml", tmp_path / "mine.yaml"
     file.write_text("scale: smoke\nseed: 7\n")
@@ -266,6 +282,22 @@ def test_the_seed_of_a_file_is_the_seed_of_its_trials(capsys, tmp_path):
     assert "seed 5 " in run(capsys, "grid", str(grid), "--scale", "smoke", *storage)[1]
     grid.write_text("axes: {dynamic.iou_top_k: [64]}\nseeds: [1]\n")
     assert "seed 1 " in run(capsys, "grid", str(grid), *given)[1]
+
+
+def test_a_file_that_leaves_out_what_makes_its_scale_is_told(capsys, tmp_path):
+    """What it leaves out is the paper's, whatever its scale: ninety thousand steps at scale mini."""
+    file, storage = tmp_path / "trial.yaml", ("--storage", str(tmp_path / "store"), "--dry-run")
+    file.write_text("scale: mini\nmodel: {weights: none}\ntrain: {momentum: 0.8}\n")
+    code, out, err = run(capsys, "train", "--config", str(file), *storage)
+    assert code == 0
+    assert "90000 steps" in out
+    left = "data.short_side and 18 other fields have the paper's values (data.short_side 800, not 128)"
+    assert (
+        err == f"note: --config: {file} leaves out what makes scale mini: {left}; `--scale mini` starts from its own\n"
+    )
+    assert run(capsys, "train", "--scale", "mini", *storage)[2] == ""
+    file.write_text("scale: coco\ndata: {root: d, train_split: a, val_split: b}\n")
+    assert run(capsys, "train", "--config", str(file), *storage)[2] == ""
 
 
 def test_a_file_of_an_unknown_scale(capsys, tmp_path):

@@ -114,6 +114,15 @@ def damaged(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-2000])
 
 
+def flipped(file: Path) -> None:
+    """`torch.load` takes the changed byte for a weight."""
+    torch.save(body().state_dict(), file)
+    content = bytearray(file.read_bytes())
+    content[content.index(body().state_dict()["conv1.weight"].numpy().tobytes()) + 3] ^= 0x40
+    file.write_bytes(content)
+    torch.load(file, weights_only=True)
+
+
 def of_another_net(file: Path) -> None:
     torch.save({"module." + name: value for name, value in nn.Linear(2, 2).state_dict().items()}, file)
 
@@ -128,7 +137,8 @@ def of_a_detector(file: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "text": (lambda file: file.write_text("<html>"), "neither torch.save's nor an .npz", ""),
-    "cut": (damaged, "is no file of weights: damaged or cut", ""),
+    "cut": (damaged, "is no file of weights: damaged or cut; bring it once more", ""),
+    "flipped": (flipped, "is no file of weights: damaged or cut; bring it once more", ""),
     "code": (
         lambda file: torch.save({"model": prefixed("", body()), "x": Evil()}, file),
         "objects that are not read",

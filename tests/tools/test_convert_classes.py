@@ -56,6 +56,8 @@ def test_names_are_text_and_keys_are_the_numbers_of_the_labels(
         ("names: [cat, [dog]]", "class '1' has no text for a name"),
         ("names: {0: , 1: dog}", "class '0' has no text for a name"),
         ("names: []", "names is empty"),
+        ("names: [cat]\nnames: [dog]", r"data\.yaml: 'names' stands twice; keep one of the two"),
+        ("names: [cat]\ntrain: images/train\ntrain: images/more", r"data\.yaml: 'train' stands twice; keep one"),
         ("names: cat", "names is neither a list nor a mapping"),
         ("names: [cat", "is not YAML that can be read"),
         ("[cat, dog]", r"has no \.yaml file with the names of the classes"),

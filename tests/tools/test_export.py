@@ -1,6 +1,8 @@
 """What is exported detects the same: by torchvision alone, and by onnxruntime at any size."""
 
 import dataclasses
+import errno
+import functools
 import io
 import json
 import subprocess
@@ -17,6 +19,7 @@ import torch
 from PIL import Image
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from dynrcnn_ray.config.extras import MissingExtraError
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
@@ -28,6 +31,7 @@ from dynrcnn_ray.models.detector import Detector, build_model
 from dynrcnn_ray.models.detector_weights import DetectorWeights, take_weights
 from dynrcnn_ray.models.input_size import InputSizeTransform, traced_sizes
 from dynrcnn_ray.store.files import StoreFiles
+from dynrcnn_ray.tools.export import export
 from dynrcnn_ray.tools.export.command import COMMAND
 from dynrcnn_ray.tools.export.export import (
     ExportError,
@@ -291,3 +295,37 @@ def test_the_command(trained: tuple[Path, TrialConfig], tmp_path: Path, capsys: 
         ExportError, match=r"torchvision has no detector with model\.backbone tiny; choose --format onnx"
     ):
         call(COMMAND, *options)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".onnx"])
+def test_an_earlier_file_is_replaced_whole_or_not_at_all(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config, file = trial(), tmp_path / f"mine{suffix}"
+    file.write_bytes(b"earlier")
+
+    def full_disk(path: Path, content: bytes) -> int:
+        path.open("wb").write(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr(export, "torchvision_script", lambda *_: "")
+    state = detector(config).state_dict()
+    if suffix == ".pth":
+        write = functools.partial(export_torchvision, config, state)
+    else:
+        write = functools.partial(export_onnx, plain_detector(config, state, 2))
+    with pytest.raises(OSError, match="No space"):
+        write(NAMES, IDS, file)
+    assert [each.name for each in tmp_path.iterdir()] == [file.name]
+    assert file.read_bytes() == b"earlier"
+
+
+def test_what_checks_a_graph_is_asked_for_before_it_is_written(
+    trained: tuple[Path, TrialConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder, config = trained
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"'onnxruntime' is not installed; pip install 'dynrcnn-ray\[onnx\]'"):
+        call(
+            COMMAND, prepared(config).trial_id, "--storage", str(folder), "--format", "onnx", "--output", str(tmp_path)
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -20,6 +20,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models.detector import build_torchvision_model
 from dynrcnn_ray.models.detector_file import detector_file
 from dynrcnn_ray.models.input_size import InputSizeTransform
+from dynrcnn_ray.options.output import write_whole
 
 _OPSET = 17
 _TRACED_SIZE = (96, 128)
@@ -89,10 +90,9 @@ def export_torchvision(
         ExportError: torchvision has no such detector.
     """
     text = torchvision_script(config, len(class_names), file.name)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(detector_file(config, state, class_names, category_ids))
+    write_whole(file, detector_file(config, state, class_names, category_ids))
     script = file.with_name(f"load_{file.stem}.py")
-    script.write_text(text)
+    write_whole(script, text.encode())
     return script
 
 
@@ -241,8 +241,7 @@ def export_onnx(
     for name, value in (("class_names", list(class_names)), ("category_ids", list(category_ids))):
         entry = graph.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(graph.SerializeToString())
+    write_whole(file, graph.SerializeToString())
 
 
 def precision_of_onnx(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dynrcnn_ray.config.extras import import_extra
 from dynrcnn_ray.config.sections import ShapesConfig, TestConfig
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.data.shapes import generate_shapes
@@ -26,6 +27,10 @@ _GENERATED, _GENERATED_SIZE = 3, 320
 
 def export(options: ExportOptions, _call: Call) -> int:
     """Write a detector, and say how it is used."""
+    if options.format == "onnx":
+        # What writes the graph and what checks it, before there is one.
+        for package in ("onnx", "onnxruntime"):
+            import_extra(package, "onnx")
     name, trial, checkpoint, names = used_detector(options)
     config = trial.config
     file = output_file(options, name)

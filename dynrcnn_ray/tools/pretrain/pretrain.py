@@ -109,7 +109,6 @@ def _pretrain(trial: Trial, output: Path) -> dict[str, Any]:
     body = state.model.get_submodule("backbone.body")
     arrays = {name: value.numpy() for name, value in body.state_dict().items()}
     with writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
         fingerprint = write_backbone_weights(file, arrays)
     print(f"{file}: {fingerprint}, from a training that ended with AP {metrics['AP']:.1f}")
     return {
