@@ -1,6 +1,7 @@
 """The command `evaluate` on the scale smoke: by two workers, what it checks, and checkpoints that do not fit."""
 
 import datetime
+import hashlib
 import json
 import os
 import shutil
@@ -254,10 +255,33 @@ def test_a_split_of_another_tool_is_measured_like_the_same_of_coco(
     for split in ("val", "more"):
         assert run(folder, tmp_path, "--data.root", str(other_split), "--split", split) == 0
         table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("AP")]
-        detections = json.loads((tmp_path / "out" / f"detections_{split}_abc_results.json").read_text())
+        (file,) = (tmp_path / "out").glob(f"detections_{split}_abc*_results.json")
+        detections = json.loads(file.read_text())
         assert detections
         measured.append((table, detections))
     assert measured[0] == measured[1]
+
+
+@pytest.mark.usefixtures("reports_of_drivers")
+def test_other_data_of_the_same_split_s_name_leave_the_trial_s_own_results(
+    folder: CheckpointFolder, smoke: TrialConfig, other_split: Path, tmp_path: Path
+):
+    results = Path(folder.files.root) / "evaluations" / "detections_val_abc_results.json"
+    assert run(folder, tmp_path) == 0
+    own = results.read_bytes()
+    file = other_split / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    content["images"] = content["images"][:2]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in kept]
+    file.write_text(json.dumps(content))
+    for _ in range(2):
+        assert run(folder, tmp_path, "--data.root", str(other_split), "--split", "val") == 0
+    assert results.read_bytes() == own
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:6]
+    names = sorted(path.name for path in results.parent.iterdir())
+    assert names == [f"detections_val_abc-{digest}_results.json", results.name]
+    assert names == sorted(path.name for path in (tmp_path / "out").iterdir())
 
 
 def test_the_images_of_another_split_are_checked(folder: CheckpointFolder, other_split: Path, tmp_path: Path, capsys):

@@ -1,11 +1,16 @@
 """What the command `evaluate` does: detects on a split, prints the metrics and writes the results file."""
 
 import dataclasses
+import hashlib
 import sys
+from pathlib import Path
 
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial import Trial
+from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import validate
+from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.data.fingerprints import own_folder
 from dynrcnn_ray.evaluation.results_file import check_results
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.options.command import Call
@@ -19,6 +24,8 @@ from dynrcnn_ray.tools.evaluate.evaluation import Evaluation, EvaluationFailedEr
 from dynrcnn_ray.tools.trained_trial import trained_trial
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.state import CheckpointError, load_trained
+
+_DIGITS = 6
 
 
 def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
@@ -37,7 +44,8 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     trial = Trial(config, dataclasses.replace(trained.inputs, data_root=root))
     _check_checkpoint(trial, trained_id, store, len(dataset.class_names), options.checkpoint)
     storage = storage_location(options.storage, options.scale)
-    evaluation = Evaluation(trial, name, trained_id, split, storage, options.checkpoint)
+    other_data = _other_data(options.data.root, trained.config, split, dataset)
+    evaluation = Evaluation(trial, name, trained_id, split, storage, options.checkpoint, other_data)
     try:
         metrics = run_evaluation(evaluation)
     except EvaluationFailedError as error:
@@ -55,6 +63,15 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
         print(f"{dataset.annotation_file.name} has no annotations: the server tells the average precision.")
     print(f"{count} detections in {len(dataset)} images: {file}")
     return 0
+
+
+def _other_data(root: str, trained: TrialConfig, split: str, dataset: CocoDataset) -> str:
+    """A few digits of the annotations' hash, where a split of another folder has the name of one of the trial's."""
+    data = trained.data
+    is_of_its_name = split in (data.train_split, data.val_split)
+    if not root or not is_of_its_name or Path(root).expanduser().absolute() == own_folder(data):
+        return ""
+    return hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest()[:_DIGITS]
 
 
 def _check_checkpoint(

@@ -2,7 +2,7 @@
 
 The first worker's detections come back through the storage, as the file that the COCO server takes:
 `<storage>/evaluations/detections_<split>_<trial_id>_results.json`, with `<trial_id>-best` for the best checkpoint's and
-`<trial_id>-500` for that of a step.
+`<trial_id>-500` for that of a step. A split of other data with the name of one of the trial's has a file of its own.
 """
 
 import time
@@ -46,6 +46,8 @@ class Evaluation:
         split: the split to detect on.
         storage: the store's absolute path or URI.
         checkpoint: which of the trial's.
+        other_data: tells the file of a split of other data, which has the name of one that it was trained or measured
+            on; empty for the trial's own data.
     """
 
     trial: Trial
@@ -54,6 +56,7 @@ class Evaluation:
     split: str
     storage: str
     checkpoint: CheckpointName = "last"
+    other_data: str = ""
     setting = "evaluation"
     trains = False
 
@@ -75,7 +78,8 @@ class Evaluation:
     @property
     def file_name(self) -> str:
         """The name of the results file."""
-        algorithm = self.trial_id if self.checkpoint == "last" else f"{self.trial_id}-{self.checkpoint}"
+        which = "" if self.checkpoint == "last" else str(self.checkpoint)
+        algorithm = "-".join(part for part in (self.trial_id, which, self.other_data) if part)
         return f"detections_{self.split}_{algorithm}_results.json"
 
 
