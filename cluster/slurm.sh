@@ -21,8 +21,8 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$PWD}"
 if [ -d .venv ]; then PATH=$PWD/.venv/bin:$PATH; fi
 
-# Four ports that two jobs are unlikely to share, below those that the system gives out.
-port=$((20000 + SLURM_JOB_ID % 3000 * 4))
+# Three ports that two jobs are unlikely to share, below those that the system gives out.
+port=$((20000 + SLURM_JOB_ID % 4000 * 3))
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 read -r ip _ < <(getent ahosts "$head") || { echo "The name of the first node, $head, has no address." >&2; exit 1; }
 export RAY_ADDRESS=$ip:$port
@@ -43,8 +43,8 @@ shift
 trap ended=1 TERM
 mkdir -p -m 700 "$folder"
 if [ "$SLURM_NODEID" = 0 ]; then
-  set -- --head --node-ip-address "${RAY_ADDRESS%:*}" --port "$port" --dashboard-port $((port + 1)) \
-    --ray-client-server-port $((port + 3)) "$@"
+  set -- --head --node-ip-address "${RAY_ADDRESS%:*}" --port "$port" --ray-client-server-port $((port + 1)) \
+    --include-dashboard false "$@"
 else
   until (: < "/dev/tcp/${RAY_ADDRESS%:*}/$port") 2> /dev/null; do sleep 1; done
   set -- --address "$RAY_ADDRESS" "$@"
@@ -73,11 +73,12 @@ done
 
 python experiments/main.py "$@" &
 program=$!
-# Trials take it for a spot node's notice: they make a checkpoint at the next row of the log, and train on.
+# Trials take it for a spot node's notice: they make a checkpoint at the next row of the log, and train on. Slurm may tell
+# a minute early, and at Ray's deadline Ray Train would end them: it is later than the limit.
 warn() {
   echo "The time limit is near."
   alive | xargs -n 1 -P 8 ray drain-node --address "$RAY_ADDRESS" --reason DRAIN_NODE_REASON_PREEMPTION \
-    --reason-message limit --deadline-remaining-seconds 110 --node-id
+    --reason-message limit --deadline-remaining-seconds 86400 --node-id
 }
 trap warn USR1
 trap 'kill -TERM $program' TERM

@@ -118,7 +118,7 @@ class Slurm:
 
     def processes(self) -> list[str]:
         """The command lines of all processes of the cluster, its nodes' too."""
-        return self.run("sh", "-c", "cat /proc/[0-9]*/cmdline 2> /dev/null | tr '\\0' ' '; true").split()
+        return self.run("ps", "-e", "-ww", "-o", "args=").splitlines()
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float, what: str) -> None:

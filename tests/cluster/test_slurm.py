@@ -143,4 +143,5 @@ def test_a_cancelled_job_leaves_its_checkpoint_and_no_process(restarted: Job):
     restarted.wait_for("CANCELLED", 30)
     assert restarted.checkpoints()
     assert not restarted.folders()
-    assert not [line for line in restarted.slurm.processes() if "ray" in line or "python" in line]
+    of_jobs = ("raylet", "gcs_server", "ray::", "main.py", "slurm_script")
+    assert not [line for line in restarted.slurm.processes() if any(name in line for name in of_jobs)]
