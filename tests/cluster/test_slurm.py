@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +67,10 @@ def slurm() -> Iterator[Slurm]:
 
 
 @pytest.fixture(scope="module")
-def jobs(
+def submit(
     slurm: Slurm, smoke: TrialConfig, cache_home: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Job, Job]:
-    """A long job on both nodes, and a short one that shares the first of them with it."""
+) -> Callable[..., Job]:
+    """Gives slurm.sh to sbatch: the name of the job's storage, sbatch's options, and the trial's."""
     home = tmp_path_factory.mktemp("home")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -84,18 +84,22 @@ def jobs(
         number = slurm.submit("--gpus-per-node=0", *options, *command, cwd=REPOSITORY, env=environment)
         return Job(slurm, number, home / name)
 
-    # No checkpoint but the one of the warning.
-    trial = ("--train.steps", "20000", "--run.checkpoint-every", "20000", "--run.num-workers", "2")
-    long = submit("long", "--cpus-per-task=1", trial=trial)
-    long.wait_for_line("step +2/20000", SECONDS_TO_START)
-    assert not long.checkpoints()
-    return long, submit("short", "--nodes=1", "--nodelist=node1", "--cpus-per-task=2", trial=("--train.steps", "4"))
+    return submit
 
 
 @pytest.fixture(scope="module")
-def warned(jobs: tuple[Job, Job]) -> Job:
+def long(submit: Callable[..., Job]) -> Job:
+    """A job on both nodes that trains for hours, with no checkpoint but that of a warning."""
+    trial = ("--train.steps", "20000", "--run.checkpoint-every", "20000")
+    job = submit("long", "--cpus-per-task=1", trial=trial)
+    job.wait_for_line("step +2/20000", SECONDS_TO_START)
+    assert not job.checkpoints()
+    return job
+
+
+@pytest.fixture(scope="module")
+def warned(long: Job) -> Job:
     """The long job, which has come near its time limit."""
-    long, _ = jobs
     hours, minutes, _seconds = long.slurm.show(long.number, "RunTime").split(":")
     limit = 60 * int(hours) + int(minutes) + 3
     long.slurm.run("scontrol", "update", f"JobId={long.number}", f"TimeLimit={limit}")
@@ -112,8 +116,8 @@ def test_the_warning_before_the_time_limit_makes_a_checkpoint_at_once(warned: Jo
     warned.wait_for_line(f"step +{step + 2}/20000", 60)
 
 
-def test_two_jobs_of_one_user_share_a_node(jobs: tuple[Job, Job]):
-    long, short = jobs
+def test_two_jobs_of_one_user_share_a_node(long: Job, submit: Callable[..., Job]):
+    short = submit("short", "--nodes=1", "--nodelist=node1", "--cpus-per-task=2", trial=("--train.steps", "4"))
     short.wait_for("COMPLETED", SECONDS_TO_START)
     (row,) = ResultStore.open(short.storage).trials().to_dict("records")
     assert (row["status"], row["steps"]) == ("finished", 4)
