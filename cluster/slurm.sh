@@ -90,6 +90,6 @@ trap 'kill -TERM $program' TERM
 while code=0; wait $program || code=$?; kill -0 $program 2> /dev/null; do :; done
 trap '' TERM
 # The signal lets Ray end by itself; srun would kill it at once.
-scancel --signal=TERM "$SLURM_JOB_ID.0"
+scancel --signal=TERM "$SLURM_JOB_ID.0" 2> /dev/null || true
 wait $ray || true
 exit "$code"

@@ -139,7 +139,8 @@ def restarted(warned: Job) -> Job:
 
 
 def test_a_job_that_lost_a_node_goes_on_from_its_checkpoint(restarted: Job):
-    restarted.wait_for_line("goes on from step", SECONDS_TO_START)
+    step = restarted.checkpoints()[0]
+    restarted.wait_for_line(f"goes on from the checkpoint of step {step}\\b", SECONDS_TO_START)
 
 
 def test_a_cancelled_job_leaves_its_checkpoint_and_no_process(restarted: Job):
