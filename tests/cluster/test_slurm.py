@@ -101,11 +101,13 @@ def long(submit: Callable[..., Job]) -> Job:
 def warned(long: Job) -> Job:
     """The long job, which has come near its time limit."""
     hours, minutes, _seconds = long.slurm.show(long.number, "RunTime").split(":")
-    limit = 60 * int(hours) + int(minutes) + 3
+    limit = 60 * int(hours) + int(minutes) + 2
     long.slurm.run("scontrol", "update", f"JobId={long.number}", f"TimeLimit={limit}")
     # Slurm looks twice a minute.
-    wait_for(lambda: bool(long.checkpoints()), 90, f"a checkpoint:\n{long.output}")
+    long.wait_for_line("The time limit is near", 60)
+    # Other tests go on with the job.
     long.slurm.run("scontrol", "update", f"JobId={long.number}", "TimeLimit=24:00:00")
+    wait_for(lambda: bool(long.checkpoints()), 120, f"a checkpoint:\n{long.output}")
     return long
 
 
