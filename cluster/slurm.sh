@@ -78,10 +78,20 @@ done
 python experiments/main.py "$@" &
 program=$!
 # Trials take it for a spot node's notice: they make a checkpoint at the next row of the log, and train on. Slurm may tell
-# a minute early, and at Ray's deadline Ray Train would end them: it is later than the limit.
+# a minute early, and at Ray's deadline Ray Train would end them: it is later than the limit. Ray removes an idle node at
+# once, and with the head's the whole cluster: those where nothing runs are not told.
+busy() {
+  python -c '
+import ray
+from ray._private.state import available_resources_per_node
+ray.init(log_to_driver=False)
+free = available_resources_per_node()
+used = lambda node: free.get(node["NodeID"], {}).get("CPU", 0) < node["Resources"].get("CPU", 0)
+print(*(node["NodeID"] for node in ray.nodes() if node["Alive"] and used(node)))' 2> /dev/null
+}
 warn() {
   echo "The time limit is near."
-  alive | xargs -n 1 -P 8 ray drain-node --address "$RAY_ADDRESS" --reason DRAIN_NODE_REASON_PREEMPTION \
+  busy | xargs -r -n 1 -P 8 ray drain-node --address "$RAY_ADDRESS" --reason DRAIN_NODE_REASON_PREEMPTION \
     --reason-message limit --deadline-remaining-seconds 86400 --node-id
 }
 trap warn USR1
