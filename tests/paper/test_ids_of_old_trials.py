@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dynrcnn_ray.config.scales import SCALES, base_config
+from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.paper.paper import EXPERIMENTS
 from dynrcnn_ray.store.results_store import ResultStore
@@ -47,7 +47,7 @@ def test_rows_of_every_release_are_the_same_trials_as_ever(name: str):
     assert digest(ids) == OF_STORES[name]
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", OF_EXPERIMENTS)
 def test_the_papers_trials_are_the_same_as_ever(scale: str):
     base = Trial(base_config(scale))
     trials = [(each.name, *item) for each in EXPERIMENTS for item in each.trials(base, (0, 1)).items()]

@@ -7,17 +7,27 @@ import pytest
 
 from dynrcnn_ray.config.scales import SCALES, base_config
 from dynrcnn_ray.config.trial import Trial
-from dynrcnn_ray.config.validation import validate
+from dynrcnn_ray.config.validation import ConfigError, validate
 from dynrcnn_ray.experiment.experiment import Experiment
 from dynrcnn_ray.paper import table7
 from dynrcnn_ray.paper.paper import BESIDE, EXPERIMENTS
 
 TEXT = Path(__file__).resolve().parents[3] / "shared" / "paper" / "dynamic_rcnn_eccv2020.md"
 TABLES = tuple(experiment for experiment in EXPERIMENTS if experiment.name.startswith("table"))
+PAPERS_SCALES = [scale for scale in SCALES if not base_config(scale).model.detector_weights]
+"""Those from which every row can start: a trained detector has one backbone and one kind of head."""
 BY_NAME = {experiment.name: experiment for experiment in (*EXPERIMENTS, *BESIDE)}
 
 
-@pytest.mark.parametrize("scale", SCALES)
+def test_rows_that_a_trained_detector_cannot_begin_are_refused():
+    assert PAPERS_SCALES == ["smoke", "mini", "coco"]
+    photos = base_config("photos")
+    for name in ("table2", "table8", "table9"):
+        with pytest.raises(ConfigError, match=r"model.detector_weights: 'coco' has resnet50"):
+            [validate(row.config or photos) for row in BY_NAME[name].rows(photos)]
+
+
+@pytest.mark.parametrize("scale", PAPERS_SCALES)
 @pytest.mark.parametrize("experiment", [*EXPERIMENTS, *BESIDE], ids=lambda experiment: experiment.name)
 def test_every_row_is_a_valid_trial_of_its_own(experiment: Experiment, scale):
     rows = experiment.rows(base_config(scale))
