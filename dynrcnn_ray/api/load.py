@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 
 from dynrcnn_ray.api.store import open_store
@@ -16,6 +15,7 @@ from dynrcnn_ray.config.errors import DynrcnnError, innermost_line, one_line
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.uris import shown_uri
+from dynrcnn_ray.data.orientation import DEEP_MODES, upright_rgb
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.execution.trained_checkpoint import trained_checkpoint
 from dynrcnn_ray.models.detector import Detector, build_model
@@ -25,9 +25,6 @@ from dynrcnn_ray.models.user_module import own_module
 from dynrcnn_ray.models.weights import WeightsError
 from dynrcnn_ray.store.trained import finished_trial
 from dynrcnn_ray.training.inference import outputs_of
-
-_DEEP_MODES = ("I", "F")
-"""Of Pillow's modes, whose values a conversion to RGB cuts off."""
 
 
 class LoadError(DynrcnnError, ValueError):
@@ -178,14 +175,14 @@ def _with_weights(
 def _pixels_of_file(file: str | os.PathLike[str]) -> Tensor:
     try:
         with Image.open(file) as image:
-            if image.mode.startswith(_DEEP_MODES):
+            if image.mode.startswith(DEEP_MODES):
                 raise LoadError(f"image: {os.fspath(file)!r} is not of 8 bits a channel (mode {image.mode})")
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            pixels = upright_rgb(image)
     except LoadError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
         raise LoadError(f"image: {os.fspath(file)!r} cannot be read as a picture ({one_line(error, 200)})") from None
-    return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def _pixels_of_tensor(image: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Labelling tools show pictures upright, and annotate them so. The check, the load
 an image read it here.
 """
 
+import contextlib
 import mmap
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from dynrcnn_ray.config.errors import DynrcnnError
 
@@ -22,6 +23,8 @@ PngImagePlugin.MAX_TEXT_CHUNK = 64 * 2**20
 # Nobody needs broken EXIF data, and a line for each such image would hide the others.
 warnings.filterwarnings("ignore", "Corrupt EXIF data")
 
+DEEP_MODES = ("I", "F")
+"""How Pillow's modes begin that it would clip to 8 bits, most of it to white."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -86,6 +89,17 @@ def read_pixels(path: Path, width: int, height: int) -> NDArray[np.uint8]:
     if seen.orientation != 1 and upright != is_turned:
         pixels = pixels.transpose((_TURNS if upright else _BACK)[seen.orientation])
     return np.array(pixels)
+
+
+def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an open picture that nothing is annotated in, `[height, width, 3]`, turned by its EXIF data.
+
+    Its mode must be none of `DEEP_MODES`.
+    """
+    image.load()
+    with contextlib.suppress(Exception):  # Broken EXIF data spoil no picture.
+        ImageOps.exif_transpose(image, in_place=True)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 class WrongSizeError(DynrcnnError, ValueError):

@@ -19,7 +19,7 @@ from dynrcnn_ray.data.annotations import LFS_POINTER
 from dynrcnn_ray.data.check.check_split import CheckedSplit
 from dynrcnn_ray.data.check.faults import Fault, Records, shown
 from dynrcnn_ray.data.image_files import ImageFile, find_images
-from dynrcnn_ray.data.orientation import WrongSizeError, read_pixels, view
+from dynrcnn_ray.data.orientation import DEEP_MODES, WrongSizeError, read_pixels, view
 from dynrcnn_ray.data.remembered import recall, remember
 
 _RULES_VERSION = 3
@@ -27,8 +27,6 @@ _RULES_VERSION = 3
 _THREADS = 8
 _CHUNK = 64
 _ENDS = 64
-# What Pillow would clip to 8 bits, most of it to white.
-_DEEP_MODES = ("I", "F")
 _NOT_ACCESSIBLE = "not accessible"
 _ACCESS_REMEDY = "check the permissions and the disk"
 _OR_DROP = "or leave them out with --data.drop-invalid"
@@ -228,7 +226,7 @@ def _observation(path: Path, entry: _Image, *, decode: bool) -> _Observation | N
             upright = seen.is_upright(entry.width, entry.height)
             if upright is None:
                 raise WrongSizeError("{}x{}".format(*seen.upright))
-            if image.mode.startswith(_DEEP_MODES):
+            if image.mode.startswith(DEEP_MODES):
                 return _Observation("not of 8 bits a channel", f"mode {image.mode}")
             if not _becomes_rgb(image.mode):
                 return _Observation("whose colours cannot be converted", f"mode {image.mode}")

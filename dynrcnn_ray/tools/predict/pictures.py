@@ -18,11 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from dynrcnn_ray.config.errors import DynrcnnError, one_line, system_line
 from dynrcnn_ray.config.uris import check_key, shown_uri, without_secrets
 from dynrcnn_ray.data.annotations import LFS_POINTER, DataError
+from dynrcnn_ray.data.orientation import DEEP_MODES, upright_rgb
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".avif", ".jp2", ".tif", ".tiff", ".gif"),
@@ -33,7 +34,6 @@ _LARGEST = 2**28
 """Pixels; a small file may unpack to more."""
 _LARGEST_FILE = 2**31
 """Bytes: more than so many pixels have in any kind of file."""
-_DEEP_MODES = ("I", "F")
 _OUTPUT = {"images.json", "results.json", "detections.parquet", "bad_files.txt"}
 """The files by which a folder that `predict` wrote is known."""
 _HIDDEN = "hidden"
@@ -172,24 +172,16 @@ def decode_picture(content: bytes, *, before_unpacking: Callable[[int], None] = 
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > _LARGEST:
                 raise UnreadablePictureError(f"{image.width}x{image.height} pixels are too many")
-            if image.mode.startswith(_DEEP_MODES):
+            if image.mode.startswith(DEEP_MODES):
                 raise UnreadablePictureError(f"not of 8 bits a channel (mode {image.mode})")
             before_unpacking(3 * image.width * image.height)
-            upright = _upright(image)
-            return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
+            return upright_rgb(image)
     except UnreadablePictureError:
         raise
     except UnidentifiedImageError:
         raise UnreadablePictureError("no picture of a known kind") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
         raise UnreadablePictureError(system_line(error, 120)) from None
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
-    with contextlib.suppress(Exception):  # Broken EXIF data spoil no picture.
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
 
 
 def _may_be_a_file(path: str) -> bool:
