@@ -55,20 +55,7 @@ def train(config: TrialConfig, state: TrainingState, dataset: CocoDataset) -> It
     """
     worker = state.worker
     own_shards = worker.shards(config)
-    sampler = TrainSampler(
-        dataset.sizes,
-        images=dataset.images_to_train_on(keep_empty=config.data.keep_empty_images),
-        global_batch=config.train.global_batch,
-        flip_probability=config.data.flip_probability,
-        short_sides=config.data.train_short_sides,
-        photometric=config.data.photometric,
-        seed=config.seed,
-        start_step=state.step,
-        total_steps=config.total_steps,
-        shards=config.train.shards,
-        own_shards=own_shards,
-    )
-    batches = iter(train_loader(dataset, sampler, loader_workers=config.run.loader_workers))
+    batches = batches_of(config, dataset, own_shards, start_step=state.step)
     snapshot_steps = steps_of_snapshots(config.total_steps, config.run.log_every)
     clock = _Clock()
     first_steps = _FirstSteps(state.step, config.total_steps)
@@ -125,6 +112,31 @@ def _train_on(
     gradients.backward(shard, state.scaler.scale(torch.stack(list(losses.values())).sum()))
     state.telemetry.add(shard, losses, state.assignment, len(images))
     return state.assignment
+
+
+def batches_of(config: TrialConfig, dataset: CocoDataset, own_shards: range, *, start_step: int) -> Iterator[Batch]:
+    """A trial's batches of some shards, from a step on; one shard's after the other's in each step.
+
+    Args:
+        config: the trial.
+        dataset: its training split.
+        own_shards: whose batches.
+        start_step: training steps done before.
+    """
+    sampler = TrainSampler(
+        dataset.sizes,
+        images=dataset.images_to_train_on(keep_empty=config.data.keep_empty_images),
+        global_batch=config.train.global_batch,
+        flip_probability=config.data.flip_probability,
+        short_sides=config.data.train_short_sides,
+        photometric=config.data.photometric,
+        seed=config.seed,
+        start_step=start_step,
+        total_steps=config.total_steps,
+        shards=config.train.shards,
+        own_shards=own_shards,
+    )
+    return iter(train_loader(dataset, sampler, loader_workers=config.run.loader_workers))
 
 
 class _Clock:

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,9 @@ import dynrcnn_ray as dr
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import with_values
 from dynrcnn_ray.data.coco import CocoDataset
-from dynrcnn_ray.data.loader import Batch, train_loader
-from dynrcnn_ray.data.sampler import TrainSampler
 from dynrcnn_ray.models.detector import build_torchvision_model
 from dynrcnn_ray.training.collectives import Worker
-from dynrcnn_ray.training.loop import seed_step, to_device
+from dynrcnn_ray.training.loop import batches_of, seed_step, to_device
 from dynrcnn_ray.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from dynrcnn_ray.training.telemetry import DynamicsRow
 from tests.models.test_mask_rcnn import batch_with_masks
@@ -51,23 +48,6 @@ SETTINGS = {
 
 def trial_of(smoke: TrialConfig, name: str, shards: int = 1) -> TrialConfig:
     return with_values(smoke, SETTINGS | {"model.name": name, "train.shards": shards})
-
-
-def batches(config: TrialConfig, dataset: CocoDataset, shard: int, start: int) -> Iterator[Batch]:
-    sampler = TrainSampler(
-        dataset.sizes,
-        images=dataset.images_to_train_on(keep_empty=config.data.keep_empty_images),
-        global_batch=config.train.global_batch,
-        flip_probability=config.data.flip_probability,
-        short_sides=config.data.train_short_sides,
-        photometric=config.data.photometric,
-        seed=config.seed,
-        start_step=start,
-        total_steps=config.total_steps,
-        shards=config.train.shards,
-        own_shards=range(shard, shard + 1),
-    )
-    return iter(train_loader(dataset, sampler, loader_workers=0))
 
 
 @dataclasses.dataclass
@@ -97,7 +77,7 @@ def train(config: TrialConfig, shard: int = 0, resumed: dict[str, Any] | None = 
             part.load_state_dict(resumed[name])
     detector = DistributedDataParallel(model) if torch.distributed.is_initialized() else model
     detector.train()
-    given = batches(config, dataset, shard, dynamic.steps)
+    given = batches_of(config, dataset, range(shard, shard + 1), start_step=dynamic.steps)
     run = Run([], {}, {})
     for step in range(dynamic.steps, config.total_steps):
         images, targets = next(given)

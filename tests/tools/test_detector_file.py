@@ -11,8 +11,6 @@ import torch
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.dynamic.state import DynamicTrainingState
-from dynrcnn_ray.models.detector import build_model
 from dynrcnn_ray.models.detector_file import detector_file
 from dynrcnn_ray.models.weights import WeightsError
 from dynrcnn_ray.tools.export.command import COMMAND as EXPORT
@@ -21,8 +19,7 @@ from dynrcnn_ray.tools.predict.predictor import Predictor
 from dynrcnn_ray.tools.trained_trial import TrainedDetector
 from dynrcnn_ray.tools.used_detector import used_detector
 from tests.cli.calls import call
-
-NAMES, IDS = ["cat", "dog"], [3, 7]
+from tests.tools.test_export import IDS, NAMES, detector
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +33,7 @@ def config() -> TrialConfig:
 
 @pytest.fixture(scope="module")
 def state(config: TrialConfig) -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)
-    model = build_model(config, 2, DynamicTrainingState(config, device=torch.device("cpu")))
-    for name, parameter in model.named_parameters():
-        # Initial predictors find everything equally likely.
-        if "predictor" in name and name.endswith("weight"):
-            torch.nn.init.normal_(parameter, std=0.3)
-    return model.state_dict()
+    return detector(config).state_dict()
 
 
 @pytest.fixture(scope="module")
