@@ -1,9 +1,11 @@
-"""What it costs that a trial's bits do not depend on its workers.
+"""What it costs in time and memory that a trial's bits do not depend on its workers.
 
 Two workers are compared with PyTorch's `DistributedDataParallel`, one worker with two shards with a batch at once.
 """
 
 import itertools
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +18,7 @@ from torch import nn
 
 from benchmarks.gloo import in_processes
 from benchmarks.paired import Paired, paired, timed
-from benchmarks.schema import Row, at_most, compared_row
+from benchmarks.schema import Row, at_most, compared_row, stated_row
 from benchmarks.workbench import (
     Workbench,
     preload,
@@ -38,6 +40,10 @@ _NUM_BATCHES = 8
 _WARM_UP = 3
 _ROUNDS_OF_MINI_FOR_ONE = 6
 """A step of ResNet-50 takes so many of mini's."""
+_PEAKS = 3
+"""Rounds of memory, each in processes of its own."""
+_STEPS_TO_PEAK = 4
+_MEGABYTE = 1e6
 
 
 def measure_shards(bench: Workbench, rounds: int) -> Iterator[Row]:
@@ -67,6 +73,7 @@ def measure_shards(bench: Workbench, rounds: int) -> Iterator[Row]:
             must=at_most(1.1) if label != "mini" else None,
             note=f"{config.train.global_batch} images, one thread",
         )
+    yield from _memory_of_resnet(bench, min(rounds, _PEAKS))
 
 
 def two_workers(share: TrialConfig, rounds: int, scratch: Path) -> Paired:
@@ -117,13 +124,70 @@ def _one_worker(config: TrialConfig, rounds: int) -> Paired:
     numbers = itertools.count()
     dataset = train_split(config)
     batches = preload(config, dataset, _NUM_BATCHES)
-    each = config.train.global_batch // _SHARDS
-    parts = [
-        [(images[first : first + each], targets[first : first + each]) for first in range(0, len(images), each)]
-        for images, targets in batches
-    ]
+    parts = [_in_parts(batch, config.train.global_batch // _SHARDS) for batch in batches]
 
     def place() -> int:
         return next(numbers) // 2 % _NUM_BATCHES
 
     return paired(timed(lambda: in_shards(parts[place()])), timed(lambda: at_once(batches[place()])), rounds=rounds)
+
+
+def _memory_of_resnet(bench: Workbench, rounds: int) -> Iterator[Row]:
+    """How much more a process holds at its peak than under PyTorch: at most the partial sums of the tree."""
+    config = replace(bench.resnet, run=replace(bench.resnet.run, cpus_per_worker=1))
+    model = resting_training(config, Worker()).model
+    gradients = sum(each.numel() * each.element_size() for each in model.parameters() if each.requires_grad)
+    for name, workers, what, of_pytorch, share in (
+        (
+            "two_workers",
+            2,
+            "two workers",
+            "DistributedDataParallel",
+            with_batch(config, config.train.global_batch // 2),
+        ),
+        ("one_worker", 1, "one worker with two shards", "the batch at once", config),
+    ):
+        ours, pytorchs = (
+            np.array(
+                [max(in_processes(_peak_of_worker, workers, bench.scratch, share, side)) for _ in range(rounds)]
+            ).ravel()
+            for side in (True, False)
+        )
+        yield stated_row(
+            f"shards.memory.{name}",
+            f"peak memory of {what} above {of_pytorch}, ResNet-50 320 px",
+            float(np.median(ours) - np.median(pytorchs)),
+            "MB",
+            rounds=rounds,
+            must=at_most(gradients / _MEGABYTE * math.log2(_SHARDS), "MB"),
+            note=f"the larger process; {np.median(ours):.0f} MB against {np.median(pytorchs):.0f}; "
+            "the limit is log2(shards) sums of the gradients",
+        )
+
+
+def _peak_of_worker(worker: Worker, share: TrialConfig, is_ours: bool) -> np.ndarray:
+    """The most that this process held in a few steps, and the size of its gradients, in megabytes, `[2]`."""
+    prepare_device(torch.device("cpu"))
+    torch.set_num_threads(share.run.threads_per_worker)
+    batches = preload(share, train_split(share), _STEPS_TO_PEAK)
+    if is_ours:
+        each = share.train.global_batch * worker.world_size // _SHARDS
+        sharded = sharded_step_of(with_shards(share, _SHARDS, each), worker)
+        for batch in batches:
+            sharded(_in_parts(batch, each))
+    else:
+        training = resting_training(share, Worker())
+        is_alone = worker.world_size == 1
+        model = training.model if is_alone else nn.parallel.DistributedDataParallel(training.model)
+        step = step_of(model, training.optimizer, share)
+        for batch in batches:
+            step(batch)
+    # The kernel's own record of this process; `getrusage` also counts what the parent had when it was forked.
+    [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return np.array([int(peak) * 1024 / _MEGABYTE])
+
+
+def _in_parts(batch: Batch, each: int) -> list[Batch]:
+    """A batch as shards of so many images."""
+    images, targets = batch
+    return [(images[first : first + each], targets[first : first + each]) for first in range(0, len(images), each)]

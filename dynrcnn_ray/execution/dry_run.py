@@ -9,8 +9,8 @@ from dynrcnn_ray.execution.address import ray_address
 from dynrcnn_ray.experiment.experiment import Experiment, Seeds
 from dynrcnn_ray.store.results_store import ResultStore
 
-_STATES = {"finished": "there", "running": "begun", "failed": "failed before"}
-"""By the status of a trial's row; a trial without one is new."""
+_STATES = {"finished": "there", "running": "begun", "stalled": "begun, then killed", "failed": "failed before"}
+"""By each of `STATUSES`; a trial without a row is new."""
 
 
 def print_plan(store: ResultStore, experiment: Experiment, base: Trial, seeds: Seeds) -> None:

@@ -12,7 +12,7 @@ from dynrcnn_ray.statistics.estimates import mean, paired_difference, sample_dev
 from dynrcnn_ray.statistics.power import detectable_effect, seeds_needed
 from dynrcnn_ray.store.labels import NO_CELL, row_names
 from dynrcnn_ray.store.parquet import to_parquet_bytes
-from dynrcnn_ray.store.schemas import TRIALS, optional, required, versioned
+from dynrcnn_ray.store.schemas import STATUSES, TRIALS, optional, required, versioned
 
 _Setting = list[dict[Any, Any]]
 """The plan's lines of one row of the table: one a seed."""
@@ -129,8 +129,7 @@ def _table_row(
     row["name"] = name
     row |= {column: labels.get(column, NO_CELL) for column in label_columns(plan)}
     row["source"] = "measured" if planned else "reported"
-    states = ("finished", "running", "stalled", "failed")
-    row["status"] = next((state for state in states if state in known), "missing" if planned else "reported")
+    row["status"] = next((state for state in STATUSES if state in known), "missing" if planned else "reported")
     row["n"] = len(finished)
     row["n_planned"] = len(planned)
     for metric in metric_columns(plan):

@@ -77,6 +77,9 @@ A trial that runs has such a row in `running/`, of the status "running", written
 `finished_at` is when it was written, `last_good_step` the checkpoint's. Where it was killed, the store reads its status
 as "stalled": see `stalled.py`."""
 
+STATUSES = ("finished", "running", "stalled", "failed")
+"""All that the status of a trial's row, as the store reads it, may be; what tells most of a setting comes first."""
+
 DYNAMICS = versioned(
     [
         required("trial_id", _TEXT, "text"),

@@ -135,7 +135,7 @@ class _Bucket:
     def __init__(self, parameters: Sequence[nn.Parameter], shards: int, held: Sequence[range], rank: int) -> None:
         self.parameters = parameters
         self.missing = 0
-        self._shards, self._first_shard = shards, held[rank].start
+        self._shards, self._rank, self._first_shard = shards, rank, held[rank].start
         # Of each worker's shards, the partial sums that it sends.
         self._spans = [_subtrees(each, shards) for each in held]
         count = sum(parameter.numel() for parameter in parameters)
@@ -201,13 +201,16 @@ class _Bucket:
             return
         self._work.wait()
         received, _sent = self._travelling
+        # Freed once it is added up, as a bucket of the box head alone has 50 MB.
+        self._travelling = ()
         total = _TreeSum(self._shards)
         of_all = [span for of_worker in self._spans for span in of_worker]
         for span, part in zip(of_all, received.split(self._slice), strict=True):
             total.add(span, part)
         [(_, mean)] = total.parts
-        self._travelling = self._gradients, mean.div_(self._shards)
-        self._work = dist.all_gather_single(self._gradients, mean, async_op=True)
+        own_slice = self._gradients.view(len(self._spans), -1)[self._rank]
+        torch.div(mean, self._shards, out=own_slice)
+        self._work = dist.all_gather_single(self._gradients, own_slice, async_op=True)
 
     def finish(self) -> None:
         """Wait for the other workers' slices of the mean."""

@@ -59,10 +59,11 @@ def _quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_family_yields_lines_of_the_schema(bench: Workbench, measure):
     rows = list(measure(bench, 1))
-    assert rows
+    compared = [row for row in rows if "compared_with" in row]
+    assert compared
     for row in rows:
         assert set(row) <= set(BENCHMARKS.names)
-        assert row["compared_with"]
+    for row in compared:
         assert row["ratio"] > 0
         assert row["median_a"] > 0
     names = [row["name"] for row in rows]

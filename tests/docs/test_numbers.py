@@ -229,3 +229,28 @@ def test_what_shards_cost():
         for column, model in (("mini", "mini"), ("ResNet-50-FPN", "resnet-50")):
             ratio, low, high = rows.loc[f"shards.{model}.{name}", ["ratio", "interval_low", "interval_high"]]
             assert stated[row][column] == f"{ratio:.3f} x ({low:.3f} to {high:.3f})"
+
+
+def test_a_later_loss_beside_the_papers():
+    table = table_of("reference_successors", "wise_iou").set_index("name")
+    stated = of_rows("docs/own_rule.md", "row AP AP80 AP90")
+    assert ["baseline", *stated] == table.index.tolist()
+    for row, cells in stated.items():
+        for metric, cell in cells.items():
+            mean, low, high = (table.loc[row, f"delta_{metric}{end}"] for end in ("", "_low", "_high"))
+            assert cell == f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]", (row, metric)
+    findings = table_of("reference_successors", "findings").set_index("claim_hash")
+    assert set(findings["verdict"]) == {"undecided"}
+    text = text_of("docs/own_rule.md")
+    mean, low, high = findings.loc["0608da906c27", ["measured", "low", "high"]]
+    assert f"the gain in AP75 ({mean:+.1f} [{low:+.1f}, {high:+.1f}])" in text
+    assert f"of Wise-IoU over DSL ({findings.loc['960135fb724e', 'measured']:+.1f} AP)" in text
+    assert f"beside DLA ({findings.loc['b2b0547b276d', 'measured']:+.1f} AP)" in text
+
+
+def test_retinanet_of_table_9():
+    table = table_of("reference_mini", "table9").set_index("name")["AP"]
+    ends_at = table["RetinaNet, small ResNet-FPN"], table["FCOS, small ResNet-FPN"]
+    assert "RetinaNet ends at {:.1f} AP (FCOS at {:.1f})".format(*ends_at) in text_of(
+        "experiments/reference_mini/README.md"
+    )

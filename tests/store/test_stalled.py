@@ -11,6 +11,7 @@ from dynrcnn_ray.__main__ import main
 from dynrcnn_ray.execution.alive import signs_of_life
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
+from dynrcnn_ray.store.schemas import STATUSES
 from dynrcnn_ray.store.trained import finished_trial
 from tests.stored_table import dynamics_rows, plan_row, trial_row
 
@@ -63,6 +64,24 @@ def test_it_has_stalled_in_tables_page_and_messages(store: ResultStore, capsys: 
     assert "checkpoint at step 400 of 600" in page
     with pytest.raises(StoreError, match=since):
         finished_trial(store, "row1seed0")
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_dry_run_knows_every_status(status: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = ["table3", "--scale", "smoke", "--dry-run", "--storage", str(tmp_path)]
+    assert main(command) == 0
+    fresh = capsys.readouterr().out
+    trial_id = fresh.splitlines()[1].split()[0]
+    store = ResultStore.open(tmp_path)
+    if status in ("finished", "failed"):
+        store.write_dynamics(trial_id, [])
+        store.write_trial(trial_row(trial_id, status=status))
+    else:
+        store.write_running(trial_row(trial_id, status="running", AP=None))
+        age(tmp_path / "running" / f"{trial_id}.parquet", HOUR if status == "stalled" else 0)
+    assert main(command) == 0
+    changed = [line for line in capsys.readouterr().out.splitlines() if line not in fresh]
+    assert len([line for line in changed if trial_id in line]) == 1
 
 
 @pytest.mark.slow
