@@ -49,14 +49,19 @@ docs: install
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Open site/index.html in a browser; search works there too. While writing: $(BIN)/mkdocs serve"
 
-# Results go to gpu_results/. ResNet-50 at the paper's size needs neither weights nor COCO here: its speed is the same.
+# Results go to gpu_results/, each as soon as it is there; a part that fails does not keep the others from running.
+# ResNet-50 at the paper's size needs neither weights nor COCO here: its speed is the same.
 GPU_STORE := gpu_results
 gpu: install
 	@if reason=$$($(BIN)/python -c "$$ASK_FOR_A_GPU"); then \
-	  $(BIN)/python -m pytest -q -m gpu tests/gpu && \
-	  $(BIN)/python experiments/main.py benchmark --device cuda --rounds 60 --storage $(GPU_STORE) && \
+	  failed=; \
+	  $(BIN)/python -m pytest -q -m gpu tests/gpu --junit-xml $(GPU_STORE)/tests.xml || failed="$$failed tests"; \
+	  $(BIN)/python experiments/main.py benchmark --device cuda --rounds 60 --storage $(GPU_STORE) || \
+	    failed="$$failed benchmark"; \
 	  $(BIN)/python experiments/main.py table7 --scale coco --rounds 20 --data.root "" --data.train-split train \
-	    --data.val-split val --model.weights none --model.norm group_norm --storage $(GPU_STORE); \
+	    --data.val-split val --model.weights none --model.norm group_norm --storage $(GPU_STORE) || \
+	    failed="$$failed table7"; \
+	  test -z "$$failed" || { echo "make gpu: failed:$$failed"; exit 1; }; \
 	else echo "make gpu: skipped, nothing was measured. $$reason"; fi
 
 define ASK_FOR_A_GPU

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from benchmarks.gloo import in_processes
 from benchmarks.paired import Paired, paired, timed
 from benchmarks.schema import Row, at_most, compared_row
 from benchmarks.workbench import Workbench, preload, resting_training, step_of, train_split, with_steps
@@ -16,7 +17,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.loader import Batch
 from dynrcnn_ray.models.detector import build_torchvision_model
 from dynrcnn_ray.training.collectives import Worker, all_reduce_sum
-from dynrcnn_ray.training.device import on_device
+from dynrcnn_ray.training.device import on_device, prepare_device
 from dynrcnn_ray.training.loop import seed_step, train
 from dynrcnn_ray.training.optimizer import build_optimizer, set_learning_rate
 from dynrcnn_ray.training.state import build_training_state
@@ -55,6 +56,7 @@ def measure_training_step(bench: Workbench, rounds: int) -> Iterator[Row]:
     torch.set_num_threads(bench.mini.run.threads_per_worker)
     if bench.on_gpu:
         yield from _precision_rows(bench, few)
+        yield _deterministic_row(bench, few)
     else:
         yield _telemetry_row(bench.mini, rounds)
     yield _preloaded_row(bench.mini, max(2, rounds // 30), bench.worker)
@@ -115,6 +117,38 @@ def _precision_rows(bench: Workbench, rounds: int) -> Iterator[Row]:
             _against(mixed, _dynamic_step(bench.resnet, bench.worker), rounds, bench.worker),
             "seconds a step",
         )
+
+
+def _deterministic_row(bench: Workbench, rounds: int) -> Row:
+    """What the same bits each time cost on a GPU."""
+    # cuBLAS reads its setting when it is first used, so in a process of its own.
+    [seconds] = in_processes(_deterministic_seconds, 1, bench.scratch, bench.resnet, bench.worker.device, rounds)
+    return compared_row(
+        "training_step.resnet-50.deterministic",
+        "training step with run.deterministic, ResNet-50 320 px",
+        "the same without",
+        Paired(*seconds),
+        "seconds a step",
+        must=at_most(1.5),
+    )
+
+
+def _deterministic_seconds(_worker: Worker, config: TrialConfig, device: torch.device, rounds: int) -> np.ndarray:
+    """Seconds of each step, `[2, rounds]`: with deterministic algorithms, and without."""
+    prepare_device(device, deterministic=True)
+    step = _dynamic_step(config, Worker(device=device))
+
+    def with_setting(deterministic: bool) -> Step:
+        def switched(batch: Batch) -> None:
+            torch.use_deterministic_algorithms(deterministic)
+            step(batch)
+
+        return switched
+
+    batches = preload(config, train_split(config), _NUM_BATCHES)
+    sides = [_stepper(with_setting(deterministic), batches) for deterministic in (True, False)]
+    result = paired(*sides, rounds=rounds, warm_up=3)
+    return np.stack([result.a, result.b])
 
 
 def _telemetry_row(config: TrialConfig, rounds: int) -> Row:

@@ -274,6 +274,8 @@ class RunConfig:
     """CPU cores, and so threads, of each worker. Below 1, workers of one thread share a core."""
     gpu: Annotated[float, Interval(ge=0, le=1)] = 0
     """GPUs of each worker: 1, or 0 for the CPU. With a fraction such as 0.25, trials of one worker share a GPU."""
+    deterministic: bool = False
+    """On a GPU: the same bits each time, after a kill and a resume too, at some cost. On a CPU it is always so."""
     loader_workers: Annotated[int, Ge(0)] = 0
     """Processes per worker that load images. 0: the worker loads them itself."""
     min_workers: Annotated[int, Ge(0)] = 0

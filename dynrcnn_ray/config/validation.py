@@ -137,6 +137,11 @@ def _check_combinations(parsed: TrialConfig) -> None:
         raise ConfigError(
             "train.precision: deformable convolutions have no 'bfloat16' on a CPU; choose float32, or --run.gpu 1"
         )
+    if parsed.run.deterministic and parsed.run.gpu and model.deformable:
+        raise ConfigError(
+            "run.deterministic: deformable convolutions add up their gradients in any order on a GPU; leave it out, or "
+            "train without --model.deformable"
+        )
     if (model.is_cascade or model.is_one_stage) and (parsed.dynamic.dla or parsed.dynamic.dsl):
         raise ConfigError(
             f"model.name: {model.name!r} trains at fixed thresholds; "

@@ -17,7 +17,7 @@ from dynrcnn_ray.models.float32 import Float32AnchorGenerator, Float32BoxPredict
 from dynrcnn_ray.models.input_size import InputSizeTransform
 from dynrcnn_ray.models.one_stage import build_one_stage
 from dynrcnn_ray.models.region_proposals import BestFirstRPN
-from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
+from dynrcnn_ray.models.roi_align import RoIAlignBySums
 from dynrcnn_ray.models.roi_heads import DynamicRoIHeads, TrainingRoIHeads
 
 _BOX_SIZE = 7
@@ -128,8 +128,8 @@ def _cascade_heads(settings: ModelConfig, num_classes: int) -> dict[str, Any]:
     return heads
 
 
-def _roi_pool(settings: ModelConfig, output_size: int) -> FastCpuRoIAlign:
-    return FastCpuRoIAlign(
+def _roi_pool(settings: ModelConfig, output_size: int) -> RoIAlignBySums:
+    return RoIAlignBySums(
         featmap_names=["0", "1", "2", "3"],
         output_size=output_size,
         sampling_ratio=2,

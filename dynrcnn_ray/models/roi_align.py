@@ -1,8 +1,9 @@
-"""RoIAlign over the pyramid as weighted sums, which is fast on a CPU, above all backward.
+"""RoIAlign over the pyramid as weighted sums: fast on a CPU, above all backward, and deterministic everywhere.
 
 RoIAlign is linear in the features: each pooled value is a weighted sum of a few cells, and so is the gradient of each
 cell a weighted sum of pooled values. `embedding_bag` computes such sums for all channels at once. torchvision's CPU
-kernel gathers and scatters value by value instead, and took a quarter of a training step.
+kernel gathers and scatters value by value instead, and took a quarter of a training step. That of a GPU adds up the
+gradients in any order.
 """
 
 from typing import Any
@@ -15,8 +16,11 @@ from torchvision.ops import MultiScaleRoIAlign
 from dynrcnn_ray.models.torchvision_private import scales_and_levels
 
 
-class FastCpuRoIAlign(MultiScaleRoIAlign):
-    """torchvision's `MultiScaleRoIAlign`; on a CPU it computes the same by weighted sums, within rounding."""
+class RoIAlignBySums(MultiScaleRoIAlign):
+    """torchvision's `MultiScaleRoIAlign`, as weighted sums where those are wanted; equal within rounding.
+
+    They are on a CPU, and on a GPU after `torch.use_deterministic_algorithms(True)`.
+    """
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Pool each RoI from its level.
@@ -30,8 +34,9 @@ class FastCpuRoIAlign(MultiScaleRoIAlign):
             `[all_rois, channels, size, size]`.
         """
         features = [x[name] for name in self.featmap_names]
+        has_good_kernel = features[0].device.type != "cpu" and not torch.are_deterministic_algorithms_enabled()
         # A graph that is exported is to hold the operator.
-        if features[0].device.type != "cpu" or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+        if has_good_kernel or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
             return super().forward(x, boxes, image_shapes)
         if self.scales is None or self.map_levels is None:
             self.scales, self.map_levels = scales_and_levels(
@@ -63,7 +68,7 @@ class _WeightedSums(torch.autograd.Function):
             order // num_taps,
             _by_cell(grad_outputs[0]).to(ctx.weights.dtype),
             # Where each cell's pooled values begin.
-            torch.searchsorted(in_order, torch.arange(sum(sizes), dtype=in_order.dtype)),
+            torch.searchsorted(in_order, torch.arange(sum(sizes), dtype=in_order.dtype, device=in_order.device)),
             per_sample_weights=ctx.weights.flatten()[order],
             mode="sum",
         )
@@ -88,10 +93,12 @@ def _cells_and_weights(pool: MultiScaleRoIAlign, features: list[Tensor], boxes: 
     assert pool.scales is not None
     assert pool.map_levels is not None
     levels = pool.map_levels(boxes)
-    rois = torch.cat(boxes) * torch.tensor(pool.scales, dtype=boxes[0].dtype)[levels, None]
-    image = torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(of_image) for of_image in boxes]))
-    heights, widths = torch.tensor([level.shape[2:] for level in features])[levels].T[:, :, None, None]
-    num_cells = torch.tensor([level.shape[0] * level.shape[2] * level.shape[3] for level in features])
+    rois = torch.cat(boxes) * boxes[0].new_tensor(pool.scales)[levels, None]
+    image = torch.cat(
+        [torch.full_like(of_image[:, 0], index, dtype=torch.int64) for index, of_image in enumerate(boxes)]
+    )
+    heights, widths = levels.new_tensor([level.shape[2:] for level in features])[levels].T[:, :, None, None]
+    num_cells = levels.new_tensor([level.shape[0] * level.shape[2] * level.shape[3] for level in features])
     first = (num_cells.cumsum(0) - num_cells)[levels, None, None] + image[:, None, None] * heights * widths
 
     size, ratio = pool.output_size[0], pool.sampling_ratio
@@ -117,7 +124,7 @@ def _along_an_axis(start: Tensor, end: Tensor, size: int, length: Tensor, ratio:
         `[num_rois, size, 2 * ratio]`, int64 and floating.
     """
     step = (end - start).clamp(min=1) / size
-    samples = (torch.arange(size * ratio, dtype=start.dtype).view(size, ratio) + 0.5) / ratio
+    samples = (torch.arange(size * ratio, dtype=start.dtype, device=start.device).view(size, ratio) + 0.5) / ratio
     places = start[:, None, None] + samples * step[:, None, None]
     inside = (places >= -1) & (places <= length)
     places = places.clamp(min=0).minimum(length - 1)

@@ -10,12 +10,13 @@ from dynrcnn_ray.training.allocator import keep_freed_memory
 _ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 
 
-def prepare_device(device: torch.device, *, share: float = 1.0) -> None:
+def prepare_device(device: torch.device, *, share: float = 1.0, deterministic: bool = False) -> None:
     """Set up this process, before it puts anything on the device.
 
     Args:
         device: where it will train or detect.
         share: the part of the GPU that it may use.
+        deterministic: give the same bits each time on a GPU too. On a CPU it is always so.
     """
     if device.type != "cuda":
         keep_freed_memory()
@@ -27,6 +28,13 @@ def prepare_device(device: torch.device, *, share: float = 1.0) -> None:
     # first allocation. What the user has set stays.
     if not any(name in os.environ for name in _ALLOCATOR_VARIABLES):
         os.environ[_ALLOCATOR_VARIABLES[0]] = "expandable_segments:True"
+    # A process may train one trial after the other, so it is switched off as well.
+    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        # By default PyTorch then also fills every new tensor; ours are written before they are read.
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        # cuBLAS adds in one order if it has one workspace for each stream.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if share < 1:
         # A trial that wants more ends by itself, and not the one beside it.
         torch.cuda.set_per_process_memory_fraction(share, device)

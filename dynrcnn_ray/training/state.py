@@ -135,7 +135,7 @@ def build_training_state(trial: Trial, num_classes: int, worker: Worker) -> Trai
     """
     config = trial.config
     require_weights(config.model, trial.inputs.weights)
-    prepare_device(worker.device, share=config.run.gpu or 1.0)
+    prepare_device(worker.device, share=config.run.gpu or 1.0, deterministic=config.run.deterministic)
     torch.manual_seed(config.seed)
     parts = parts_of(own_module(config.model, trial.inputs.module), config.model)
     dynamic = parts.dynamic_state(config, device=worker.device, own_shards=worker.shards(config))

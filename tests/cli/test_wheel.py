@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dynrcnn_ray.cli.program import program
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
+DOCKERFILE = (REPOSITORY / "cluster/Dockerfile").read_text()
 
 _FIGURE_AND_REPORT = """
 import sys
@@ -22,21 +23,32 @@ for command in ("figure4", "report"):
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `cluster/Dockerfile` copies into the image, and the benchmarks."""
+    folder = tmp_path_factory.mktemp("image")
+    left_out = shutil.ignore_patterns("__pycache__", "reference_*")
+    for line in DOCKERFILE.replace("\\\n", " ").splitlines():
+        match line.split():
+            case ["COPY", "--chown=ray", *names, target]:
+                for name in names:
+                    if (REPOSITORY / name).is_dir():
+                        shutil.copytree(REPOSITORY / name, folder / target, ignore=left_out)
+                    else:
+                        shutil.copy(REPOSITORY / name, folder / target)
+    shutil.copytree(REPOSITORY / "benchmarks", folder / "benchmarks", ignore=left_out)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel's content and nothing else."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, source)
-    for name in ("dynrcnn_ray", "benchmarks"):
-        shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    site = tmp_path_factory.mktemp("site")
+    assert "RUN pip install --no-cache-dir --constraint constraints.txt .\n" in DOCKERFILE
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run(
-        [*pip, "--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder / "site"), str(source)],
-        check=True,
-    )
-    return folder / "site"
+    # What it needs is that of this machine.
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
+    subprocess.run([*pip, *offline, "--constraint", "constraints.txt", "."], cwd=source, check=True)
+    return site
 
 
 def run(installed: Path, folder: Path, *command: str) -> str:
@@ -68,6 +80,15 @@ def test_the_wheel_has_every_command_but_the_benchmarks(installed: Path, tmp_pat
     for command in program().commands:
         assert (f"  {command.name} " in listed) == (command.name != "benchmark"), command.name
     assert sorted(path.name for path in installed.iterdir() if "-" not in path.name) == ["bin", "dynrcnn_ray"]
+
+
+@pytest.mark.slow
+def test_the_image_has_what_the_kubernetes_job_runs(installed: Path, source: Path, tmp_path: Path) -> None:
+    """Everything but the container: the files, the installation without an index, and the command of the RayJob."""
+    entrypoint = yaml.safe_load((REPOSITORY / "cluster/kuberay.yaml").read_text())["spec"]["entrypoint"].split()
+    assert entrypoint[:3] == ["python", "experiments/main.py", "table3"]
+    told = run(installed, source, *entrypoint[1:3], "--scale", "smoke", "--dry-run", "--storage", str(tmp_path))
+    assert "table3, scale smoke: 4 rows" in told
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from dynrcnn_ray.models.detector import build_torchvision_model
 from dynrcnn_ray.models.region_proposals import BestFirstRPN
-from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
+from dynrcnn_ray.models.roi_align import RoIAlignBySums
 from dynrcnn_ray.training.device import on_device
 from tests.models.test_detector import NUM_CLASSES, config, model_and_state, random_batch
 from tests.models.test_region_proposals import ANCHORS_OF_LEVELS, SHAPES, outputs, rpn
@@ -40,7 +40,7 @@ def test_the_roi_align_of_the_cpu_is_that_of_the_gpu(size: int, cuda: torch.devi
     corners = torch.rand(40, 2, generator=generator) * 100 - 8
     boxes = torch.cat([corners, corners + torch.rand(40, 2, generator=generator) * 80 + 0.5], dim=1)
     pooled, gradients = [], []
-    for pool, device in ((FastCpuRoIAlign, torch.device("cpu")), (MultiScaleRoIAlign, cuda)):
+    for pool, device in ((RoIAlignBySums, torch.device("cpu")), (MultiScaleRoIAlign, cuda)):
         of_device = pool(featmap_names=names, output_size=size, sampling_ratio=2, canonical_scale=56).train()
         features = {
             name: level.to(device, memory_format=torch.channels_last).requires_grad_()

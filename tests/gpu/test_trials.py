@@ -49,6 +49,36 @@ def test_every_precision_trains_and_resumes(
     assert resumed.history[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], rel=0.2)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet"])
+def test_a_deterministic_trial_that_was_killed_ends_with_the_same_bits(
+    name: str, precision: str, smoke: TrialConfig, cuda: torch.device, tmp_path: Path
+):
+    is_fixed = name in ("cascade_rcnn", "retinanet")
+    config = change(
+        smoke,
+        model={"name": name},
+        train={"precision": precision},
+        run={"gpu": 1, "deterministic": True},
+        dynamic={"dla": not is_fixed, "dsl": not is_fixed},
+    )
+    ends: list[dict[str, torch.Tensor]] = []
+
+    def save(state: TrainingState, _is_best: bool) -> None:
+        torch.save(state.state_dict(), tmp_path / f"{state.step}.pt")
+        if state.step == config.total_steps:
+            ends.append({name: value.cpu() for name, value in state.model.state_dict().items()})
+
+    whole = run_to_end(config, Worker(device=cuda), on_checkpoint=save)
+    checkpoint = decode((tmp_path / "5.pt").read_bytes())
+    resumed = run_to_end(config, Worker(device=cuda), on_checkpoint=save, checkpoint=checkpoint)
+    # As text, in which a row that has no T_now equals itself.
+    assert str(without_clock(resumed.history)) == str(without_clock(whole.history))
+    assert resumed.metrics == whole.metrics
+    first, second = ends
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
 def trial_of_a_rank(rank: int, config: TrialConfig, world_size: int, folder: str) -> None:
     torch.cuda.set_device(rank)
     rendezvous = f"file://{folder}/rendezvous"

@@ -1,13 +1,15 @@
 import dataclasses
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.ops import MultiScaleRoIAlign
 
 from benchmarks.workbench import preload, train_split
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.models.roi_align import FastCpuRoIAlign
+from dynrcnn_ray.models.roi_align import RoIAlignBySums, _cells_and_weights, _WeightedSums
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.loop import seed_step
 from dynrcnn_ray.training.state import build_training_state
@@ -20,7 +22,7 @@ NAMES = ["0", "1", "2"]
 def test_values_and_gradients_are_torchvisions(size: int, sampling_ratio: int):
     generator = torch.Generator().manual_seed(size)
     settings = {"featmap_names": NAMES, "output_size": size, "sampling_ratio": sampling_ratio, "canonical_scale": 56}
-    pools = [FastCpuRoIAlign(**settings).train(), MultiScaleRoIAlign(**settings).train()]
+    pools = [RoIAlignBySums(**settings).train(), MultiScaleRoIAlign(**settings).train()]
     shapes = [(2, 5, 32, 24), (2, 5, 16, 12), (2, 5, 8, 6)]
     maps = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     # Over the borders, smaller than a cell, in every level; an image without any.
@@ -38,7 +40,7 @@ def test_values_and_gradients_are_torchvisions(size: int, sampling_ratio: int):
 
 
 def test_no_roi_at_all_has_no_gradient():
-    pool = FastCpuRoIAlign(featmap_names=NAMES[:2], output_size=7, sampling_ratio=2)
+    pool = RoIAlignBySums(featmap_names=NAMES[:2], output_size=7, sampling_ratio=2)
     features = {name: torch.rand(2, 3, 8 // scale, 8 // scale) for name, scale in zip(NAMES[:2], (1, 2), strict=True)}
     for level in features.values():
         level.requires_grad_()
@@ -48,8 +50,29 @@ def test_no_roi_at_all_has_no_gradient():
     assert not any(level.grad.any() for level in features.values())
 
 
+def test_a_gpu_pools_by_weighted_sums_where_it_must_be_deterministic():
+    """Fake tensors have a device and compute nothing: one that stays on the CPU would be refused."""
+    pool = RoIAlignBySums(featmap_names=NAMES[:2], output_size=7, sampling_ratio=2)
+    torch.use_deterministic_algorithms(True)
+    try:
+        with FakeTensorMode():
+            maps = [torch.rand(2, 3, 32 // scale, 32 // scale, device="cuda", requires_grad=True) for scale in (1, 2)]
+            boxes = [torch.rand(5, 4, device="cuda"), torch.rand(0, 4, device="cuda")]
+            pooled = pool(dict(zip(NAMES, maps, strict=False)), boxes, [(128, 128)] * 2)
+            assert "WeightedSums" in type(pooled.grad_fn).__name__
+            # Autograd would ask for the card itself.
+            context = SimpleNamespace()
+            _WeightedSums.forward(context, *_cells_and_weights(pool, maps, boxes), *maps)
+            of_maps = _WeightedSums.backward(context, pooled)[2:]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert pooled.shape == (5, 3, 7, 7)
+    for level, gradient in zip(maps, of_maps, strict=True):
+        assert (gradient.shape, gradient.device) == (level.shape, level.device)
+
+
 def test_testing_pools_by_weighted_sums_too():
-    pool = FastCpuRoIAlign(featmap_names=["0"], output_size=7, sampling_ratio=2)
+    pool = RoIAlignBySums(featmap_names=["0"], output_size=7, sampling_ratio=2)
     features = torch.rand(1, 2, 8, 8, requires_grad=True)
 
     def backward_of_pooling() -> str:
@@ -64,7 +87,7 @@ def test_a_traced_graph_holds_torchvisions_operator():
     class Pooling(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.pool = FastCpuRoIAlign(featmap_names=["0"], output_size=7, sampling_ratio=2)
+            self.pool = RoIAlignBySums(featmap_names=["0"], output_size=7, sampling_ratio=2)
 
         def forward(self, features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
             return self.pool({"0": features}, [boxes], [(32, 32)])

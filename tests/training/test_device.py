@@ -20,8 +20,12 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ALLOCATOR:
         monkeypatch.setenv(name, "")  # Restored, whatever is set in a test.
         monkeypatch.delenv(name)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     yield
     torch.set_float32_matmul_precision(precision)
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = True
 
 
 def test_a_cpu_keeps_its_precision_and_its_layout(monkeypatch: pytest.MonkeyPatch):
@@ -43,6 +47,15 @@ def test_a_gpu_gets_tf32_and_segments_that_grow_and_no_setting_of_a_cpu(monkeypa
     assert kept == []
     assert torch.get_float32_matmul_precision() == "high"
     assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+
+
+def test_a_deterministic_trial_leaves_no_setting_to_the_next_one():
+    prepare_device(CUDA, deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    prepare_device(CUDA)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("name", ALLOCATOR)
