@@ -35,7 +35,7 @@ def run_check_data(options: CheckOptions, call: Call) -> int:
     masks = options.masks or config.model.has_masks
     generate_if_asked(config.data)
     splits = check_data(config.data, include_masks=masks, decode=True, on_progress=_print_progress)
-    usable = True
+    usable, commands = True, ""
     for split, checked in splits.items():
         usable &= _print_faults(checked, drop_invalid=config.data.drop_invalid)
         if config.data.drop_invalid and checked.errors:
@@ -44,10 +44,14 @@ def run_check_data(options: CheckOptions, call: Call) -> int:
             print(f"{split}: {checked.file}")
             print(summary(split, checked))
         if split == config.data.train_split and checked.num_objects():
-            print("".join(_advice(checked, config, call.arguments)), end="")
+            lines, flags = _advice(checked, config)
+            print("".join(lines), end="")
+            commands = _commands(checked, config, call.arguments, flags)
     if usable:
         print(_time(config, splits, include_masks=masks), end="")
     print("A run would take this data set." if usable else "A run would refuse this data set.")
+    # Last, where it is found on a screen that has scrolled.
+    print(commands, end="")
     return 0 if usable else 2
 
 
@@ -65,8 +69,8 @@ def check_one_more(root: str, split: str) -> bool:
     return usable
 
 
-def _advice(checked: CheckedSplit, config: TrialConfig, arguments: Sequence[str]) -> list[str]:
-    """Lines on what of the training split will be seen, and the commands with all that would suit it better."""
+def _advice(checked: CheckedSplit, config: TrialConfig) -> tuple[list[str], dict[str, list[str]]]:
+    """Lines on what of the training split will be seen, and the flags of all that would suit it better."""
     counts = checked.objects_per_image
     lines, flags = size_lines(checked.objects, config)
     if not config.model.is_one_stage:
@@ -74,18 +78,27 @@ def _advice(checked: CheckedSplit, config: TrialConfig, arguments: Sequence[str]
         lines, flags = lines + of_ranks, flags | rank_flags
     if config.scale == "photos":
         flags |= _of_photos(config, int((counts > 0).sum()))
+    return lines, flags
+
+
+def _commands(checked: CheckedSplit, config: TrialConfig, arguments: Sequence[str], flags: dict[str, list[str]]) -> str:
+    """The commands that train with some flags and that try other ranks; empty without flags."""
     if not flags:
-        return lines
-    command = f"{PROGRAM_NAME} train {_with(arguments, flags, _OF_THIS_COMMAND)}"
-    lines.append(f"  to train with all of it, or by check-data to see how long it takes: {command}\n")
+        return ""
+    lines = [
+        "To train with all that suits it better, or by check-data to see how long that takes:\n"
+        f"  {PROGRAM_NAME} train {_with(arguments, flags, _OF_THIS_COMMAND)}\n"
+    ]
     if "--dynamic.iou-top-k" in flags:
-        ranks = ranks_to_try(int(flags.pop("--dynamic.iou-top-k")[0]), counts, config)
+        ranks = ranks_to_try(int(flags["--dynamic.iou-top-k"][0]), checked.objects_per_image, config)
+        others = {flag: values for flag, values in flags.items() if flag != "--dynamic.iou-top-k"}
         lines.append(
-            f"  to try other ranks: {PROGRAM_NAME} grid --name my_k_i --axis dynamic.iou-top-k "
+            "To try other ranks:\n"
+            f"  {PROGRAM_NAME} grid --name my_k_i --axis dynamic.iou-top-k "
             f"{' '.join(map(str, ranks))} --baseline dynamic.dla=false dynamic.dsl=false --seeds 0 1 2 "
-            f"{_with(arguments, flags, (*_OF_ONE_TRIAL, '--dynamic.iou-top-k'))}\n"
+            f"{_with(arguments, others, (*_OF_ONE_TRIAL, '--dynamic.iou-top-k'))}\n"
         )
-    return lines
+    return "".join(lines)
 
 
 def _of_photos(config: TrialConfig, images: int) -> dict[str, list[str]]:

@@ -70,7 +70,7 @@ def test_starting_ranks_are_in_proportion_to_the_objects_and_never_useless(capsy
     assert f"dynrcnn train --data.root {root} --model.anchor-sizes 8 16 32 64 128 {ranks}\n" not in out
     grid = "grid --name my_k_i --axis dynamic.iou-top-k 15 30 60 75 --baseline dynamic.dla=false dynamic.dsl=false"
     assert f"{grid} --seeds 0 1 2 --data.root {root} --dynamic.beta-top-k 14\n" in out
-    proposed = out.partition("how long it takes: dynrcnn train ")[2].splitlines()[0].split()
+    proposed = out.partition("how long that takes:\n  dynrcnn train ")[2].splitlines()[0].split()
     _, out = check(capsys, root, *proposed[2:])
     assert "hold K" not in out, "what was proposed is not useless"
     assert "dynrcnn" not in out, "and nothing else is proposed"
