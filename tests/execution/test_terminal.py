@@ -46,6 +46,8 @@ def in_terminal(*arguments: str, kind: str = "xterm-256color") -> tuple[int, byt
     """The exit code of a program in a terminal of 80 columns, and what it wrote."""
     pid, terminal = pty.fork()
     if not pid:  # pragma: no cover - the program's process.
+        # Tests that run in the background ignore it, and so would the program.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.environ.update({"TERM": kind, "COLUMNS": "80", "LINES": "24", "PYTHONPATH": str(ROOT)})
         os.execv(sys.executable, [sys.executable, "-c", PROGRAM, *arguments])
     written = b""
