@@ -24,6 +24,7 @@ from dynrcnn_ray.execution.failures import TrialFailure, failure_of
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.nodes import require_marker
 from dynrcnn_ray.execution.temporary import scratch_folder
+from dynrcnn_ray.execution.tune_private import torch_trainer
 from dynrcnn_ray.store.results_store import ResultStore
 
 if TYPE_CHECKING:
@@ -150,13 +151,10 @@ def _trainer(
     scratch: str,
     reports: Reports | None,
 ) -> "TorchTrainer":
-    # Imported late: it imports PyTorch, and the grid's own process, which hands this module to the drivers, need not.
-    from ray.train.torch import TorchTrainer
-
     run = trial.config.run
     resources: dict[str, float] = {"CPU": run.cpus_per_worker}
     num_workers = 0 if run.is_local else (run.min_workers, run.num_workers) if run.min_workers else run.num_workers
-    return TorchTrainer(
+    return torch_trainer(
         work,
         train_loop_config=payload,
         scaling_config=train.ScalingConfig(

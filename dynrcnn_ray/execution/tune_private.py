@@ -3,7 +3,7 @@
 A minor release may change it, so Ray is pinned to one. What is of Ray's core stands in `ray_private`.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
 from ray.train.v2._internal.execution.callback import ControllerCallback
@@ -12,7 +12,19 @@ from ray.tune.experiment import Trial
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.search import Searcher
 
-__all__ = ["ControllerCallback", "Searcher", "Trial", "TuneReports", "failed_start", "is_running", "tune_optuna"]
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
+__all__ = [
+    "ControllerCallback",
+    "Searcher",
+    "Trial",
+    "TuneReports",
+    "failed_start",
+    "is_running",
+    "torch_trainer",
+    "tune_optuna",
+]
 
 
 class TuneReports(TuneReportCallback):
@@ -22,6 +34,20 @@ class TuneReports(TuneReportCallback):
     def queue(self) -> Any:
         """Where reports stand until Tune's session takes them: an actor's queue of one place."""
         return self._training_actor_item_queue
+
+
+def torch_trainer(*arguments: Any, **named: Any) -> "TorchTrainer":
+    """A `TorchTrainer` that starts no process for Ray's own data sets, of which trials have none."""
+    # Imported late, as PyTorch and Ray Data come with it.
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+
+    class TrainerWithoutDatasets(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            every = super()._create_default_callbacks()
+            return [each for each in every if not isinstance(each, DatasetsCallback)]
+
+    return TrainerWithoutDatasets(*arguments, **named)
 
 
 def failed_start(state: Any) -> WorkerGroupStartupFailedError | None:

@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 from ray._private.node import Node
+from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.controller.state import ReschedulingState
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -95,6 +96,7 @@ ATTRIBUTES = [
     ("dynrcnn_ray/execution/ray_private.py", Node, "start_api_server"),
     ("dynrcnn_ray/execution/tune_private.py", TuneReportCallback, "_training_actor_item_queue"),
     ("dynrcnn_ray/execution/tune_private.py", ReschedulingState, "training_failed_error"),
+    ("dynrcnn_ray/execution/tune_private.py", TorchTrainer, "_create_default_callbacks"),
     ("dynrcnn_ray/execution/failures.py", WorkerHealthCheckFailedError, "health_check_failure"),
     ("dynrcnn_ray/options/parsing.py", UnrecognizedArgs, "tokens"),
     ("dynrcnn_ray/options/parsing.py", InvalidChoice, "argument"),
