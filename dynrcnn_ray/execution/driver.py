@@ -23,6 +23,7 @@ from dynrcnn_ray.execution.cluster import DRIVER_RESOURCES
 from dynrcnn_ray.execution.failures import TrialFailure, failure_of
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.nodes import require_marker
+from dynrcnn_ray.execution.ray_private import free_places_of_the_dead
 from dynrcnn_ray.execution.temporary import scratch_folder
 from dynrcnn_ray.execution.tune_private import torch_trainer
 from dynrcnn_ray.store.results_store import ResultStore
@@ -125,12 +126,15 @@ def fit(trial: Trial, work: Callable[[dict], dict[str, Any]], payload: dict[str,
     Raises:
         TrainingFailedError: a worker failed more often than the trial allows.
     """
+    # Those of a driver that was killed: its trial, or the next one, finds its places free.
+    free_places_of_the_dead()
     reports = None if trial.config.run.is_local else Reports()
     # Ray's own files of a run are of no use afterwards: checkpoints and results go to the storage.
     with scratch_folder() as scratch:
         try:
             outcome: Any = _trainer(trial, work, payload, scratch, reports).fit().return_value
         finally:
+            free_places_of_the_dead()
             if reports:
                 reports.wait_until_taken()
     assert isinstance(outcome, dict), "the first worker returned no outcome"

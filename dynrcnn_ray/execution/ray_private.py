@@ -13,6 +13,9 @@ import ray
 from ray._private import ray_constants, services
 from ray._private.node import Node
 from ray._private.state import state
+from ray._raylet import ActorID, PlacementGroupID
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # pyright: ignore[reportAttributeAccessIssue]
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 """Says that a cluster has started, and that it has a token."""
@@ -40,6 +43,18 @@ def resolved_address(address: str) -> str:
         ConnectionError: it is `auto`, and no cluster runs on this machine.
     """
     return services.canonicalize_bootstrap_address(address) or ""
+
+
+def free_places_of_the_dead() -> None:
+    """Remove the placement groups of this job whose creator, an actor, has died. Ray keeps them while the job lasts."""
+    job = ray.get_runtime_context().get_job_id()
+    for content in state._connect_and_get_accessor().get_placement_group_table():
+        group = PlacementGroupTableData.FromString(content)
+        # Of one that the driver of the job created, which is no actor, Ray says so too.
+        is_of_an_actor = not ActorID(group.creator_actor_id).is_nil()
+        is_left = group.creator_actor_dead and group.state != PlacementGroupTableData.REMOVED
+        if is_of_an_actor and is_left and group.creator_job_id.hex() == job:
+            remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))
 
 
 def listen_on_the_loopback_alone() -> None:

@@ -1,5 +1,7 @@
 """Real kills: workers, drivers and whole clusters end by SIGKILL, and the same command goes on to the same bits."""
 
+import contextlib
+import os
 import re
 import signal
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from experiments.main import main
-from tests.execution.commands import Command, assert_same_bits
+from tests.execution.commands import Command, assert_same_bits, read_until
 from tests.trained_store import train_into
 
 TRAIN = ("train", "--scale", "smoke")
@@ -26,6 +28,16 @@ def undisturbed(smoke: TrialConfig, cache_home: Path, tmp_path_factory: pytest.T
 
 def resumed_from(out: str) -> list[str]:
     return re.findall(r"goes on from the checkpoint of step (\d+)\n", out)
+
+
+def process_of(name: str, home: Path) -> int:
+    """The process of this name that a command in this home has started."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # It may end meanwhile.
+            is_of_command = f"XDG_CACHE_HOME={home}".encode() in (folder / "environ").read_bytes().split(b"\0")
+            if is_of_command and (folder / "cmdline").read_bytes().strip(b"\0 ") == name.encode():
+                return int(folder.name)
+    raise AssertionError(f"no process {name}")
 
 
 def test_the_same_command_goes_on_after_every_kill(undisturbed: Command, tmp_path: Path):
@@ -75,6 +87,20 @@ def test_drivers_that_die_alone_are_recorded_and_do_not_stop_the_others(
     main([*grid, "--storage", str(command.storage)])
     assert "figure1: 2 trials to run, 1 already" in capsys.readouterr().out
     assert sorted(again) == sorted(failed["trial_id"])
+
+
+def test_a_training_whose_controller_dies_leaves_its_places_to_the_next(cache_home: Path, tmp_path: Path):
+    """Ray Train's own process that leads the workers: Ray keeps their places, in which nobody else could train."""
+    command = Command(cache_home, tmp_path / "store")
+    grid = ("figure1", "--scale", "smoke", "--num-workers", "2", "--train.steps", "20", "--seeds", "0", "1")
+    process = command.start(*grid)
+    read_until(process, " step ")
+    os.kill(process_of("ray::TrainController.run", command.home), signal.SIGKILL)
+    out, _ = process.communicate()
+    assert process.returncode == 1, out
+    trials = command.trials().set_index("status")
+    assert sorted(trials.index) == ["failed", "finished"], out
+    assert "TrainController" in trials.loc["failed", "error"]
 
 
 def test_drivers_that_rays_memory_monitor_ends_cost_their_trials_a_try_each(cache_home: Path, tmp_path: Path):
