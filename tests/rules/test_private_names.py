@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 from ray._private.node import Node
+from ray._private.state import GlobalState
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.controller.state import ReschedulingState
@@ -94,6 +95,7 @@ ATTRIBUTES = [
     ("dynrcnn_ray/execution/ray_private.py", Node, "start_monitor"),
     ("dynrcnn_ray/execution/ray_private.py", Node, "start_log_monitor"),
     ("dynrcnn_ray/execution/ray_private.py", Node, "start_api_server"),
+    ("dynrcnn_ray/execution/ray_private.py", GlobalState, "_connect_and_get_accessor"),
     ("dynrcnn_ray/execution/tune_private.py", TuneReportCallback, "_training_actor_item_queue"),
     ("dynrcnn_ray/execution/tune_private.py", ReschedulingState, "training_failed_error"),
     ("dynrcnn_ray/execution/tune_private.py", TorchTrainer, "_create_default_callbacks"),
