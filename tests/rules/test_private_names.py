@@ -68,6 +68,10 @@ def found(name: str) -> Any:
     thing: Any = importlib.import_module(parts[0])
     for length, part in enumerate(parts[1:], start=2):
         here = ".".join(parts[:length])
+        if length < len(parts) and here in sys.modules:
+            # Its package may have a function of the same name, as `ray.util` has.
+            thing = sys.modules[here]
+            continue
         if not hasattr(thing, part):
             try:
                 importlib.import_module(here)
