@@ -108,10 +108,15 @@ def _note_the_rest(folder: Path, everything: set[Labelled]) -> None:
 
 def _named(folder: Path, description: _Description, split: str) -> list[Path] | None:
     """The images that the description names for a split; None where it says nothing of it."""
-    key = next((key for key in NAMES_OF_SPLITS[split] if description.content.get(key, "") not in _NOTHING), None)
-    if key is None:
+    keys = [key for key in NAMES_OF_SPLITS[split] if description.content.get(key, "") not in _NOTHING]
+    if not keys:
         return None
+    key, *others = keys
     value = description.content[key]
+    for other in others:
+        if description.content[other] != value:
+            both = f"{key} names {shown(value)} and {other} names {shown(description.content[other])}"
+            raise DataError(f"{description.file}: {both}, which are one split; take one line out")
     images: list[Path] = []
     for entry in value if isinstance(value, list) else [value]:
         if not isinstance(entry, str):

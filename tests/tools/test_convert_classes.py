@@ -58,6 +58,7 @@ def test_names_are_text_and_keys_are_the_numbers_of_the_labels(
         ("names: []", "names is empty"),
         ("names: [cat]\nnames: [dog]", r"data\.yaml: 'names' stands twice; keep one of the two"),
         ("names: [cat]\ntrain: images/train\ntrain: images/more", r"data\.yaml: 'train' stands twice; keep one"),
+        ("names: [cat]\nval: a\nvalid: b", "val names 'a' and valid names 'b', which are one split; take one line out"),
         ("names: cat", "names is neither a list nor a mapping"),
         ("names: [cat", "is not YAML that can be read"),
         ("[cat, dog]", r"has no \.yaml file with the names of the classes"),
