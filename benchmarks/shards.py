@@ -166,7 +166,7 @@ def _memory_of_resnet(bench: Workbench, rounds: int) -> Iterator[Row]:
 
 
 def _peak_of_worker(worker: Worker, share: TrialConfig, is_ours: bool) -> np.ndarray:
-    """The most that this process held in a few steps, and the size of its gradients, in megabytes, `[2]`."""
+    """The most that this process held in a few steps, in megabytes, `[1]`."""
     prepare_device(torch.device("cpu"))
     torch.set_num_threads(share.run.threads_per_worker)
     batches = preload(share, train_split(share), _STEPS_TO_PEAK)
