@@ -32,7 +32,7 @@ def prepare_device(device: torch.device, *, share: float = 1.0, deterministic: b
     torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         # By default PyTorch then also fills every new tensor; ours are written before they are read.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
         # cuBLAS adds in one order if it has one workspace for each stream.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if share < 1:
