@@ -134,6 +134,7 @@ def fit(trial: Trial, work: Callable[[dict], dict[str, Any]], payload: dict[str,
         try:
             outcome: Any = _trainer(trial, work, payload, scratch, reports).fit().return_value
         finally:
+            # A trial that runs at the same time may wait for those of this one's controller.
             free_places_of_the_dead()
             if reports:
                 reports.wait_until_taken()

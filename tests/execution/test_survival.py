@@ -1,6 +1,5 @@
 """Real kills: workers, drivers and whole clusters end by SIGKILL, and the same command goes on to the same bits."""
 
-import contextlib
 import os
 import re
 import signal
@@ -10,6 +9,7 @@ import pytest
 
 from dynrcnn_ray.config.trial_config import TrialConfig
 from experiments.main import main
+from tests.cluster.ray_head import processes_with
 from tests.execution.commands import Command, assert_same_bits, read_until
 from tests.trained_store import train_into
 
@@ -28,16 +28,6 @@ def undisturbed(smoke: TrialConfig, cache_home: Path, tmp_path_factory: pytest.T
 
 def resumed_from(out: str) -> list[str]:
     return re.findall(r"goes on from the checkpoint of step (\d+)\n", out)
-
-
-def process_of(name: str, home: Path) -> int:
-    """The process of this name that a command in this home has started."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # It may end meanwhile.
-            is_of_command = f"XDG_CACHE_HOME={home}".encode() in (folder / "environ").read_bytes().split(b"\0")
-            if is_of_command and (folder / "cmdline").read_bytes().strip(b"\0 ") == name.encode():
-                return int(folder.name)
-    raise AssertionError(f"no process {name}")
 
 
 def test_the_same_command_goes_on_after_every_kill(undisturbed: Command, tmp_path: Path):
@@ -95,7 +85,15 @@ def test_a_training_whose_controller_dies_leaves_its_places_to_the_next(cache_ho
     grid = ("figure1", "--scale", "smoke", "--num-workers", "2", "--train.steps", "20", "--seeds", "0", "1")
     process = command.start(*grid)
     read_until(process, " step ")
-    os.kill(process_of("ray::TrainController.run", command.home), signal.SIGKILL)
+    # Another test's command may have one too.
+    of_command = f"XDG_CACHE_HOME={command.home}".encode()
+    controllers = [
+        pid
+        for pid in processes_with("ray::TrainController.run")
+        if of_command in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    ]
+    assert len(controllers) == 1
+    os.kill(controllers[0], signal.SIGKILL)
     out, _ = process.communicate()
     assert process.returncode == 1, out
     trials = command.trials().set_index("status")
