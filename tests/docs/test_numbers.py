@@ -229,6 +229,9 @@ def test_what_shards_cost():
         for column, model in (("mini", "mini"), ("ResNet-50-FPN", "resnet-50")):
             ratio, low, high = rows.loc[f"shards.{model}.{name}", ["ratio", "interval_low", "interval_high"]]
             assert stated[row][column] == f"{ratio:.3f} x ({low:.3f} to {high:.3f})"
+    two, one = (rows.loc[f"shards.memory.{name}", "median_a"] for name in ("two_workers", "one_worker"))
+    assert f"two workers need {two:.0f} MB more" in text_of("docs/shards.md")
+    assert f"two shards needs {-one:.0f} MB less" in text_of("docs/shards.md")
 
 
 def test_a_later_loss_beside_the_papers():
