@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -26,10 +27,10 @@ from dynrcnn_ray.execution.stored_trial import with_trial_id
 from dynrcnn_ray.execution.tables_so_far import TablesSoFar
 from dynrcnn_ray.execution.until_decided import Course, UntilDecided, claims_to_decide, seeds_to_train
 from dynrcnn_ray.experiment.costs import place_seconds
-from dynrcnn_ray.experiment.experiment import Experiment, Seeds
+from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL, Experiment, Seeds
 from dynrcnn_ray.models.user_module import require_module
 from dynrcnn_ray.models.weights import starts_from_file
-from dynrcnn_ray.options.command import Call
+from dynrcnn_ray.options.command import PROGRAM_NAME, Call
 from dynrcnn_ray.options.shared import RunOptions, storage_location
 from dynrcnn_ray.report.drawing import Drawing
 from dynrcnn_ray.report.figures import figures_of
@@ -112,7 +113,12 @@ def run_experiments(
             _log_report(store, config.run.mlflow, list(by_name), call.program.page_sections())
         for trial_id, note in explosions(store, trials).items():
             print(f"Trial {trial_id}: {note}.")
-        return _failures(store, list(trials))
+        exit_code = _failures(store, list(trials))
+        if not exit_code and [experiment.name for experiment in experiments] == [SINGLE_TRIAL]:
+            (trial_id,) = trials
+            place = shlex.quote(options.storage or store.files.place)
+            print(f"\nDetect with it: {PROGRAM_NAME} predict {trial_id} --storage {place} --images PICTURES")
+        return exit_code
 
 
 def _log_report(store: ResultStore, uri: str, names: Sequence[str], sections: Sequence[MakeSections]) -> None:

@@ -1,6 +1,7 @@
 """The command `grid`: from flags, a file and a module, with rows that an earlier one has run. Nothing is trained."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,9 @@ def test_a_stored_trials_configuration_is_a_file_to_start_from(
     storage = ["--storage", str(tmp_path / "store")]
     assert main(["train", "--scale", "smoke", "--dynamic.iou-top-k", "64", *storage]) == 0
     (first,) = trained
-    capsys.readouterr()
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    found = ["predict", first.trial.trial_id, *storage, "--images", "PICTURES"]
+    assert last_line == f"Detect with it: dynrcnn {shlex.join(found)}"
     assert main(["show", first.trial.trial_id, *storage]) == 0
     shown = capsys.readouterr().out
     assert (from_yaml(shown).dynamic.iou_top_k, from_yaml(shown).data.root) == (64, "")

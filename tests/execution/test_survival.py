@@ -79,11 +79,10 @@ def test_drivers_that_die_alone_are_recorded_and_do_not_stop_the_others(
     assert sorted(again) == sorted(failed["trial_id"])
 
 
-def test_a_training_whose_controller_dies_leaves_its_places_to_the_next(cache_home: Path, tmp_path: Path):
+def test_a_training_whose_controller_dies_gives_its_places_back_and_starts_again(cache_home: Path, tmp_path: Path):
     """Ray Train's own process that leads the workers: Ray keeps their places, in which nobody else could train."""
     command = Command(cache_home, tmp_path / "store")
-    grid = ("figure1", "--scale", "smoke", "--num-workers", "2", "--train.steps", "20", "--seeds", "0", "1")
-    process = command.start(*grid)
+    process = command.start(*TRAIN, "--num-workers", "2", "--train.steps", "20")
     read_until(process, " step ")
     # Another test's command may have one too.
     of_command = f"XDG_CACHE_HOME={command.home}".encode()
@@ -95,10 +94,9 @@ def test_a_training_whose_controller_dies_leaves_its_places_to_the_next(cache_ho
     assert len(controllers) == 1
     os.kill(controllers[0], signal.SIGKILL)
     out, _ = process.communicate()
-    assert process.returncode == 1, out
-    trials = command.trials().set_index("status")
-    assert sorted(trials.index) == ["failed", "finished"], out
-    assert "TrainController" in trials.loc["failed", "error"]
+    assert process.returncode == 0, out
+    assert "interrupted: Ray Train's controller: its process or its node ended" in out
+    assert command.trials()["status"].tolist() == ["finished"]
 
 
 def test_drivers_that_rays_memory_monitor_ends_cost_their_trials_a_try_each(cache_home: Path, tmp_path: Path):
