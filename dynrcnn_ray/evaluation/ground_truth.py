@@ -32,6 +32,21 @@ class GroundTruth(NamedTuple):
     segmentations: list[Any]
     sizes: NDArray[np.int64]
 
+    def of_categories(self, start: int, stop: int) -> "GroundTruth":
+        """Those of some consecutive categories, by their positions, in all images."""
+        num_images = len(self.image_ids)
+        rows = slice(*np.searchsorted(self.pair, (start * num_images, stop * num_images)))
+        return GroundTruth(
+            image_ids=self.image_ids,
+            category_ids=self.category_ids[start:stop],
+            pair=self.pair[rows] - start * num_images,
+            boxes=self.boxes[rows],
+            areas=self.areas[rows],
+            is_crowd=self.is_crowd[rows],
+            segmentations=self.segmentations[rows],
+            sizes=self.sizes[rows],
+        )
+
     def masks(self) -> list[Any]:
         """Each object's mask as a compressed RLE."""
         return [_as_rle(mask, *size) for mask, size in zip(self.segmentations, self.sizes.tolist(), strict=True)]

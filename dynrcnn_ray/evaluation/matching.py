@@ -144,7 +144,7 @@ def match(truth: GroundTruth, detections: DetectionArrays) -> Matches:
     ignored_objects = truth.is_crowd | _outside(truth.areas)
     near, found, ignored = _match_greedily(overlaps, ranked.pair, ignored_objects, truth.is_crowd)
     place = ranked.by_pair[near]
-    outside = _outside(_areas(detections)[ranked.by_category])
+    outside = _outside(_areas(detections, ranked.by_category))
     ignored |= _every_threshold(outside[:, place]) & ~found
 
     num_images = len(truth.image_ids)
@@ -169,9 +169,11 @@ def _rank(truth: GroundTruth, detections: DetectionArrays) -> _Ranked:
     """The best detections of each image and category."""
     image, known_image = positions(detections.image_ids, truth.image_ids)
     category, known_category = positions(detections.category_ids, truth.category_ids)
-    by_category = np.lexsort([*_digits(image), *_falling_digits(detections.scores), *_digits(category)])
-    by_category = by_category[(known_image & known_category)[by_category]]
-    category_pair = (category * len(truth.image_ids) + image)[by_category]
+    known = (known_image & known_category).nonzero()[0]
+    image, category = image[known], category[known]
+    order = np.lexsort([*_digits(image), *_falling_digits(detections.scores[known]), *_digits(category)])
+    by_category = known[order]
+    category_pair = (category * len(truth.image_ids) + image)[order]
     by_pair = np.lexsort(_digits(category_pair))
     rank = _rank_in_group(category_pair[by_pair])
     if (rank >= MAX_DETECTIONS).any():
@@ -308,12 +310,12 @@ def _every_threshold(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.array(bits) @ flags
 
 
-def _areas(detections: DetectionArrays) -> NDArray[np.float64]:
+def _areas(detections: DetectionArrays, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     if detections.masks is None:
-        left, top, right, bottom = detections.boxes.astype(np.float64).T
+        left, top, right, bottom = detections.boxes[rows].astype(np.float64).T
         return (right - left) * (bottom - top)
     # One by one: pycocotools 2.0.11 refuses a list of more than 255 with numpy 2.
-    return np.array([mask_utils.area(mask) for mask in detections.masks], dtype=np.float64)
+    return np.array([mask_utils.area(detections.masks[row]) for row in rows.tolist()], dtype=np.float64)
 
 
 def _outside(areas: NDArray[np.float64]) -> NDArray[np.bool_]:

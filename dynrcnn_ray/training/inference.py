@@ -20,6 +20,8 @@ from dynrcnn_ray.training.collectives import Worker, gather_on_first
 from dynrcnn_ray.training.loop import autocast, to_device
 
 _MASK_THRESHOLD = 0.5
+_MOST_THREADS = 8
+"""Of an evaluation: each looks at all detections once before it takes those of its categories."""
 
 
 def detect_all(
@@ -64,9 +66,10 @@ def detection_columns(detections: Sequence[Detections]) -> dict[str, np.ndarray]
 def metrics_of(config: TrialConfig, dataset: CocoDataset, detections: Sequence[Detections]) -> dict[str, float | None]:
     """COCO average precision in percent of boxes and, where the model has them, of masks (`segm_AP` and so on)."""
     truth = read_ground_truth(dataset.annotation_file)
-    metrics = evaluate_against(truth, detections)
+    threads = min(_MOST_THREADS, torch.get_num_threads())
+    metrics = evaluate_against(truth, detections, threads=threads)
     if config.model.has_masks:
-        of_masks = evaluate_against(truth, detections, kind="segm")
+        of_masks = evaluate_against(truth, detections, kind="segm", threads=threads)
         metrics |= {f"segm_{name}": value for name, value in of_masks.items()}
     return metrics
 

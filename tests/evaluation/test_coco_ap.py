@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from dynrcnn_ray.evaluation import matching
-from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_detections
+from dynrcnn_ray.evaluation.coco_ap import Detections, evaluate_against, evaluate_detections
+from dynrcnn_ray.evaluation.ground_truth import read_ground_truth
 from dynrcnn_ray.store.schemas import METRICS
 from tests.evaluation.ap_oracle import by_pycocotools, random_detections, random_split, write
 
@@ -41,6 +42,23 @@ def test_bounded_memory_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     at_once = evaluate_detections(file, entries)
     monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", 3)
     assert evaluate_detections(file, entries) == at_once
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_threads_change_nothing(tmp_path: Path, kind, threads: int):
+    """More of them than categories, with detections of a category that the split has not."""
+    content = random_split(np.random.default_rng(6), 10)
+    entries = [
+        entry._replace(category_ids=np.where(entry.scores < 0.2, 3, entry.category_ids))
+        for entry in random_detections(content, np.random.default_rng(6))
+    ]
+    truth = read_ground_truth(write(tmp_path, content))
+    one = evaluate_against(truth, entries, kind=kind)
+    assert one["AP"]
+    assert evaluate_against(truth, entries, kind=kind, threads=threads) == one
+    none = no_detections(content)
+    assert evaluate_against(truth, none, kind=kind, threads=threads) == evaluate_against(truth, none, kind=kind)
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
