@@ -11,8 +11,10 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.check.check_split import CheckedSplit
 
 _PAPER = DynamicConfig()
-_OBJECTS_OF_COCO = 7
+OBJECTS_OF_COCO = 7.3
 """Objects of an image of COCO's, for which K_I and K_beta were chosen."""
+_POWER_OF_ROIS = {"iou_top_k": 0.25, "beta_top_k": 0.0}
+"""How a rank falls with the RoIs an object where they are fewer than COCO's: `python -m benchmarks.rank_rule`."""
 _NEARLY_THE_PAPERS = (0.7, 1.4)
 _MOST = 0.5
 """A rank is too small where so large a share of the images holds as many objects."""
@@ -51,7 +53,6 @@ def rank_lines(counts: NDArray[np.int64], config: TrialConfig) -> tuple[list[str
     if not dynamic.count_ground_truths:
         return lines, {}
     flags: dict[str, list[str]] = {}
-    proportion = _proportion(held)
     ranks = [
         ("K_beta", "beta_top_k", "beta_now never moves, as the errors of the appended ground truths are zero", 1),
         ("K_I", "iou_top_k", "T_now follows the appended ground truths alone", 10),
@@ -78,18 +79,39 @@ def rank_lines(counts: NDArray[np.int64], config: TrialConfig) -> tuple[list[str
             continue
         if is_useless:
             lines.append(f"    the smallest that fewer than half of the images reach: {option} {usable}\n")
-        if is_useless or (given == paper and proportion != 1):
-            proposed = paper if proportion == 1 else step * round(paper * proportion / step)
-            proposed = min(max(proposed, usable, step, 2), SAMPLED_ROIS)
+        of_coco = rank_as_on_coco(name, float(held.mean()), config.model.rois_per_image)
+        is_near = _NEARLY_THE_PAPERS[0] <= of_coco / used <= _NEARLY_THE_PAPERS[1]
+        if is_useless or (given == paper and not is_near):
+            stated = step * round(of_coco * SAMPLED_ROIS / config.model.rois_per_image / step)
+            proposed = min(max(paper if is_near else stated, usable, step, 2), SAMPLED_ROIS)
             if proposed != given:
                 flags[option] = [str(proposed)]
-    if flags and proportion != 1 and "--dynamic.no-count-ground-truths" not in flags:
+    if flags and "--dynamic.no-count-ground-truths" not in flags:
         lines.append(
-            f"  ranks to start from: {_joined(flags)}\n    the paper's {_PAPER.iou_top_k} and {_PAPER.beta_top_k} in "
-            f"proportion to {held.mean():.1f} objects an image here and {_OBJECTS_OF_COCO} on COCO, and never fewer "
-            "than half of the images reach; or the paper's with --dynamic.no-count-ground-truths\n"
+            f"  ranks to start from: {_joined(flags)}\n    they measure here, at {held.mean():.1f} objects an image and "
+            f"{config.model.rois_per_image} RoIs, what the paper's {_PAPER.iou_top_k} and {_PAPER.beta_top_k} measure at "
+            f"COCO's {OBJECTS_OF_COCO} of {SAMPLED_ROIS}; none that half of the images reach\n"
         )
     return lines, flags
+
+
+def rank_as_on_coco(name: str, objects: float, rois: int) -> float:
+    """The rank of one's own data that measures what the paper's rank measures on COCO.
+
+    Both ranks go with the objects of an image, however many RoIs are sampled: so many proposals an object. Where fewer
+    RoIs come to an object than on COCO, its proposals are fewer too, and K_I falls with the fourth root.
+
+    Args:
+        name: `iou_top_k` or `beta_top_k`.
+        objects: of an image, on average.
+        rois: that the model samples of an image.
+
+    Returns:
+        Of so many RoIs, not of 512; not rounded.
+    """
+    rois_an_object = (rois / objects) / (SAMPLED_ROIS / OBJECTS_OF_COCO)
+    rank: float = getattr(_PAPER, name) * objects / OBJECTS_OF_COCO
+    return rank * min(1.0, rois_an_object) ** _POWER_OF_ROIS[name]
 
 
 def ranks_to_try(proposed: int, counts: NDArray[np.int64], config: TrialConfig) -> list[int]:
@@ -126,12 +148,6 @@ def _sampled(name: str, rank: int, config: TrialConfig) -> int:
 
 def _stated(used: int, given: int) -> str:
     return f" (that is {given} of {SAMPLED_ROIS} RoIs)" if used != given else ""
-
-
-def _proportion(held: NDArray[np.int64]) -> float:
-    """Objects an image over COCO's; 1 where that is nearly the same."""
-    ratio = float(held.mean()) / _OBJECTS_OF_COCO
-    return 1 if _NEARLY_THE_PAPERS[0] <= ratio <= _NEARLY_THE_PAPERS[1] else ratio
 
 
 def _joined(flags: dict[str, list[str]]) -> str:
