@@ -7,9 +7,9 @@ has the median, that the paper's rank has in the first: over the second half of 
 Command:  python -m benchmarks.rank_rule [--scale mini] [--data.root DIR ...]    # the options of `dynrcnn train`
 """
 
-import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,9 +44,12 @@ Curve = NDArray[np.float64]
 class _EveryRank(DynamicTrainingState):
     """Keeps the IoUs and errors of each image in order, and so what every rank would measure."""
 
-    first_step = 0
-    ious: list[NDArray[np.float32]]
-    errors: list[NDArray[np.float32]]
+    def __init__(self, config: TrialConfig, **named: Any) -> None:
+        """Nothing is kept yet; the second half of the training will be."""
+        super().__init__(config, **named)
+        self.first_step = config.total_steps // 2
+        self.ious: list[NDArray[np.float32]] = []
+        self.errors: list[NDArray[np.float32]] = []
 
     def measure(self, images: Sequence[AssignedProposals], weights: tuple[float, ...]) -> ProposalStatistics:
         """As every state, and note the images."""
@@ -87,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _objects_an_image(trial: Trial) -> float:
     dataset = CocoDataset(trial.inputs.data_root, trial.config.data.train_split)
-    return float(np.mean([len(dataset[index][1]["boxes"]) for index in range(len(dataset))]))
+    return float(np.mean([dataset.num_objects(index) for index in dataset.images_to_train_on(keep_empty=False)]))
 
 
 def _with_rois(config: TrialConfig, rois: int) -> TrialConfig:
@@ -102,11 +105,11 @@ def _measured(config: TrialConfig) -> tuple[Curve, Curve]:
     trial = identified(config, prepare_data(config.data).inputs)
     dataset = CocoDataset(trial.inputs.data_root, config.data.train_split)
     state = build_training_state(trial, len(dataset.class_names), Worker())
-    dynamic = state.dynamic
-    dynamic.first_step, dynamic.ious, dynamic.errors = config.total_steps // 2, [], []
     for _ in train(config, state, dataset):
         pass
-    return _by_rank(dynamic.ious, np.mean), _by_rank(dynamic.errors, np.median)
+    # The class of `model.module` is another object than the one above.
+    kept: dict[str, Any] = vars(state.dynamic)
+    return _by_rank(kept["ious"], np.mean), _by_rank(kept["errors"], np.median)
 
 
 def _by_rank(images: Sequence[NDArray[np.float32]], middle: Callable[..., Curve]) -> Curve:

@@ -83,7 +83,7 @@ def rank_lines(counts: NDArray[np.int64], config: TrialConfig) -> tuple[list[str
         is_near = _NEARLY_THE_PAPERS[0] <= of_coco / used <= _NEARLY_THE_PAPERS[1]
         if is_useless or (given == paper and not is_near):
             stated = step * round(of_coco * SAMPLED_ROIS / config.model.rois_per_image / step)
-            proposed = min(max(paper if is_near else stated, usable, step, 2), SAMPLED_ROIS)
+            proposed = min(max(stated, usable, step, 2), SAMPLED_ROIS)
             if proposed != given:
                 flags[option] = [str(proposed)]
     if flags and "--dynamic.no-count-ground-truths" not in flags:
