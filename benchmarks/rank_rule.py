@@ -80,11 +80,11 @@ def main(arguments: Sequence[str]) -> None:
     for share in _SHARES:
         rois = max(4, round(share * SAMPLED_ROIS * objects / OBJECTS_OF_COCO))
         curves = _measured(_with_rois(config, rois))
-        wanted = wanted or [_at(curve, rank) for curve, rank in zip(curves, ranks, strict=True)]
+        wanted = wanted or [at_rank(curve, rank) for curve, rank in zip(curves, ranks, strict=True)]
         cells = [str(rois), f"{rois / objects:.1f}"]
         for curve, value, rank in zip(curves, wanted, ranks, strict=True):
-            same = _rank_of(curve, value)
-            cells += [f"{same:.1f}", f"{same / rank:.2f} x", f"{_at(curve, rank):.3f}"]
+            same = rank_of(curve, value)
+            cells += [f"{same:.1f}", f"{same / rank:.2f} x", f"{at_rank(curve, rank):.3f}"]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
@@ -119,12 +119,13 @@ def _by_rank(images: Sequence[NDArray[np.float32]], middle: Callable[..., Curve]
     return middle(np.stack(filled).astype(np.float64), axis=0)
 
 
-def _at(curve: Curve, rank: float) -> float:
-    """Between two whole ranks in proportion."""
+def at_rank(curve: Curve, rank: float) -> float:
+    """A curve's value at a rank; between two whole ones in proportion."""
     return float(np.interp(rank, np.arange(1, len(curve) + 1), curve))
 
 
-def _rank_of(curve: Curve, value: float) -> float:
+def rank_of(curve: Curve, value: float) -> float:
+    """The rank at which a curve has a value."""
     sign = 1 if curve[-1] > curve[0] else -1
     return float(np.interp(sign * value, sign * curve, np.arange(1, len(curve) + 1)))
 

@@ -7,7 +7,13 @@ import pytest
 
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.data.check.advice import rank_lines, ranks_to_try, share_that_hold, smallest_usable_rank
+from dynrcnn_ray.data.check.advice import (
+    rank_as_on_coco,
+    rank_lines,
+    ranks_to_try,
+    share_that_hold,
+    smallest_usable_rank,
+)
 from dynrcnn_ray.data.check.check_split import Objects
 from dynrcnn_ray.data.check.object_sizes import Sizes, fitting_sizes, sides
 
@@ -51,6 +57,16 @@ def test_nothing_useless_is_proposed(scale: str, objects: int):
         < 0.5
         for rank in tried
     )
+
+
+@pytest.mark.parametrize(("name", "of_coco"), [("iou_top_k", 75), ("beta_top_k", 10)])
+def test_the_rule_is_the_papers_on_coco_and_grows_with_mosaics(name: str, of_coco: int):
+    """Four images in one hold four times the objects and proposals: four times the rank measures the same."""
+    assert rank_as_on_coco(name, 7.3, 512) == pytest.approx(of_coco)
+    for objects, rois in ((2, 512), (3, 128), (14, 128), (44, 64)):
+        rank = rank_as_on_coco(name, objects, rois)
+        assert rank_as_on_coco(name, 4 * objects, 4 * rois) == pytest.approx(4 * rank)
+        assert rank_as_on_coco(name, objects, 2 * rois) >= rank > objects
 
 
 def test_images_of_two_kinds_are_told():
