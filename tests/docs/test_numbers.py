@@ -257,3 +257,20 @@ def test_retinanet_of_table_9():
     assert "RetinaNet ends at {:.1f} AP (FCOS at {:.1f})".format(*ends_at) in text_of(
         "experiments/reference_mini/README.md"
     )
+
+
+def test_ranks_by_the_objects_of_an_image():
+    table = table_of("reference_ranks", "bccd").set_index("name")
+    rows = store_of("reference_ranks").trials().set_index("setting")
+    for path in ("docs/data.md", "experiments/reference_ranks/README.md"):
+        stated = of_rows(path, "blood cells, three seeds")
+        assert list(stated) == table.index.tolist()
+        for row, cells in stated.items():
+            ends = [rows.loc[row, name].mean() for name in ("final_T_now", "final_beta_now")]
+            assert [cells["T_now"], cells["beta_now"]] == [f"{end:.2f}" for end in ends], row
+            for metric in ("AP", "AP50", "AP80", "AP90"):
+                mean, low, high = (table.loc[row, f"delta_{metric}{end}"] for end in ("", "_low", "_high"))
+                shown = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+                assert cells[metric] == (f"{table.loc[row, metric]:.1f}" if row == "baseline" else shown), (row, metric)
+    verdicts = table_of("reference_ranks", "findings").set_index("claim_hash")["verdict"]
+    assert verdicts.to_dict() == VERDICTS_OF_RANKS
