@@ -272,5 +272,10 @@ def test_ranks_by_the_objects_of_an_image():
                 mean, low, high = (table.loc[row, f"delta_{metric}{end}"] for end in ("", "_low", "_high"))
                 shown = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
                 assert cells[metric] == (f"{table.loc[row, metric]:.1f}" if row == "baseline" else shown), (row, metric)
+    of_paper, of_rule = (
+        "{:+.1f}{} [{:+.1f}, {:+.1f}]".format(row["delta_AP"], unit, row["delta_AP_low"], row["delta_AP_high"])
+        for row, unit in ((table.loc["the paper's ranks"], " AP"), (table.loc["ranks by objects"], ""))
+    )
+    assert f"{of_paper} with the paper's K_I and K_beta, {of_rule} with those" in text_of("README.md")
     verdicts = table_of("reference_ranks", "findings").set_index("claim_hash")["verdict"]
-    assert verdicts.to_dict() == VERDICTS_OF_RANKS
+    assert verdicts.to_dict() == {"3375a65de1a9": "undecided", "f5104e1275e4": "undecided"}
