@@ -88,9 +88,10 @@ def rank_lines(counts: NDArray[np.int64], config: TrialConfig) -> tuple[list[str
                 flags[option] = [str(proposed)]
     if flags and "--dynamic.no-count-ground-truths" not in flags:
         lines.append(
-            f"  ranks to start from: {_joined(flags)}\n    they measure here, at {held.mean():.1f} objects an image and "
-            f"{config.model.rois_per_image} RoIs, what the paper's {_PAPER.iou_top_k} and {_PAPER.beta_top_k} measure at "
-            f"COCO's {OBJECTS_OF_COCO} of {SAMPLED_ROIS}; none that half of the images reach\n"
+            f"  ranks to start from: {_joined(flags)}\n"
+            f"    they measure here, at {held.mean():.1f} objects an image and {config.model.rois_per_image} RoIs, "
+            f"what the paper's {_PAPER.iou_top_k} and {_PAPER.beta_top_k} measure at COCO's {OBJECTS_OF_COCO} of "
+            f"{SAMPLED_ROIS}; none that half of the images reach\n"
         )
     return lines, flags
 
