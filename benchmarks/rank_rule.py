@@ -71,15 +71,17 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_options(TrainOptions, rest, prog="rank_rule", default=default).config()
     torch.set_num_threads(config.run.threads_per_worker)
     config = with_values(config, {"dynamic.dla": False, "dynamic.dsl": False, "model.module": __file__})
-    objects = _objects_an_image(identified(config, prepare_data(config.data).inputs))
+    inputs = prepare_data(config.data).inputs
+    dataset = CocoDataset(inputs.data_root, config.data.train_split)
+    objects = _objects_an_image(dataset)
     ranks = (_PAPER.iou_top_k * objects / OBJECTS_OF_COCO, _PAPER.beta_top_k * objects / OBJECTS_OF_COCO)
     print(f"{objects:.2f} objects an image\n")
     print("| RoIs | RoIs an object | K_I | the same | its T_now | K_beta | the same | its beta_now |")
     print("|---|---|---|---|---|---|---|---|")
     wanted: list[float] = []
     for share in _SHARES:
-        rois = max(4, round(share * SAMPLED_ROIS * objects / OBJECTS_OF_COCO))
-        curves = _measured(_with_rois(config, rois))
+        rois = round(share * SAMPLED_ROIS * objects / OBJECTS_OF_COCO)
+        curves = _measured(identified(_with_rois(config, rois), inputs), dataset)
         wanted = wanted or [at_rank(curve, rank) for curve, rank in zip(curves, ranks, strict=True)]
         cells = [str(rois), f"{rois / objects:.1f}"]
         for curve, value, rank in zip(curves, wanted, ranks, strict=True):
@@ -88,8 +90,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def _objects_an_image(trial: Trial) -> float:
-    dataset = CocoDataset(trial.inputs.data_root, trial.config.data.train_split)
+def _objects_an_image(dataset: CocoDataset) -> float:
     return float(np.mean([dataset.num_objects(index) for index in dataset.images_to_train_on(keep_empty=False)]))
 
 
@@ -100,12 +101,10 @@ def _with_rois(config: TrialConfig, rois: int) -> TrialConfig:
     return with_values(config, fields | dict.fromkeys(names, 2 * proposals))
 
 
-def _measured(config: TrialConfig) -> tuple[Curve, Curve]:
+def _measured(trial: Trial, dataset: CocoDataset) -> tuple[Curve, Curve]:
     """The IoUs and the errors over the second half of a training."""
-    trial = identified(config, prepare_data(config.data).inputs)
-    dataset = CocoDataset(trial.inputs.data_root, config.data.train_split)
     state = build_training_state(trial, len(dataset.class_names), Worker())
-    for _ in train(config, state, dataset):
+    for _ in train(trial.config, state, dataset):
         pass
     # The class of `model.module` is another object than the one above.
     kept: dict[str, Any] = vars(state.dynamic)

@@ -36,8 +36,7 @@ class GroundTruth(NamedTuple):
         """Those of some consecutive categories, by their positions, in all images."""
         num_images = len(self.image_ids)
         rows = slice(*np.searchsorted(self.pair, (start * num_images, stop * num_images)))
-        return GroundTruth(
-            image_ids=self.image_ids,
+        return self._replace(
             category_ids=self.category_ids[start:stop],
             pair=self.pair[rows] - start * num_images,
             boxes=self.boxes[rows],

@@ -20,7 +20,7 @@ from dynrcnn_ray.execution.alive import signs_of_life
 from dynrcnn_ray.execution.callbacks import FailedStarts, Reports
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.cluster import DRIVER_RESOURCES
-from dynrcnn_ray.execution.failures import TrialFailure, failure_of, for_lack_of_memory
+from dynrcnn_ray.execution.failures import TrialFailure, failure_of, lost_process
 from dynrcnn_ray.execution.job import TrialJob
 from dynrcnn_ray.execution.nodes import require_marker
 from dynrcnn_ray.execution.ray_private import free_places_of_the_dead
@@ -70,12 +70,10 @@ def drive_trial(job: TrialJob) -> None:
         with signs_of_life(store, job.trial.trial_id):
             outcome: dict[str, Any] = fit(job.trial, _train_worker, {"job": job, "row": running})
     except Exception as error:
-        failure = failure_of(error)
+        is_controllers = isinstance(error, RayActorError)
+        failure = lost_process("Ray Train's controller", error) if is_controllers else failure_of(error)
         if not (failure.would_repeat or isinstance(error, train.TrainingFailedError)):
-            reason = failure.reason
-            if isinstance(error, RayActorError):
-                reason = f"Ray Train's controller: its process or its node ended{for_lack_of_memory(str(error))}"
-            tune.report({"note": f"interrupted: {reason}"})
+            tune.report({"note": f"interrupted: {failure.reason}"})
             raise
         ended = _write_failure(store, job, failure, wall_seconds=time.time() - started)
         tune.report({"ending": failure.reason if ended else "finished"})

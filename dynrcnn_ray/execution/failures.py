@@ -112,8 +112,7 @@ def first_failure(worker_failures: Mapping[int, Exception]) -> TrialFailure:
     rank = min(causes, key=lambda rank: _order(causes[rank]))
     error = causes[rank]
     if isinstance(error, RayActorError):
-        lacks_memory = for_lack_of_memory(str(error))
-        return TrialFailure(f"worker {rank}: its process or its node ended{lacks_memory}", str(error))
+        return lost_process(f"worker {rank}", error)
     found = failure_of(error)
     return TrialFailure(
         f"worker {rank}: {found.reason}",
@@ -121,6 +120,16 @@ def first_failure(worker_failures: Mapping[int, Exception]) -> TrialFailure:
         would_repeat=found.would_repeat,
         failed_at=found.failed_at,
     )
+
+
+def lost_process(whose: str, error: RayActorError) -> TrialFailure:
+    """What is known where Ray finds a process gone.
+
+    Args:
+        whose: the process is, for people.
+        error: what Ray says of its end.
+    """
+    return TrialFailure(f"{whose}: its process or its node ended{for_lack_of_memory(str(error))}", str(error))
 
 
 def for_lack_of_memory(text: str) -> str:
