@@ -8,7 +8,6 @@ import pandas as pd
 
 from dynrcnn_ray.commands.judged import holds_claims, print_findings
 from dynrcnn_ray.commands.report import ReportOptions
-from dynrcnn_ray.execution.run import print_report
 from dynrcnn_ray.execution.stored_trial import existing_store
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import storage_location
@@ -16,6 +15,7 @@ from dynrcnn_ray.paper.drawn import figures_of_stored
 from dynrcnn_ray.paper.speed_table import read_speeds
 from dynrcnn_ray.report.html.page import draw_html_report, read_trials
 from dynrcnn_ray.report.html.sections import MakeSections
+from dynrcnn_ray.report.printed import print_report
 from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.store.files import one_line
 from dynrcnn_ray.store.results_store import ResultStore

@@ -25,7 +25,7 @@ def run_grid(options: GridOptions, call: Call) -> int:
         experiment, options = _of_module(options, call)
     else:
         experiment = grid_of(options).experiment(call.program.table_names())
-    return run_experiments([experiment], options, options.seeds, call, until)
+    return run_experiments([experiment], options, options.seeds, call, until).exit_code
 
 
 def _of_module(options: GridOptions, call: Call) -> tuple[Experiment, GridOptions]:

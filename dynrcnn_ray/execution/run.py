@@ -1,45 +1,48 @@
 """Runs experiments: plan, train what the store does not hold yet, draw tables and figures."""
 
 import contextlib
-import dataclasses
-import os
-import shlex
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import pandas as pd
-
-from dynrcnn_ray.config.scales import base_config
-from dynrcnn_ray.config.trial import Inputs, Trial
+from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
-from dynrcnn_ray.data.annotations import DataError
-from dynrcnn_ray.data.layout import with_absolute_paths
-from dynrcnn_ray.data.prepare import fingerprint, images_to_generate, prepare_data
-from dynrcnn_ray.execution.address import ray_address, require_cluster
+from dynrcnn_ray.execution.address import require_cluster
+from dynrcnn_ray.execution.base import base_for_this_machine, data_of_plan, say_problem, with_data, with_their_data
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.execution.claims import checked_claims, print_claims
 from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
 from dynrcnn_ray.execution.dry_run import print_plan, print_what_does_not_fit
 from dynrcnn_ray.execution.job import PlannedTrial
 from dynrcnn_ray.execution.planned import Planned, plan_name
+from dynrcnn_ray.execution.required_models import require_models
 from dynrcnn_ray.execution.seeds import print_seeds
 from dynrcnn_ray.execution.stored_trial import with_trial_id
 from dynrcnn_ray.execution.tables_so_far import TablesSoFar
 from dynrcnn_ray.execution.until_decided import Course, UntilDecided, claims_to_decide, seeds_to_train
 from dynrcnn_ray.experiment.costs import place_seconds
-from dynrcnn_ray.experiment.experiment import SINGLE_TRIAL, Experiment, Seeds
-from dynrcnn_ray.models.user_module import require_module
-from dynrcnn_ray.models.weights import starts_from_file
-from dynrcnn_ray.options.command import PROGRAM_NAME, Call
+from dynrcnn_ray.experiment.experiment import Experiment, Seeds
+from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import RunOptions, storage_location
-from dynrcnn_ray.report.drawing import Drawing
 from dynrcnn_ray.report.figures import figures_of
 from dynrcnn_ray.report.html.page import REPORT_FILE, draw_html_report, read_trials
 from dynrcnn_ray.report.html.sections import MakeSections
-from dynrcnn_ray.report.report import DrawnReport, draw_report
+from dynrcnn_ray.report.printed import print_report
 from dynrcnn_ray.store.explosions import explosions
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command has done.
+
+    Attributes:
+        exit_code: 0 if all its trials have finished.
+        trial_ids: of its trials; none for a plan that was only printed.
+    """
+
+    exit_code: int
+    trial_ids: tuple[str, ...] = ()
 
 
 def run_experiments(
@@ -48,7 +51,7 @@ def run_experiments(
     seeds: Sequence[int],
     call: Call,
     until: UntilDecided | None = None,
-) -> int:
+) -> Outcome:
     """Run what the store lacks of some experiments, as one grid; then draw each of them.
 
     Args:
@@ -57,9 +60,6 @@ def run_experiments(
         seeds: every row runs once with each.
         call: the command, for the plans.
         until: in place of the seeds, to add them until the claims are decided.
-
-    Returns:
-        The exit code: 0 if all trials have finished.
 
     Raises:
         ValueError: one of the project's own, for whatever cannot be run.
@@ -75,26 +75,18 @@ def run_experiments(
     store = ResultStore.open(storage)
     seeds_of: Mapping[str, Seeds] = {experiment.name: seeds for experiment in experiments}
     if options.dry_run:
-        base, experiments, problem = data_of_plan(experiments, config)
-        seeds_of = seeds_to_train(store, experiments, base, until) if until else seeds_of
-        for experiment in experiments:
-            print_plan(store, experiment, base, seeds_of[experiment.name])
-            print_claims(store, experiment, base)
-            print_seeds(store, experiment)
-        trials = _distinct_trials(experiments, base, seeds_of)
-        print_what_does_not_fit(trial.config.run for _, _, trial in trials.values())
-        return say_problem(problem)
+        return Outcome(_print_plans(experiments, config, store, seeds_of, until))
     base = Trial(config)
     if any(experiment.rows(config) for experiment in experiments):
         require_cluster()
-        base, experiments = _with_their_data(experiments, config, with_data)
+        base, experiments = with_their_data(experiments, config, with_data)
     looks: Iterable[Mapping[str, Seeds]] = [seeds_of]
     if until:
         course = Course.of(store, experiments, base, until)
         course.say_most()
         looks = course.looks()
     shown = call.shown(options.storage, store.files.place)
-    trials, by_name, planned, has_trained = {}, {}, None, False
+    trials, planned, has_trained = {}, None, False
     for seeds_of in looks:
         trials = _distinct_trials(experiments, base, seeds_of)
         by_name = {plan_name(experiment, list(trials)): experiment for experiment in experiments}
@@ -106,19 +98,39 @@ def run_experiments(
     with _saying_where_it_goes_on(store, trials):
         if not has_trained:
             planned.write()
-        for name in by_name:
-            # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
-            print_report(store, name, figures_of(by_name[name].figures, name), plan=planned.write_plan(name))
-        if config.run.mlflow and trials:
-            _log_report(store, config.run.mlflow, list(by_name), call.program.page_sections())
+        _draw(planned, config.run.mlflow if trials else "", call.program.page_sections())
         for trial_id, note in explosions(store, trials).items():
             print(f"Trial {trial_id}: {note}.")
-        exit_code = _failures(store, list(trials))
-        if not exit_code and [experiment.name for experiment in experiments] == [SINGLE_TRIAL]:
-            (trial_id,) = trials
-            place = shlex.quote(options.storage or store.files.place)
-            print(f"\nDetect with it: {PROGRAM_NAME} predict {trial_id} --storage {place} --images PICTURES")
-        return exit_code
+        return Outcome(_failures(store, list(trials)), tuple(trials))
+
+
+def _print_plans(
+    experiments: Sequence[Experiment],
+    config: TrialConfig,
+    store: ResultStore,
+    seeds_of: Mapping[str, Seeds],
+    until: UntilDecided | None,
+) -> int:
+    """Print what a command would train; returns its exit code."""
+    base, experiments, problem = data_of_plan(experiments, config)
+    seeds_of = seeds_to_train(store, experiments, base, until) if until else seeds_of
+    for experiment in experiments:
+        print_plan(store, experiment, base, seeds_of[experiment.name])
+        print_claims(store, experiment, base)
+        print_seeds(store, experiment)
+    trials = _distinct_trials(experiments, base, seeds_of)
+    print_what_does_not_fit(trial.config.run for _, _, trial in trials.values())
+    return say_problem(problem)
+
+
+def _draw(planned: Planned, mlflow: str, sections: Sequence[MakeSections]) -> None:
+    """Draw and print what was planned; log the store's page to MLflow, where a URI of it is given."""
+    store = planned.store
+    for name, experiment in planned.experiments.items():
+        # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
+        print_report(store, name, figures_of(experiment.figures, name), plan=planned.write_plan(name))
+    if mlflow:
+        _log_report(store, mlflow, list(planned.experiments), sections)
 
 
 def _log_report(store: ResultStore, uri: str, names: Sequence[str], sections: Sequence[MakeSections]) -> None:
@@ -131,33 +143,6 @@ def _log_report(store: ResultStore, uri: str, names: Sequence[str], sections: Se
     assert content is not None
     for name in names:
         log_report(uri, name, content.decode())
-
-
-def _with_their_data(
-    experiments: Sequence[Experiment], config: TrialConfig, prepare: Callable[[TrialConfig, bool], Trial]
-) -> tuple[Trial, Sequence[Experiment]]:
-    """The base with its data, and the experiments; rows with masks have data in which every object has one.
-
-    Args:
-        experiments: what to run.
-        config: the base's.
-        prepare: gives a configuration its data; told whether masks are needed.
-    """
-    rows = [row.config for each in experiments for row in each.rows(config) if row.config]
-    has_masks = config.model.has_masks or any(row.model.has_masks for row in rows)
-    if config.model.has_masks or not (has_masks and config.data.drop_invalid):
-        return prepare(config, has_masks), experiments
-    # Only what is left out depends on whether masks are needed.
-    boxes, masks = prepare(config, False), prepare(config, True)
-    return boxes, [dataclasses.replace(each, data_of_masks=masks.inputs) for each in experiments]
-
-
-def with_data(config: TrialConfig, masks: bool) -> Trial:
-    """A trial with its data generated, checked (objects without a usable mask too) and known by their fingerprint."""
-    data = with_absolute_paths(config.data)
-    if images := images_to_generate(data):
-        print(f"Generating {images} images; this happens once.", flush=True)
-    return Trial(dataclasses.replace(config, data=data), prepare_data(data, include_masks=masks).inputs)
 
 
 def _distinct_trials(
@@ -212,33 +197,6 @@ def _train_missing(
     return True
 
 
-def require_models(trials: Iterable[Trial], store: ResultStore) -> None:
-    """Refuse models whose weights or whose code is not there before anything starts.
-
-    Raises:
-        WeightsError: the weights cannot be had.
-        ModuleError: the model's own module cannot build it.
-        StoreError: the trial that a model starts from is not in the storage.
-    """
-    for model, trial in {trial.config.model: trial for trial in trials}.items():
-        # Imported where there is something to refuse: PyTorch takes seconds, and only trials' processes need it.
-        if starts_from_file(model):
-            from dynrcnn_ray.models.backbones import note_on_weights
-
-            if note := note_on_weights(model):
-                print(note, file=sys.stderr)
-        elif model.weights != "none":
-            from dynrcnn_ray.models.backbone_weights import read_backbone_weights
-
-            read_backbone_weights(model)
-        if model.detector_weights:
-            from dynrcnn_ray.execution.starting_weights import require_starting_weights
-
-            require_starting_weights(trial, store)
-        if model.module:
-            require_module(model, trial.inputs.module)
-
-
 @contextlib.contextmanager
 def _saying_where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, Trial]]) -> Iterator[None]:
     """Note on an interrupt what the same command goes on with."""
@@ -261,72 +219,6 @@ def _where_it_goes_on(store: ResultStore, trials: Mapping[str, tuple[str, str, T
         f"{len(trials) - len(missing)} of {len(trials)} trials are in {store.files.place}; "
         f"the same command goes on with {', '.join(begun) or 'the report'}"
     )
-
-
-def base_for_this_machine(options: RunOptions) -> TrialConfig:
-    """The trial that the options describe; with one worker where its scale asks for more than this machine can run."""
-    config = options.config()
-    is_asked_for = options.num_workers is not None or config.run != base_config(options.scale).run
-    cores = os.cpu_count() or 1
-    if is_asked_for or config.run.gpu or ray_address() or cores >= config.run.num_workers:
-        return config
-    print(
-        f"This machine has {cores} CPU core: one worker a trial instead of the {config.run.num_workers} of this scale."
-    )
-    return dataclasses.replace(config, run=dataclasses.replace(config.run, num_workers=1))
-
-
-def data_of_plan(experiments: Sequence[Experiment], config: TrialConfig) -> tuple[Trial, Sequence[Experiment], str]:
-    """The base with the fingerprint of its data and the experiments, as a plan needs them; and what is wrong with them.
-
-    Nothing is generated, and data that cannot be used leave a plan whose trial ids are not final.
-    """
-    try:
-        return *_with_their_data(experiments, config, _with_fingerprint), ""
-    except DataError as error:
-        return Trial(config), experiments, str(error)
-
-
-def say_problem(problem: str) -> int:
-    """Say what is wrong with a plan's data; returns the exit code: 2 where something is."""
-    if problem:
-        print(f"The data cannot be used, so the trial ids are not final: {problem}")
-    return 2 if problem else 0
-
-
-def _with_fingerprint(config: TrialConfig, masks: bool) -> Trial:
-    return Trial(config, Inputs(data=fingerprint(config.data, include_masks=masks)))
-
-
-def print_report(
-    store: ResultStore,
-    experiment: str,
-    figures: Sequence[Drawing],
-    trials: pd.DataFrame | None = None,
-    plan: pd.DataFrame | None = None,
-) -> DrawnReport:
-    """Draw an experiment, print its table and where its files are.
-
-    Args:
-        store: where to read and write.
-        experiment: its name.
-        figures: what it brings, from `figures_of`.
-        trials: rows as in `schemas.TRIALS` of all trials, where they have been read before.
-        plan: what to draw; None: the store's plan.
-
-    Returns:
-        What was drawn.
-    """
-    drawn = draw_report(store, experiment, figures, trials, plan)
-    print()
-    if not drawn.table:
-        print("\n".join(drawn.paths) or f"{experiment}: no finished trial has recorded what it shows")
-        return drawn
-    print(drawn.table)
-    print("\n".join(drawn.paths))
-    if drawn.conclusion:
-        print(f"\n{drawn.conclusion}")
-    return drawn
 
 
 def _failures(store: ResultStore, trial_ids: list[str]) -> int:

@@ -12,7 +12,8 @@ from dynrcnn_ray.execution.address import require_cluster
 from dynrcnn_ray.execution.commit import git_commit, say_if_unknown
 from dynrcnn_ray.execution.dry_run import print_what_does_not_fit
 from dynrcnn_ray.execution.planned import require_name
-from dynrcnn_ray.execution.run import require_models, run_experiments
+from dynrcnn_ray.execution.required_models import require_models
+from dynrcnn_ray.execution.run import run_experiments
 from dynrcnn_ray.execution.search import PlannedSearch, run_search
 from dynrcnn_ray.execution.search_command import SearchOptions
 from dynrcnn_ray.execution.searched import searched, trials_so_far, with_their_models
@@ -49,7 +50,7 @@ def search_and_compare(options: SearchOptions, call: Call) -> int:
         values = {path: field_value(winner, path) for path in space}
         print(f"\nThe winner: {', '.join(f'{path} = {cell}' for path, cell in labels_of(winner, space).items())}")
         experiment = _final_table(options.name, values, fields_of_flags(options.baseline), space)
-        return run_experiments([experiment], options, seeds, call)
+        return run_experiments([experiment], options, seeds, call).exit_code
 
 
 def _search(

@@ -12,7 +12,7 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.data.layout import find_split
 from dynrcnn_ray.data.prepare import prepare_data
-from dynrcnn_ray.execution.run import base_for_this_machine, with_data
+from dynrcnn_ray.execution.base import base_for_this_machine, with_data
 from dynrcnn_ray.execution.search import STOPPED_EARLY
 from dynrcnn_ray.execution.search_command import SearchOptions
 from dynrcnn_ray.experiment.experiment import field_value, identified

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from dynrcnn_ray.config.scales import SCALES, Scale, base_config
 from dynrcnn_ray.config.trial import Trial
+from dynrcnn_ray.execution.base import data_of_plan, say_problem
 from dynrcnn_ray.execution.dry_run import print_what_does_not_fit
-from dynrcnn_ray.execution.run import data_of_plan, run_experiments, say_problem
+from dynrcnn_ray.execution.run import run_experiments
 from dynrcnn_ray.execution.seeds import print_seeds_of_all
 from dynrcnn_ray.execution.until_decided import UntilDecided, seeds_to_train, until_decided
 from dynrcnn_ray.experiment.costs import PLACES, duration, place_seconds, wall_seconds
@@ -23,7 +24,7 @@ def run_all(options: ExperimentOptions, call: Call) -> int:
     until = until_decided(options, call, paper_claims())
     if options.dry_run:
         return _print_plan(EXPERIMENTS, options, until)
-    return run_experiments(EXPERIMENTS, options, options.seeds, call, until)
+    return run_experiments(EXPERIMENTS, options, options.seeds, call, until).exit_code
 
 
 def _print_plan(experiments: Sequence[Experiment], options: ExperimentOptions, until: UntilDecided | None) -> int:

@@ -11,7 +11,7 @@ from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.prepare import prepare_data
-from dynrcnn_ray.execution.run import require_models
+from dynrcnn_ray.execution.required_models import require_models
 from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.progress import show_progress
 from dynrcnn_ray.options.shared import storage_location

@@ -12,4 +12,4 @@ def run_table(options: ExperimentOptions, call: Call) -> int:
     """Run the missing trials of the experiment that has the command's name, then print its table."""
     experiment = next(each for each in (*EXPERIMENTS, *BESIDE) if each.name == call.command)
     until = until_decided(options, call, paper_claims())
-    return run_experiments([experiment], options, options.seeds, call, until)
+    return run_experiments([experiment], options, options.seeds, call, until).exit_code

@@ -9,11 +9,12 @@ import pytest
 _PROGRAM = """
 import sys
 import dynrcnn_ray.execution.run, dynrcnn_ray.data.prepare, dynrcnn_ray.execution.trials
+from dynrcnn_ray.execution.required_models import require_models
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.config.scales import base_config
 from dynrcnn_ray.config.trial import Trial
 
-dynrcnn_ray.execution.run.require_models([Trial(base_config("smoke"))], ResultStore.open(sys.argv[1]))
+require_models([Trial(base_config("smoke"))], ResultStore.open(sys.argv[1]))
 print({"torch", "torchvision"} & set(sys.modules))
 """
 

@@ -14,6 +14,7 @@ from dynrcnn_ray.config.stored import to_stored
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.execution import search, search_body
 from dynrcnn_ray.execution.job import TrialJob
+from dynrcnn_ray.execution.run import Outcome
 from dynrcnn_ray.experiment.search_space import Range, trial_at
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.training import environment
@@ -148,7 +149,7 @@ def test_a_search_in_a_smaller_space_leaves_out_what_lies_outside(
 
     monkeypatch.setattr(search_body, "run_search", run_search)
     # The table at the end.
-    monkeypatch.setattr(search_body, "run_experiments", lambda *_: 0)
+    monkeypatch.setattr(search_body, "run_experiments", lambda *_: Outcome(exit_code=0))
     winners = []
     for high in ("256", "128"):
         flags = ["--range", "dynamic.iou-top-k", "32", high, "--scale", "smoke", "--storage", str(tmp_path)]
