@@ -137,8 +137,9 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> str:
     counts, holm = _count(rows, "verdict"), _count(rows, "verdict_holm")
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
     of_paper = "" if any(map(_is_own, rows)) else " of the paper"
+    total = sum(counts.values())
     return (
-        f"Of {sum(counts.values())} claims{of_paper}: {told}; after Holm's correction "
+        f"Of {total} claim{'s' if total != 1 else ''}{of_paper}: {told}; after Holm's correction "
         f"{holm['confirmed']} confirmed and {holm['contradicted']} contradicted"
     )
 

@@ -258,7 +258,7 @@ def test_the_page_shows_the_figure_first_and_folds_the_tables(tmp_path: Path):
     assert page.count("data:image/svg+xml;base64,") == 2
     assert sorted(path.name for path in tmp_path.glob("figures/table3*")) == ["table3_claims.png", "table3_claims.svg"]
     assert "<details><summary>All claims in numbers</summary>" in page
-    assert 'alt="Of 1 claims of the paper: 1 confirmed' in page
+    assert 'alt="Of 1 claim of the paper: 1 confirmed' in page
 
 
 def test_a_store_without_the_figure_shows_its_tables(tmp_path: Path):
