@@ -8,7 +8,9 @@ import colorsys
 import json
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ _CROWD_SHARE = 0.02
 _MIN_VISIBLE = 0.6
 _PLACEMENT_ATTEMPTS = 10
 _OVERSAMPLING = 4
+_MOST_THREADS = 8
 _INSIDE = 128
 """A pixel is of an object if at least half of it, of 255, is covered."""
 
@@ -60,12 +63,12 @@ class _Instance:
     """Share of each pixel that it covers, of 255: `[H, W]`."""
     is_crowd: bool
 
-    @property
+    @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """Its pixels, `[H, W]`."""
         return self.coverage >= _INSIDE
 
-    @property
+    @cached_property
     def area(self) -> float:
         """Square pixels, with those beyond the image's border."""
         return sum(_polygon_area(outline) for outline in self.outlines)
@@ -111,19 +114,29 @@ def _write_split(root: Path, split: str, seeds: list[tuple[int, int, int]], imag
     annotation_file, folder = canonical_files(root, split)
     folder.mkdir(parents=True)
     annotation_file.parent.mkdir(exist_ok=True)
+    names = [f"{image_id:06d}.jpg" for image_id in range(1, len(seeds) + 1)]
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id, seed in enumerate(seeds, start=1):
-        picture, records = _draw(np.random.default_rng(seed), image_size)
-        file_name = f"{image_id:06d}.jpg"
-        # At this size JPEG decodes faster than PNG; subsampled colours would blur the edges that AP90 looks at.
-        picture.save(folder / file_name, quality=95, subsampling=0)
-        images.append({"id": image_id, "file_name": file_name, "width": picture.width, "height": picture.height})
-        for record in records:
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
+    # NumPy and Pillow do most of it without the interpreter's lock.
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        drawn = pool.map(partial(_write_picture, image_size=image_size), [folder / name for name in names], seeds)
+        for image_id, (name, (size, records)) in enumerate(zip(names, drawn, strict=True), start=1):
+            images.append({"id": image_id, "file_name": name, "width": size[0], "height": size[1]})
+            for record in records:
+                annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
     categories = [{"id": category_id, "name": name} for category_id, name in CATEGORIES.items()]
     content = {"images": images, "annotations": annotations, "categories": categories}
     annotation_file.write_text(json.dumps(content))
+
+
+def _write_picture(
+    file: Path, seed: tuple[int, int, int], *, image_size: int
+) -> tuple[tuple[int, int], list[dict[str, Any]]]:
+    """Draw a picture into a file; returns its width and height, and its annotations without their ids."""
+    picture, records = _draw(np.random.default_rng(seed), image_size)
+    # At this size JPEG decodes faster than PNG; subsampled colours would blur the edges that AP90 looks at.
+    picture.save(file, quality=95, subsampling=0)
+    return picture.size, records
 
 
 def _draw(rng: np.random.Generator, long_side: int) -> tuple[Image.Image, list[dict[str, Any]]]:
@@ -138,22 +151,23 @@ def _draw(rng: np.random.Generator, long_side: int) -> tuple[Image.Image, list[d
         hue = _CATEGORY_IDS.index(instance.category_id) / len(_CATEGORY_IDS) + rng.normal(0, _HUE_SPREAD)
         _paint(rng, canvas, instance.coverage, hue)
 
-    blurred = _to_picture(canvas).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7)))
-    noise = rng.normal(0, rng.uniform(1, 4), (height, width, 3))
+    blurred = _to_picture(canvas.transpose(1, 2, 0)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7)))
+    noisy = rng.normal(0, rng.uniform(1, 4), (height, width, 3))
+    noisy += np.asarray(blurred)
     records = [_annotation(instance, owner == index) for index, instance in enumerate(instances)]
-    return _to_picture(np.asarray(blurred) + noise), records
+    return _to_picture(noisy), records
 
 
 def _background(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
-    """A gradient, clouds, lines, blobs and hollow shapes: `[H, W, 3]`, 0 to 255."""
+    """A gradient, clouds, lines, blobs and hollow shapes: `[3, H, W]`, 0 to 255."""
     angle = rng.uniform(0, 2 * math.pi)
-    rows, columns = np.mgrid[0:height, 0:width]
+    rows, columns = np.ogrid[0:height, 0:width]
     slope = math.cos(angle) * (columns / width - 0.5) + math.sin(angle) * (rows / height - 0.5)
     middle = rng.uniform(60, 195) + rng.uniform(-30, 30, 3)
-    canvas = middle + slope[:, :, None] * rng.uniform(-70, 70, 3)
+    canvas = middle[:, None, None] + slope * rng.uniform(-70, 70, (3, 1, 1))
 
     coarse = Image.fromarray(rng.integers(0, 256, (7, 7, 3), dtype=np.uint8))
-    clouds = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64) - 128
+    clouds = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).transpose(2, 0, 1) - 128.0
     canvas += rng.uniform(0, 0.12) * clouds
 
     for _ in range(rng.integers(0, 4)):
@@ -292,20 +306,24 @@ def _coverage(outlines: list[Outline], width: int, height: int) -> NDArray[np.ui
 
 
 def _paint(rng: np.random.Generator, canvas: NDArray[np.float64], coverage: NDArray[np.uint8], hue: float) -> None:
-    """Colour the covered pixels, in place: something between what is below them and a vivid colour of the hue."""
+    """Colour the covered pixels of `[3, H, W]`, in place: between what is below them and a vivid colour of the hue."""
     rows, columns = np.nonzero(coverage)
     if len(rows) == 0:
         return
     middle = len(rows) // 2
-    below = canvas[rows[middle], columns[middle]]
+    below = canvas[:, rows[middle], columns[middle]]
     vivid = 255 * np.array(colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.5, 1), rng.uniform(0.4, 1)))
     colour = below + rng.uniform(0.75, 1) * (vivid - below)
-    opacity = coverage[:, :, None] / 255
-    canvas += opacity * (colour - canvas)
+    # What is not covered stays as it is.
+    box = slice(rows[0], rows[-1] + 1), slice(columns.min(), columns.max() + 1)
+    part = canvas[:, *box]
+    part += coverage[box] / 255 * (colour[:, None, None] - part)
 
 
-def _to_picture(canvas: NDArray[np.float64]) -> Image.Image:
-    return Image.fromarray(np.clip(np.rint(canvas), 0, 255).astype(np.uint8))
+def _to_picture(colours: NDArray[np.float64]) -> Image.Image:
+    """A picture of `[H, W, 3]`, 0 to 255."""
+    rounded = np.rint(colours)
+    return Image.fromarray(np.clip(rounded, 0, 255, out=rounded).astype(np.uint8))
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
