@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 
 from dynrcnn_ray.config.trial import Trial
-from dynrcnn_ray.models.user_module import require_module
+from dynrcnn_ray.models.tried_module import require_module
 from dynrcnn_ray.models.weights import starts_from_file
 from dynrcnn_ray.store.results_store import ResultStore
 

@@ -5,20 +5,15 @@ one builds no model of another file, and none of the package's own.
 """
 
 import hashlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from dynrcnn_ray.config.errors import DynrcnnError, innermost_line
 from dynrcnn_ray.config.sections import ModelConfig
-from dynrcnn_ray.config.validation import parse_tree
 
 PARTS = ("build_model", "ROI_HEADS", "DYNAMIC_STATE")
 """What such a file may define, one of them at least: a function, and subclasses of the package's classes."""
-_TRY = "import sys; from dynrcnn_ray.models.user_module import try_here; sys.exit(try_here(*sys.argv[1:]))"
-_REFUSED = 2
 
 _has_run: dict[str, Path] = {}
 """The files that this process has run, by their fingerprints: one at most where a model is built."""
@@ -79,50 +74,6 @@ def own_module(config: ModelConfig, fingerprint: str) -> ModuleType | None:
 def has_parts(module: ModuleType) -> bool:
     """Whether a module defines something that takes the place of the package's."""
     return any(hasattr(module, name) for name in PARTS)
-
-
-def require_module(config: ModelConfig, fingerprint: str) -> None:
-    """Refuse a module that cannot be used. It is tried in a process of its own, whose end takes all that it changes.
-
-    Args:
-        config: the model.
-        fingerprint: that of the module, as the trial begins with it.
-
-    Raises:
-        ModuleError: as from `own_module` and `own_parts.parts_of`, or it ends the process.
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", _TRY, config.module, fingerprint, config.name, *config.options],
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        # Ctrl-C in a terminal is the command's to tell.
-        process_group=0,
-    )
-    last = done.stderr.rstrip().rpartition("\n")[2]
-    if done.returncode == _REFUSED:
-        raise ModuleError(last)
-    if done.returncode:
-        raise ModuleError(
-            f"model.module: {config.module!r} ends its process with the code {done.returncode}{last and f' ({last})'}"
-        )
-    sys.stderr.write(done.stderr)
-
-
-def try_here(path: str, fingerprint: str, model: str, *options: str) -> int:
-    """Run a module in this process; the exit code, after a line on the standard error where it cannot be used."""
-    try:
-        module = _own_module(path, fingerprint)
-        if options or not vars(module).keys().isdisjoint(PARTS[1:]):
-            # Imported late: a file that has imported no PyTorch needs none to be tried.
-            from dynrcnn_ray.models.own_parts import parts_of
-
-            parts_of(module, parse_tree({"name": model, "options": options}, ModelConfig))
-    except ModuleError as error:
-        print(error, file=sys.stderr)
-        return _REFUSED
-    return 0
 
 
 def _own_module(path: str, fingerprint: str) -> ModuleType:

@@ -5,8 +5,10 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 from dynrcnn_ray.cli.program import program
@@ -20,7 +22,7 @@ WITHIN_FUNCTIONS = {
     # ImageNet's weights alone need it, and a grid's own process reads the others without it.
     "dynrcnn_ray/models/backbone_weights.py": {"torchvision"},
     # A module that replaces no part of the package is tried without PyTorch.
-    "dynrcnn_ray/models/user_module.py": {"dynrcnn_ray.models.own_parts"},
+    "dynrcnn_ray/models/tried_module.py": {"dynrcnn_ray.models.own_parts"},
     # An optional package.
     "benchmarks/evaluation.py": {"hotcoco"},
 }
@@ -52,6 +54,14 @@ def imported_within_functions(tree: ast.Module) -> set[str]:
     return {node.module or "." for node in nodes if isinstance(node, ast.ImportFrom)} | {
         name.name for node in nodes if isinstance(node, ast.Import) for name in node.names
     }
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Nor within functions. Those for a type checker alone do not count."""
+    graph = grimp.build_graph("dynrcnn_ray", "benchmarks", exclude_type_checking_imports=True, cache_dir=None)
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(imported) > 300
+    TopologicalSorter(imported).prepare()  # Raises CycleError, which names the circle.
 
 
 def test_imports_stand_at_the_top():

@@ -10,7 +10,8 @@ from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError, from_yaml, to_yaml, validate, with_values
 from dynrcnn_ray.models.own_parts import parts_of
-from dynrcnn_ray.models.user_module import ModuleError, identify_module, require_module
+from dynrcnn_ray.models.tried_module import require_module
+from dynrcnn_ray.models.user_module import ModuleError, identify_module
 from dynrcnn_ray.training.collectives import Worker
 from dynrcnn_ray.training.state import TrainingState
 from tests.training.test_shards import checksum

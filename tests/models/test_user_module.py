@@ -9,7 +9,8 @@ import pytest
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.models import user_module
-from dynrcnn_ray.models.user_module import ModuleError, identify_module, require_module
+from dynrcnn_ray.models.tried_module import require_module
+from dynrcnn_ray.models.user_module import ModuleError, identify_module
 from dynrcnn_ray.training.collectives import Worker
 from tests.prepared import prepared
 from tests.training.test_trial import change
