@@ -24,8 +24,8 @@ from dynrcnn_ray.execution.address import (
 from dynrcnn_ray.execution.ray_private import (
     TOKEN_LOGGER,
     alive_nodes,
-    few_processes,
     listen_on_the_loopback_alone,
+    quick_start,
 )
 from dynrcnn_ray.execution.temporary import temporary_folder, use_a_folder_that_ray_can_use
 
@@ -50,8 +50,12 @@ _WORKER_ENVIRONMENT = {
 _TOKEN = (
     "a cluster that asks for a token wants RAY_AUTH_MODE=token and its token, in RAY_AUTH_TOKEN or ~/.ray/auth_token"
 )
-# Nobody reclaims this machine, so a trial needs no process that watches for it.
-_LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+_LOCAL_ENVIRONMENT = {
+    # Nobody reclaims this machine, so a trial needs no process that watches for it.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Ray starts a process a core in advance, for a job without variables of its own. Tune gives each trial some.
+    "RAY_prestart_worker_first_driver": "0",
+}
 
 
 _TUNE_ENVIRONMENT = {
@@ -101,7 +105,7 @@ def _join_or_start() -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # That it has started, and that it has a token, is of no use to anybody.
         logging.getLogger(TOKEN_LOGGER).setLevel(logging.ERROR)
-        with few_processes():
+        with quick_start():
             ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except ClusterError:
         raise

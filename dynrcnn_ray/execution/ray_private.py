@@ -65,16 +65,23 @@ def listen_on_the_loopback_alone() -> None:
 
 
 @contextlib.contextmanager
-def few_processes() -> Iterator[None]:
-    """Have a cluster that starts meanwhile do without autoscaler, log monitor and dashboard.
+def quick_start() -> Iterator[None]:
+    """Have a cluster that starts meanwhile do without autoscaler, log monitor and dashboard, and find ports at once.
 
     Ray starts a Python process for each of them, where no dashboard and no logs are asked for too, and waits for the
-    dashboard's.
+    dashboard's. And a node's agent, which takes the dashboard's requests, waits three seconds for its fixed port where
+    another Ray of this machine has it, and then goes without.
     """
-    names = ("start_monitor", "start_log_monitor", "start_api_server")
-    before = {name: getattr(Node, name) for name in names}
-    for name in names:
+    useless = ("start_monitor", "start_log_monitor", "start_api_server")
+    before = {name: getattr(Node, name) for name in (*useless, "start_raylet")}
+
+    def start_raylet(node: Node, *arguments: Any, **named: Any) -> None:
+        node._ray_params.dashboard_agent_listen_port = 0  # Any that is free.
+        before["start_raylet"](node, *arguments, **named)
+
+    for name in useless:
         setattr(Node, name, lambda *_, **__: None)
+    setattr(Node, "start_raylet", start_raylet)  # noqa: B010
     try:
         yield
     finally:

@@ -41,17 +41,31 @@ def torch_trainer(*arguments: Any, **named: Any) -> "TorchTrainer":
 
     Trials have no data sets of Ray's. What frees the workers' places after the death of Ray Train's controller asks the
     dashboard whether it lives: without one it frees nothing, and its end takes twelve seconds. Its work is done by
-    `free_places_of_the_dead`.
+    `free_places_of_the_dead`. And nodes are added for the places that a trial waits for; an actor that asks for them
+    once more, before the workers start, is of use where their number changes.
     """
     # Imported late, as PyTorch and Ray Data come with it.
     from ray.train.torch import TorchTrainer
     from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
     from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+    from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+
+    class FixedNumber(FixedScalingPolicy):
+        def after_controller_start(self, train_run_context: Any) -> None:
+            pass
+
+        def _maybe_send_resource_request(self) -> None:
+            pass
 
     class LeanTrainer(TorchTrainer):
         def _create_default_callbacks(self) -> list[Any]:
             useless = (DatasetsCallback, PlacementGroupCleanerCallback)
             return [each for each in super()._create_default_callbacks() if not isinstance(each, useless)]
+
+        def _initialize_and_run_controller(self, **named: Any) -> Any:
+            if not self.scaling_config.elasticity_enabled:
+                named["scaling_policy"] = FixedNumber(self.scaling_config)
+            return super()._initialize_and_run_controller(**named)
 
     return LeanTrainer(*arguments, **named)
 
