@@ -234,6 +234,38 @@ def test_what_shards_cost():
     assert f"two shards needs {-one:.0f} MB less" in text_of("docs/shards.md")
 
 
+SIMULATED = {
+    "one difference": "0.0",
+    "a margin, the true difference at its end": "3.0",
+    "three differences, no effect in any": "1.0",
+    "three differences, no effect in one": "2.0",
+    "any of nine claims, after Holm": "4.0",
+    "ordinary t-tests at 5 % at each look, one difference": "ordinary",
+}
+"""The lines of the table of wrong verdicts, as the benchmark names them."""
+
+
+def test_how_often_verdicts_are_wrong():
+    rows = table_of("reference_cpu", "benchmarks").set_index("name")
+    stated = of_rows("docs/conventions.md", "there is no effect")
+    assert stated.keys() == SIMULATED.keys()
+    for label, name in SIMULATED.items():
+        for law, cell in zip(("normal", "heavy", "skewed_rows", "skewed"), stated[label].values(), strict=True):
+            share, note = rows.loc[f"verdicts.{law}.{name}", ["median_a", "note"]]
+            assert cell == f"{100 * share:.2f} ({note.removeprefix('95 % interval ').removesuffix(' %')})"
+    assert set(rows.filter(regex=r"verdicts\..*\.between", axis="index")["median_a"]) == {0.0}
+
+
+def test_how_many_seeds_verdicts_take():
+    rows = table_of("reference_cpu", "benchmarks").set_index("name").filter(like="verdicts.power", axis="index")
+    stated = of_rows("docs/conventions.md", "true difference, in standard deviations")
+    for (share, note), cells in zip(rows[["median_a", "note"]].to_numpy(), stated.values(), strict=True):
+        confirmed, seeds, fixed = cells.values()
+        assert confirmed == ("all" if share == 1 else f"{100 * share:.2f} %")
+        assert f"after {seeds} seeds on average" in note
+        assert note.endswith(f": {fixed.partition(' ')[0]}" if fixed else "on average")
+
+
 def test_a_later_loss_beside_the_papers():
     table = table_of("reference_successors", "wise_iou").set_index("name")
     stated = of_rows("docs/own_rule.md", "row AP AP80 AP90")
