@@ -16,7 +16,7 @@ from dynrcnn_ray.execution.nodes import storage_seen_by_all
 from dynrcnn_ray.execution.progress import ProgressLines
 from dynrcnn_ray.execution.temporary import scratch_folder
 from dynrcnn_ray.execution.trackers import ended, trackers_of
-from dynrcnn_ray.execution.tune_private import Trial
+from dynrcnn_ray.execution.tune_private import Trial, count_no_callbacks
 
 _Job = TypeVar("_Job", bound=Job)
 
@@ -160,6 +160,7 @@ def _tuner(
 
 def quiet_run(name: str, run: RunConfig, scratch: str, callbacks: Sequence[tune.Callback]) -> tune.RunConfig:
     """How Tune runs trials: of what it would write and print by itself nothing is kept."""
+    count_no_callbacks()
     return tune.RunConfig(
         name=name,
         storage_path=scratch,

@@ -5,6 +5,7 @@ A minor release may change it, so Ray is pinned to one. What is of Ray's core st
 
 from typing import TYPE_CHECKING, Any
 
+from ray.air._internal import usage
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.controller.state import ReschedulingState, RunningState
@@ -20,6 +21,7 @@ __all__ = [
     "Searcher",
     "Trial",
     "TuneReports",
+    "count_no_callbacks",
     "failed_start",
     "is_running",
     "torch_trainer",
@@ -68,6 +70,14 @@ def torch_trainer(*arguments: Any, **named: Any) -> "TorchTrainer":
             return super()._initialize_and_run_controller(**named)
 
     return LeanTrainer(*arguments, **named)
+
+
+def count_no_callbacks() -> None:
+    """Keep Tune from counting, for Ray's usage statistics, whose callbacks a run has.
+
+    For that it imports MLflow and others, where they are installed: two seconds.
+    """
+    usage.tag_callbacks = lambda callbacks: False
 
 
 def failed_start(state: Any) -> WorkerGroupStartupFailedError | None:

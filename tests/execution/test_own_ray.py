@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import ray
 from ray import tune
+from ray._private.ray_constants import DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
 from ray.train._internal.session import get_session
 
 from dynrcnn_ray.execution.callbacks import Reports
@@ -36,6 +37,20 @@ def _listening() -> list[Any]:
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     ]
+
+
+def test_it_starts_no_worker_in_advance_and_leaves_the_agents_port_to_others(listening_before: set[int]):
+    import psutil
+
+    children = [each.cmdline() for each in psutil.Process().children(recursive=True)]
+    raylets = [arguments for arguments in children if Path(arguments[0]).name == "raylet"]
+    assert raylets
+    # A raylet is told by its arguments how to start one.
+    others = [" ".join(arguments) for arguments in children if arguments not in raylets]
+    assert not [command for command in others if "ray::IDLE" in command or "default_worker.py" in command]
+    ports = {connection.laddr.port for connection in _listening()} - listening_before
+    assert ports
+    assert DEFAULT_DASHBOARD_AGENT_LISTEN_PORT not in ports
 
 
 def test_it_listens_on_the_loopback_alone(listening_before: set[int]):

@@ -15,10 +15,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 from ray._private.node import Node
+from ray._private.parameter import RayParams
 from ray._private.state import GlobalState
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.controller.state import ReschedulingState
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.tune.integration.ray_train import TuneReportCallback
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from tyro._arguments import ArgumentDefinition, LoweredArgumentDefinition
@@ -99,10 +101,16 @@ ATTRIBUTES = [
     ("dynrcnn_ray/execution/ray_private.py", Node, "start_monitor"),
     ("dynrcnn_ray/execution/ray_private.py", Node, "start_log_monitor"),
     ("dynrcnn_ray/execution/ray_private.py", Node, "start_api_server"),
+    ("dynrcnn_ray/execution/ray_private.py", Node, "start_raylet"),
+    ("dynrcnn_ray/execution/ray_private.py", Node, "_ray_params"),
+    ("dynrcnn_ray/execution/ray_private.py", RayParams, "dashboard_agent_listen_port"),
     ("dynrcnn_ray/execution/ray_private.py", GlobalState, "_connect_and_get_accessor"),
     ("dynrcnn_ray/execution/tune_private.py", TuneReportCallback, "_training_actor_item_queue"),
     ("dynrcnn_ray/execution/tune_private.py", ReschedulingState, "training_failed_error"),
     ("dynrcnn_ray/execution/tune_private.py", TorchTrainer, "_create_default_callbacks"),
+    ("dynrcnn_ray/execution/tune_private.py", TorchTrainer, "_initialize_and_run_controller"),
+    ("dynrcnn_ray/execution/tune_private.py", FixedScalingPolicy, "after_controller_start"),
+    ("dynrcnn_ray/execution/tune_private.py", FixedScalingPolicy, "_maybe_send_resource_request"),
     ("dynrcnn_ray/execution/failures.py", WorkerHealthCheckFailedError, "health_check_failure"),
     ("dynrcnn_ray/options/parsing.py", UnrecognizedArgs, "tokens"),
     ("dynrcnn_ray/options/parsing.py", InvalidChoice, "argument"),
