@@ -57,7 +57,8 @@ def ray_head(
     outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     # The first of PATH is what activating the virtual environment puts there: a job's `python` is looked for in it.
     env = outer | {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(home)}
-    env |= {"RAY_AUTH_MODE": "token", **environment}
+    # No trial takes a process that Ray starts in advance.
+    env |= {"RAY_AUTH_MODE": "token", "RAY_prestart_worker_first_driver": "0", **environment}
     # What `ray get-auth-token --generate` does in three seconds.
     (home / ".ray").mkdir(exist_ok=True)
     (home / ".ray" / "auth_token").write_text(secrets.token_hex(32))
