@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dynrcnn_ray.paper.simulation import records_of, simulate_spread
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE
+from dynrcnn_ray.statistics.estimates import mean_estimate
 from dynrcnn_ray.store.parquet import from_parquet_bytes
 from dynrcnn_ray.store.results_store import ResultStore
 
@@ -232,6 +234,67 @@ def test_what_shards_cost():
     two, one = (rows.loc[f"shards.memory.{name}", "median_a"] for name in ("two_workers", "one_worker"))
     assert f"two workers need {two:.0f} MB more" in text_of("docs/shards.md")
     assert f"two shards needs {-one:.0f} MB less" in text_of("docs/shards.md")
+
+
+def gains_of_the_all_reduce() -> pd.DataFrame:
+    """The rows without it, each with what its row with it has more."""
+    table = table_of("reference_sync", "sync")
+    alone = table[(table["All-reduce"] == "") & (table["Shards"] != "1")]
+    assert len(alone) == 12
+    return alone.assign(gain_AP=-alone["delta_AP"], gain_AP90=-alone["delta_AP90"])
+
+
+def with_interval(values: pd.Series) -> str:
+    found = mean_estimate(values.tolist())
+    low, high = found.interval()
+    return f"{found.mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def test_what_the_all_reduce_changes():
+    rows, page = gains_of_the_all_reduce(), "experiments/reference_sync/README.md"
+    gain, gain90 = with_interval(rows["gain_AP"]), with_interval(rows["gain_AP90"])
+    assert f"{gain} AP, {gain90} AP90" in text_of(page)
+    assert f"{gain} over twelve pairs of settings of one seed" in text_of("docs/results.md")
+    of = {name: with_interval(each["gain_AP"]) for name, each in rows.groupby("Convention")}
+    assert f"{of['paper']} for the paper's, {of['released']} for the released code's" in text_of(page)
+    eight = rows[rows["Shards"] == "8"].set_index(["Convention", "C"])
+    for setting, cells in of_rows(page, "convention, C T_now beta_now").items():
+        row = eight.loc[tuple(setting.split(", "))]
+        assert (cells["T_now"], cells["beta_now"]) == (short(row["apart_T_now"], 3), short(row["apart_beta_now"], 3))
+    spreads = {
+        (name, interval): (eight.xs(interval, level="C")[f"apart_{name}"].agg(["min", "max"]).map(short).tolist())
+        for name in ("T_now", "beta_now")
+        for interval in ("20", "4")
+    }
+    (low, high), (low_beta, high_beta) = spreads["T_now", "20"], spreads["beta_now", "20"]
+    told = f"lie {low} to {high} apart in T_now and {low_beta} to {high_beta} in beta_now"
+    assert told in text_of("docs/results.md")
+    assert set(spreads["T_now", "4"]) == {".10"}
+    assert f"smaller, .10 and {' to '.join(spreads['beta_now', '4'])}." in text_of("docs/results.md")
+
+
+def test_the_simulation_is_near_the_trials():
+    store, rows = store_of("reference_sync"), gains_of_the_all_reduce()
+    plan = store.plan("sync")
+    assert plan is not None
+    statistics = store.statistics(plan["trial_id"])
+    (trial,) = store.trials(statistics["trial_id"].unique(), ["trial_id", "config"]).to_dict("records")
+    dynamic = store.trial_of(trial).config.dynamic
+    records = records_of(statistics, dynamic.initial_iou, dynamic.initial_beta)
+    measured = rows[rows["Convention"] == "paper"].set_index(["C", "Shards"])
+    for setting, cells in of_rows("experiments/reference_sync/README.md", "C, shards T_now beta_now").items():
+        interval, shards = setting.split(", ")
+        spread = simulate_spread(
+            records,
+            num_shards=int(shards),
+            images_per_shard=8 // int(shards),
+            interval=int(interval),
+            all_reduce=False,
+        )
+        for name, cell in cells.items():
+            found = measured.loc[(interval, shards), f"apart_{name}"]
+            assert cell == f"{short(spread[f'{name}_range'], 3)}, {short(found, 3)}"
+            assert spread[f"{name}_range"] == pytest.approx(found, rel=0.25)
 
 
 SIMULATED = {
