@@ -34,7 +34,10 @@ def report(options: ReportOptions, call: Call) -> int:
         return 0
     store = store.fold()
     trials = read_trials(store)
-    drawn = {name: print_report(store, name, figures_of_stored(name), trials) for name in experiments}
+    drawn = {}
+    for name in experiments:
+        drawn[name] = draw_report(store, name, figures_of_stored(name), trials)
+        print_report(name, drawn[name])
     if holds_claims(store):
         place = store.files.place
         print_findings(store, call.shown(options.storage, place), trials)

@@ -72,16 +72,16 @@ def quick_start() -> Iterator[None]:
     dashboard's. And a node's agent, which takes the dashboard's requests, waits three seconds for its fixed port where
     another Ray of this machine has it, and then goes without.
     """
-    useless = ("start_monitor", "start_log_monitor", "start_api_server")
-    before = {name: getattr(Node, name) for name in (*useless, "start_raylet")}
 
     def start_raylet(node: Node, *arguments: Any, **named: Any) -> None:
         node._ray_params.dashboard_agent_listen_port = 0  # Any that is free.
         before["start_raylet"](node, *arguments, **named)
 
-    for name in useless:
-        setattr(Node, name, lambda *_, **__: None)
-    setattr(Node, "start_raylet", start_raylet)  # noqa: B010
+    useless = ("start_monitor", "start_log_monitor", "start_api_server")
+    meanwhile = {**dict.fromkeys(useless, lambda *_, **__: None), "start_raylet": start_raylet}
+    before = {name: getattr(Node, name) for name in meanwhile}
+    for name, method in meanwhile.items():
+        setattr(Node, name, method)
     try:
         yield
     finally:

@@ -27,6 +27,7 @@ from dynrcnn_ray.report.figures import figures_of
 from dynrcnn_ray.report.html.page import REPORT_FILE, draw_html_report, read_trials
 from dynrcnn_ray.report.html.sections import MakeSections
 from dynrcnn_ray.report.printed import print_report
+from dynrcnn_ray.report.report import draw_report
 from dynrcnn_ray.store.explosions import explosions
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.results_store import ResultStore
@@ -128,7 +129,8 @@ def _draw(planned: Planned, mlflow: str, sections: Sequence[MakeSections]) -> No
     store = planned.store
     for name, experiment in planned.experiments.items():
         # Another command may have replaced the plan. Plan, table and figures are those of the one that ends last.
-        print_report(store, name, figures_of(experiment.figures, name), plan=planned.write_plan(name))
+        figures = figures_of(experiment.figures, name)
+        print_report(name, draw_report(store, name, figures, plan=planned.write_plan(name)))
     if mlflow:
         _log_report(store, mlflow, list(planned.experiments), sections)
 

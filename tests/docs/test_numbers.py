@@ -57,6 +57,15 @@ def short(number: float, digits: int = 2) -> str:
     return f"{number:.{digits}f}".removeprefix("0")
 
 
+def with_interval(mean: float, low: float, high: float) -> str:
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def mean_with_interval(values: pd.Series) -> str:
+    found = mean_estimate(values.tolist())
+    return with_interval(found.mean, *found.interval())
+
+
 def passes(rows: pd.DataFrame, bound: float) -> list[int]:
     """The first logged step of each seed at which T_now is above a bound."""
     return sorted(rows.loc[rows["T_now"] > bound].groupby(["row_name", "seed"])["step"].min())
@@ -106,7 +115,7 @@ def test_the_differences_on_photographs():
         row = in_table3("reference_voc", name)
         for metric in metrics:
             mean, low, high = (row[f"delta_{metric}{end}"] for end in ("", "_low", "_high"))
-            assert cells[metric] == f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+            assert cells[metric] == with_interval(mean, low, high)
         papers = ", ".join(f"{row[f'delta_{metric}_paper']:+.1f}" for metric in metrics)
         assert cells["the paper's AP, AP50, AP80, AP90"] == papers
 
@@ -160,7 +169,7 @@ def test_the_tables_of_blood_cells():
         assert cells["positives an image"] == f"{row['final_positives']:.1f}"
         for metric, column in (("AP", "AP against the baseline"), ("AP80", "AP80"), ("AP90", "AP90")):
             mean, low, high = (row[f"delta_{metric}{end}"] for end in ("", "_low", "_high"))
-            assert cells[column] in (f"{mean:+.1f}", f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]")
+            assert cells[column] in (f"{mean:+.1f}", with_interval(mean, low, high))
     lost = f"{-three['delta_AP']:.1f} AP [{three['delta_AP_low']:+.1f}, {three['delta_AP_high']:+.1f}]"
     assert f"DLA costs {lost}, DSL changes nothing at all" in text_of("experiments/reference_bccd/README.md")
     assert f"the paper's K_I costs {lost}" in text_of("docs/results.md")
@@ -244,18 +253,12 @@ def gains_of_the_all_reduce() -> pd.DataFrame:
     return alone.assign(gain_AP=-alone["delta_AP"], gain_AP90=-alone["delta_AP90"])
 
 
-def with_interval(values: pd.Series) -> str:
-    found = mean_estimate(values.tolist())
-    low, high = found.interval()
-    return f"{found.mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
 def test_what_the_all_reduce_changes():
     rows, page = gains_of_the_all_reduce(), "experiments/reference_sync/README.md"
-    gain, gain90 = with_interval(rows["gain_AP"]), with_interval(rows["gain_AP90"])
+    gain, gain90 = mean_with_interval(rows["gain_AP"]), mean_with_interval(rows["gain_AP90"])
     assert f"{gain} AP, {gain90} AP90" in text_of(page)
     assert f"{gain} over twelve pairs of settings of one seed" in text_of("docs/results.md")
-    of = {name: with_interval(each["gain_AP"]) for name, each in rows.groupby("Convention")}
+    of = {name: mean_with_interval(each["gain_AP"]) for name, each in rows.groupby("Convention")}
     assert f"{of['paper']} for the paper's, {of['released']} for the released code's" in text_of(page)
     eight = rows[rows["Shards"] == "8"].set_index(["Convention", "C"])
     for setting, cells in of_rows(page, "convention, C T_now beta_now").items():
@@ -336,7 +339,7 @@ def test_a_later_loss_beside_the_papers():
     for row, cells in stated.items():
         for metric, cell in cells.items():
             mean, low, high = (table.loc[row, f"delta_{metric}{end}"] for end in ("", "_low", "_high"))
-            assert cell == f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]", (row, metric)
+            assert cell == with_interval(mean, low, high), (row, metric)
     findings = table_of("reference_successors", "findings").set_index("claim_hash")
     assert set(findings["verdict"]) == {"undecided"}
     text = text_of("docs/own_rule.md")
@@ -365,7 +368,7 @@ def test_ranks_by_the_objects_of_an_image():
             assert [cells["T_now"], cells["beta_now"]] == [f"{end:.2f}" for end in ends], row
             for metric in ("AP", "AP50", "AP80", "AP90"):
                 mean, low, high = (table.loc[row, f"delta_{metric}{end}"] for end in ("", "_low", "_high"))
-                shown = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+                shown = with_interval(mean, low, high)
                 assert cells[metric] == (f"{table.loc[row, metric]:.1f}" if row == "baseline" else shown), (row, metric)
     of_paper, of_rule = (
         "{:+.1f}{} [{:+.1f}, {:+.1f}]".format(row["delta_AP"], unit, row["delta_AP_low"], row["delta_AP_high"])

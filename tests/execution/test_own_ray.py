@@ -27,22 +27,21 @@ def listening_before() -> Iterator[set[int]]:
         yield before
 
 
-def _listening() -> list[Any]:
+def _processes() -> list[Any]:
+    """This one and its descendants."""
     import psutil  # Ray brings it along, and has to be imported first.
 
     own = psutil.Process()
-    return [
-        connection
-        for process in (own, *own.children(recursive=True))
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    return [own, *own.children(recursive=True)]
+
+
+def _listening() -> list[Any]:
+    connections = [each for process in _processes() for each in process.net_connections("tcp")]
+    return [connection for connection in connections if connection.status == "LISTEN"]
 
 
 def test_it_starts_no_worker_in_advance_and_leaves_the_agents_port_to_others(listening_before: set[int]):
-    import psutil
-
-    children = [each.cmdline() for each in psutil.Process().children(recursive=True)]
+    _, *children = [each.cmdline() for each in _processes()]
     raylets = [arguments for arguments in children if Path(arguments[0]).name == "raylet"]
     assert raylets
     # A raylet is told by its arguments how to start one.
