@@ -68,7 +68,9 @@ def power(effect: float, seeds: int) -> float:
         seeds: at least two.
     """
     # The quantile of t and the distribution of noncentral t, without `scipy.stats`, which takes 0.7 s to import.
-    return float(1 - nctdtr(seeds - 1, effect * math.sqrt(seeds), stdtrit(seeds - 1, 1 - _TAIL)))
+    missed = float(nctdtr(seeds - 1, effect * math.sqrt(seeds), stdtrit(seeds - 1, 1 - _TAIL)))
+    # At some noncentralities above 35 scipy has NaN for less than 1e-50: https://github.com/scipy/scipy/issues/25470
+    return 1.0 if math.isnan(missed) else 1.0 - missed
 
 
 @functools.cache

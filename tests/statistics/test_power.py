@@ -42,6 +42,22 @@ def test_the_smallest_difference_of_so_many_seeds_needs_so_many():
         assert seeds_needed(0.999 * effect, 1.0) == seeds + 1
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5, 8, 12, 20, 50, 159, 1253, MOST_SEEDS])
+def test_a_larger_difference_is_never_told_less_often(seeds):
+    """scipy's distribution has holes where the noncentrality is large."""
+    told = np.array([power(noncentrality / math.sqrt(seeds), seeds) for noncentrality in np.linspace(0, 80, 4001)])
+
+    assert (np.diff(told) >= -1e-12).all()
+    assert told[-1] > 0.99
+
+
+def test_a_larger_difference_never_needs_more_seeds():
+    needed = np.array([seeds_needed(effect, 1.0) for effect in np.geomspace(0.04, 30, 2000)])
+
+    assert np.isfinite(needed).all()
+    assert (np.diff(needed) <= 0).all()
+
+
 def test_a_higher_power_needs_more_seeds():
     assert seeds_needed(1.0, 1.0, chance=0.9) == 13
 
