@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import MaxNLocator
 
@@ -32,7 +31,7 @@ def draw_figure2(plan: pd.DataFrame, proposals: pd.DataFrame) -> Figure:
     # A run so short that it recorded one step has two columns.
     columns = list(dict.fromkeys([(first, _LOW_IOU), (last, _LOW_IOU), (last, _HIGH_IOU)]))
     with figure_style():
-        figure = Figure(figsize=(3.2 * len(columns), 7.6), layout=ConstrainedLayoutEngine(h_pad=0.1))
+        figure = Figure(figsize=(3.2 * len(columns), 8), layout="constrained")
         panels = figure.subplots(2, len(columns), sharex="row", sharey="row")
         for row, (x, y, colour) in enumerate(_OFFSET_PAIRS):
             for column, (step, iou) in enumerate(columns):
