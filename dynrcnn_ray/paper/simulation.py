@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-_WINDOWS = 8
-"""At most so many windows of a run are dealt out, evenly spaced."""
-_MOST_DRAWS = 8
-_IMAGES_OF_A_WINDOW = 20_000
-"""A window is dealt out again, up to `_MOST_DRAWS` times, while it takes fewer images than this: few shards give a
-rough estimate."""
+_DEALS = (8, 240)
+_IMAGES = 500_000
+"""As often are windows of a run dealt out as takes so many images, within `_DEALS`. Where that is more often than there
+are windows, each is dealt out again; else each is from the middle of as long a part of the run, so that none counts
+more than another."""
 _SMALLEST_BETA = 1e-15
-"""A smaller median is not taken over, as in `dynamic_training`."""
+"""A smaller median is not taken over, as `SMALLEST_BETA` of `dynamic.state`, which would bring PyTorch along."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def records_of(statistics: pd.DataFrame, initial_iou: float, initial_beta: float
 
 
 def simulate_spread(
-    records: Records, *, num_shards: int, images_per_shard: int, interval: int, all_reduce: bool, seed: int = 0
+    records: Records, *, num_shards: int, images_per_shard: int, interval: int, seed: int = 0
 ) -> dict[str, float]:
     """The spread of T_now and beta_now over the shards, mean over the updates.
 
@@ -64,7 +63,6 @@ def simulate_spread(
         num_shards: how many follow records.
         images_per_shard: of one step.
         interval: C.
-        all_reduce: whether every shard follows the records of all, or its own.
         seed: of the draw.
 
     Returns:
@@ -74,14 +72,13 @@ def simulate_spread(
     """
     rng = np.random.default_rng([seed, num_shards, images_per_shard, interval])
     num_windows = len(records.ious) // interval
-    starts = interval * np.unique(np.linspace(0, num_windows - 1, _WINDOWS).round().astype(int)) if num_windows else []
-    draws = max(1, min(_MOST_DRAWS, _IMAGES_OF_A_WINDOW // (num_shards * images_per_shard * interval)))
+    deals = int(np.clip(_IMAGES // (num_shards * images_per_shard * interval), *_DEALS))
+    chosen = min(num_windows, deals)
+    starts = interval * ((np.arange(chosen) + 0.5) * num_windows / max(1, chosen)).astype(int)
     spreads = []
-    for start in np.repeat(starts, draws).astype(int):
+    for start in np.repeat(starts, deals // max(1, chosen)):
         window = slice(start, start + interval)
         dealt = _deal(records.ious[window].size, num_shards, images_per_shard * interval, rng)
-        if all_reduce:
-            dealt = dealt.reshape(1, -1)
         spreads.append([spread for values in _thresholds(records, window, dealt) for spread in _spread(values)])
     names = [f"{statistic}_{spread}" for statistic in ("T_now", "beta_now") for spread in ("range", "std")]
     means = np.mean(spreads, axis=0).tolist() if spreads else [float("nan")] * len(names)

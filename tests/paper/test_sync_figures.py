@@ -91,11 +91,11 @@ def test_simulated_shards_are_drawn_for_each_c_and_number_of_images(plan, record
     panels = np.array(figure.axes).reshape(2, 3)
     titles = [axes.get_title(loc="left") for axes in panels[0]]
     assert titles == [f"C = {own} (the paper's {papers}, scaled)" for own, papers in ((1, 20), (5, 100), (25, 500))]
-    # For 1, 2 and 8 images a shard the range and the deviation, without and with the all-reduce.
-    assert all(len(axes.lines) == 12 for axes in panels.flat)
+    # For 1, 2 and 8 images a shard the range and the deviation, and zero with the all-reduce.
+    assert all(len(axes.lines) == 7 for axes in panels.flat)
     line = panels[1, 1].lines[0]
     assert list(line.get_xdata()) == list(NUMBERS_OF_SHARDS) == [2**power for power in range(11)]
-    asked = {"num_shards": 16, "images_per_shard": 1, "interval": 5, "all_reduce": False}
+    asked = {"num_shards": 16, "images_per_shard": 1, "interval": 5}
     assert np.asarray(line.get_ydata())[4] == simulate_spread(records, **asked)["beta_now_range"] > 0
     assert all(not np.any(line.get_ydata()) for axes in panels.flat for line in axes.lines[6:])
     caption = figure.get_supxlabel()
@@ -111,13 +111,13 @@ def test_what_was_measured_stands_in_the_panel_of_its_c_with_its_interval(plan, 
     )
     panels = np.array(draw_simulated_shards(plan, records, 5, 3, measured).axes).reshape(2, 3)
 
-    [interval, mark] = panels[0, 1].lines[12:]
+    [interval, mark] = panels[0, 1].lines[7:]
     assert [list(mark.get_xdata()), list(mark.get_ydata())] == [[2], [pytest.approx(0.2)]]
     low, high = interval.get_ydata()
     assert low < 0.1 < 0.3 < high
-    one_seed = [[list(line.get_xdata()), list(line.get_ydata())] for line in panels[0, 0].lines[12:]]
+    one_seed = [[list(line.get_xdata()), list(line.get_ydata())] for line in panels[0, 0].lines[7:]]
     assert one_seed == [[[4], [0.5]]]
-    assert len(panels[0, 2].lines) == 12
+    assert len(panels[0, 2].lines) == 7
 
 
 @pytest.mark.slow

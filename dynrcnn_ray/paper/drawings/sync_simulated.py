@@ -26,10 +26,10 @@ _OTHER_IMAGES = "0.7"
 """Of a measured trial with another number of images a shard than is simulated."""
 _CAPTION = (
     "Simulated: the I_k and E_k of every image of one run of one shard (convention paper, {images} images a step) are "
-    "dealt out at random to shards, within windows of C steps of\nthat run, at most 8 windows evenly spaced; where "
-    "more images are needed than a window recorded, they are drawn from it again and again. Held fixed: what was "
-    "measured. That E_k\nfollows T_now, and that the weights follow both, is left out: each shard's values are those "
-    "of a run in which all images shared one T_now and one beta_now."
+    "dealt out at random to shards, within windows of C steps of\nthat run; where more images are needed than a window "
+    "recorded, they are drawn from it again and again. Held fixed: what was measured. That E_k follows T_now, and\n"
+    "that the weights follow both, is left out: each shard's values are those of a run in which all images shared one "
+    "T_now and one beta_now."
 )
 
 
@@ -55,20 +55,17 @@ def draw_simulated_shards(
             interval = max(1, round(factor * own_interval))
             is_papers = interval == papers
             panels[0, column].set_title(f"C = {interval}" + ("" if is_papers else f" (the paper's {papers}, scaled)"))
-            for all_reduce in (False, True):
-                for images, colour in IMAGES_PER_SHARD.items():
-                    spreads = pd.DataFrame(
-                        simulate_spread(
-                            records,
-                            num_shards=number,
-                            images_per_shard=images,
-                            interval=interval,
-                            all_reduce=all_reduce,
-                        )
-                        for number in NUMBERS_OF_SHARDS
-                    )
-                    for axes, statistic in zip(panels[:, column], _STATISTICS, strict=True):
-                        _draw_spread(axes, spreads, statistic, "black" if all_reduce else colour)
+            for images, colour in IMAGES_PER_SHARD.items():
+                spreads = pd.DataFrame(
+                    simulate_spread(records, num_shards=number, images_per_shard=images, interval=interval)
+                    for number in NUMBERS_OF_SHARDS
+                )
+                for axes, statistic in zip(panels[:, column], _STATISTICS, strict=True):
+                    _draw_spread(axes, spreads, statistic, colour)
+            for axes in panels[:, column]:
+                if axes.lines:
+                    # It lies on the panel's edge, and is not to be cut in half there.
+                    axes.plot(NUMBERS_OF_SHARDS, [0] * len(NUMBERS_OF_SHARDS), color="black", clip_on=False)
             if measured is not None and len(measured):
                 of_interval = measured.loc[(measured["C"] == interval) & (measured["shards"] > 1), :]
                 for axes, statistic in zip(panels[:, column], _STATISTICS, strict=True):
@@ -90,8 +87,7 @@ def _draw_spread(axes: Axes, spreads: pd.DataFrame, statistic: str, colour: str)
     for name, style in (("range", "solid"), ("std", _DEVIATION)):
         values = spreads[f"{statistic}_{name}"]
         if bool(values.notna().to_numpy().any()):
-            # A line at zero lies on the panel's edge, and is not to be cut in half there.
-            axes.plot(NUMBERS_OF_SHARDS, values, color=colour, linestyle=style, clip_on=False)
+            axes.plot(NUMBERS_OF_SHARDS, values, color=colour, linestyle=style)
 
 
 def _draw_measured(axes: Axes, measured: pd.DataFrame, statistic: str, images: int) -> None:
