@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from dynrcnn_ray.cli.program import program
 from dynrcnn_ray.execution.grid_command import GridOptions, grid_of
 from dynrcnn_ray.options.parsing import parse
 from dynrcnn_ray.options.shared import RunOptions
+from dynrcnn_ray.store.results_store import ResultStore
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("docs", "cluster", "experiments")
@@ -58,3 +60,19 @@ def test_a_shown_command_is_taken(where: str, arguments: str, monkeypatch: pytes
 
 def test_there_are_many():
     assert len({arguments for _, arguments in shown()}) > 80
+
+
+@pytest.mark.parametrize("name", ["reference_voc", "reference_voc_cpu"])
+def test_the_configuration_of_stored_trials_is_theirs(name: str, monkeypatch: pytest.MonkeyPatch):
+    """A command with it finds them in their store, and trains what is missing beside them."""
+    monkeypatch.chdir(ROOT)
+    _, options = parse(PROGRAM, ["table3", "--config", f"experiments/{name}/config.yaml"])
+    stated, store = options.config(), ResultStore.open(ROOT / "experiments" / name)
+    plan = store.plan("table3")
+    assert plan is not None
+    for row in store.trials(plan["trial_id"]).to_dict("records"):
+        stored = store.trial_of(row).config
+        assert stored.train == stated.train
+        assert stored.test == stated.test
+        assert replace(stored.model, weights="") == replace(stated.model, weights="")
+        assert replace(stored.dynamic, dla=True, dsl=True) == stated.dynamic
