@@ -19,7 +19,7 @@ OF_STORES = {
     "reference_nuclei": "0c2e1a8aee1b",
     "reference_ranks": "c9a33a0467a5",
     "reference_successors": "d590c6fba7ce",
-    "reference_sync": "c5af57ccebd6",
+    "reference_sync": "54e0c32304e2",
     "reference_voc": "dbb2f2cd8105",
     "reference_voc_cpu": "b79ca194e182",
 }
