@@ -4,6 +4,7 @@ Only the spread that comes from each shard seeing other images is simulated. Wha
 images followed one T_now and one beta_now: that E_k follows T_now, and that weights follow both, is left out.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,19 +71,20 @@ def simulate_spread(
         standard deviation. A shard that measured nothing in a window is left out there. NaN if the run is shorter than
         a window.
     """
-    rng = np.random.default_rng([seed, num_shards, images_per_shard, interval])
+    names = [f"{statistic}_{spread}" for statistic in ("T_now", "beta_now") for spread in ("range", "std")]
     num_windows = len(records.ious) // interval
+    if not num_windows:
+        return dict.fromkeys(names, math.nan)
+    rng = np.random.default_rng([seed, num_shards, images_per_shard, interval])
     deals = int(np.clip(_IMAGES // (num_shards * images_per_shard * interval), *_DEALS))
     chosen = min(num_windows, deals)
-    starts = interval * ((np.arange(chosen) + 0.5) * num_windows / max(1, chosen)).astype(int)
+    starts = interval * ((np.arange(chosen) + 0.5) * num_windows / chosen).astype(int)
     spreads = []
-    for start in np.repeat(starts, deals // max(1, chosen)):
+    for start in np.repeat(starts, deals // chosen):
         window = slice(start, start + interval)
         dealt = _deal(records.ious[window].size, num_shards, images_per_shard * interval, rng)
         spreads.append([spread for values in _thresholds(records, window, dealt) for spread in _spread(values)])
-    names = [f"{statistic}_{spread}" for statistic in ("T_now", "beta_now") for spread in ("range", "std")]
-    means = np.mean(spreads, axis=0).tolist() if spreads else [float("nan")] * len(names)
-    return dict(zip(names, means, strict=True))
+    return dict(zip(names, np.mean(spreads, axis=0).tolist(), strict=True))
 
 
 def _deal(recorded: int, num_shards: int, images: int, rng: np.random.Generator) -> np.ndarray:

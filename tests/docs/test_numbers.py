@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dynrcnn_ray.paper.simulation import records_of, simulate_spread
+from dynrcnn_ray.paper.drawings.sync import recorded
+from dynrcnn_ray.paper.simulation import simulate_spread
 from dynrcnn_ray.report.drift import DYNAMICS_COLUMNS, with_drift
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE
 from dynrcnn_ray.statistics.estimates import mean_estimate
@@ -58,8 +59,13 @@ def short(number: float, digits: int = 2) -> str:
     return f"{number:.{digits}f}".removeprefix("0")
 
 
+def signed(number: float) -> str:
+    """As tables have it: a rounded -0.0 is +0.0."""
+    return f"{round(number, 1) + 0.0:+.1f}"
+
+
 def with_interval(mean: float, low: float, high: float) -> str:
-    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{signed(mean)} [{signed(low)}, {signed(high)}]"
 
 
 def mean_with_interval(values: pd.Series) -> str:
@@ -269,7 +275,7 @@ def test_what_the_all_reduce_changes():
     rows, page = pairs_of_the_all_reduce(), "experiments/reference_sync/README.md"
     assert len(rows) == 12 * 3
     gain, gain90 = gain_of_seeds(rows, "gain_AP"), gain_of_seeds(rows, "gain_AP90")
-    by_seed = ", ".join(f"{round(mean, 1) + 0.0:+.1f}" for mean in rows.groupby("seed")["gain_AP"].mean())
+    by_seed = ", ".join(map(signed, rows.groupby("seed")["gain_AP"].mean()))
     assert f"{gain} AP ({by_seed} by seed), {gain90} AP90" in text_of(page)
     assert f"{gain} over three seeds" in text_of("docs/results.md")
     of = {name: gain_of_seeds(each, "gain_AP") for name, each in rows.groupby("Convention")}
@@ -293,9 +299,9 @@ def test_the_simulation_beside_the_trials():
     store, rows = store_of("reference_sync"), pairs_of_the_all_reduce()
     plan = store.plan("sync")
     assert plan is not None
-    (trial,) = store.trials([plan["trial_id"].iloc[0]], ["trial_id", "config"]).to_dict("records")
-    dynamic = store.trial_of(trial).config.dynamic
-    records = records_of(store.statistics([trial["trial_id"]]), dynamic.initial_iou, dynamic.initial_beta)
+    found = recorded(store, plan["trial_id"].iloc[0])
+    assert found
+    records, _ = found
     measured = rows[rows["Convention"] == "paper"].groupby(["C", "Shards"])
     page, within, furthest = "experiments/reference_sync/README.md", 0, {"T_now": 0.0, "beta_now": 0.0}
     for setting, cells in of_rows(page, "C, shards T_now T_now measured").items():
