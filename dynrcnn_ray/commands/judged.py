@@ -43,6 +43,7 @@ def print_findings(store: ResultStore, command: str, trials: pd.DataFrame) -> No
         command: what was called.
         trials: rows as in `schemas.TRIALS` of all trials.
     """
-    drawn = draw_findings(store, *claims_with_numbers(store, trials), command)
+    finished_trials = trials["status"].tolist().count("finished")
+    drawn = draw_findings(store, *claims_with_numbers(store, trials), command, finished_trials)
     print(f"\n{drawn.table}")
     print("\n".join(drawn.paths))

@@ -1,6 +1,7 @@
 """Claims of one's own: refused before anything trains, and locked in the store right before the first trial begins."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -41,6 +42,11 @@ def checked_claims(experiment: Experiment, config: TrialConfig) -> list[tuple[St
 
 
 def _check_is_measured(line: str, meant: ReadClaim, rows: Sequence[Row], names: RowNames) -> None:
+    for contrast in meant.contrasts:
+        for one, other in itertools.combinations(contrast.terms, 2):
+            if one.measure == other.measure and rows[one.row].config == rows[other.row].config:
+                same = f"{names.names[one.row]!r} and {names.names[other.row]!r}"
+                raise ConfigError(f"claims: {line!r}: {same} are the same trials, which differ in nothing")
     for term in (term for contrast in meant.contrasts for term in contrast.terms):
         config = rows[term.row].config
         if config is None:
@@ -104,19 +110,21 @@ def _locked(
     if not stated and not earlier:
         return []
     now = datetime.now(UTC)
-    trials = [trial for _, trial in experiment.rows_with_trials(base)]
+    planned = experiment.rows_with_trials(base)
+    trials = [trial for _, trial in planned]
     by_row = seeds_by_row(seeds, len(trials))
     claims = {claim["hash"]: {**claim, "is_new": False} for claim in earlier}
     begun: set[int] | None = None
     stated_hashes: set[str] = set()
     for claim, meant in stated:
         rows = {text: _ids(trials[row], by_row[row]) for text, row in meant.references.items()}
-        key = _hash(claim.line, rows)
+        prefixes = {text: planned[row][0].metric_prefix for text, row in meant.references.items()}
+        key = _hash(claim.line, rows, prefixes)
         stated_hashes.add(key)
         if key in claims:
             known = claims[key]
             ids = {text: list(dict.fromkeys([*known["rows"][text], *ids])) for text, ids in rows.items()}
-            known.update(rows=ids, dropped_at=None)
+            known.update(rows=ids, metric_prefixes=prefixes, dropped_at=None)
             continue
         begun = _rows_that_have_begun(store, trials) if begun is None else begun
         claims[key] = {
@@ -128,6 +136,7 @@ def _locked(
             "is_afterwards": any({term.row for term in each.terms} <= begun for each in meant.contrasts),
             "dropped_at": None,
             "rows": rows,
+            "metric_prefixes": prefixes,
             "command": command,
             "is_new": True,
         }
@@ -144,8 +153,10 @@ def _ids(trial: Trial | None, seeds: Sequence[int]) -> list[str]:
     return list(dict.fromkeys(trial.with_seed(seed).trial_id for seed in (0, *seeds)))
 
 
-def _hash(line: str, rows: Mapping[str, Sequence[str]]) -> str:
-    content = json.dumps([line, sorted((text, ids[0]) for text, ids in rows.items())], ensure_ascii=False)
+def _hash(line: str, rows: Mapping[str, Sequence[str]], prefixes: Mapping[str, str]) -> str:
+    content = json.dumps(
+        [line, sorted((text, prefixes[text] + ids[0]) for text, ids in rows.items())], ensure_ascii=False
+    )
     return hashlib.sha256(content.encode()).hexdigest()[:_HASH_LENGTH]
 
 

@@ -11,7 +11,7 @@ is held against the one with it, and differs from it in what T_now and beta_now 
 Two figures besides: every shard's T_now and beta_now, and up to 1,024 shards, simulated from the I_k and E_k that the
 first row recorded.
 
-Cost: 28 trials a seed, none of another table; at scale smoke, whose batch eight shards cannot divide, 20.
+Cost: 28 trials a seed, of which Table 3 has one; at scale smoke, whose batch eight shards cannot divide, 20.
 
 Command:  dynrcnn sync [--scale smoke|mini|coco] [--seeds 0 1 2]
 """

@@ -85,24 +85,28 @@ def drift_notes(table: pd.DataFrame) -> list[str]:
 
 
 def _difference_of_the_all_reduce(table: pd.DataFrame) -> list[str]:
-    """AP with minus AP without the all-reduce, over the pairs of rows that differ in nothing else.
+    """AP with minus AP without the all-reduce, mean over the pairs of rows that differ in nothing else.
 
-    The mean of a row that still lacks a seed is that of other seeds than its counterpart's.
+    Pairs share their seeds and so are not independent: the interval is over the seeds. The mean of a row that still
+    lacks a seed is that of other seeds than its counterpart's.
     """
-    rows: dict[bool, dict[tuple[str, ...], float]] = {True: {}, False: {}}
+    rows: dict[bool, dict[tuple[str, ...], Mapping[int, float]]] = {True: {}, False: {}}
     first, last = list(table.columns).index("name"), list(table.columns).index("source")
     labels = [name for name in table.columns[first + 1 : last] if name != ALL_REDUCE]
     for row in table.to_dict("records"):
         if row["n"] == row["n_planned"] and row[SHARDS] != "1":
-            rows[bool(row[ALL_REDUCE])][tuple(row[name] for name in labels)] = row["AP"]
+            rows[bool(row[ALL_REDUCE])][tuple(row[name] for name in labels)] = row["AP_by_seed"]
     pairs = [key for key in rows[True] if key in rows[False]]
     if not pairs:
         return []
-    difference = paired_difference(*(dict(enumerate(rows[kind][key] for key in pairs)) for kind in (True, False)))
-    interval = "" if len(pairs) == 1 else f" [{difference.low:+.1f}, {difference.high:+.1f}]"
+    means = [pd.DataFrame([rows[kind][key] for key in pairs]).mean().to_dict() for kind in (True, False)]
+    difference = paired_difference(*means)
+    # Adding zero turns a rounded -0.0 into +0.0.
+    mean, low, high = (round(value, 1) + 0.0 for value in (difference.mean, difference.low, difference.high))
+    interval = "" if difference.n < 2 else f" [{low:+.1f}, {high:+.1f}]"
     return [
-        f"AP with the all-reduce minus AP without it: {difference.mean:+.1f}{interval} over {len(pairs)} pairs of rows "
-        "that differ in nothing else."
+        f"AP with the all-reduce minus AP without it: {mean:+.1f}{interval}, mean over the pairs of rows that differ in "
+        f"nothing else ({len(pairs)}), with the interval over the seeds ({difference.n})."
     ]
 
 

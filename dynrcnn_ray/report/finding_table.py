@@ -49,20 +49,24 @@ FINDINGS = versioned(
         required("n", _INT, "seeds, or rounds of speeds"),
         optional("seeds", _INT, "seeds"),
         optional("next_look", _INT, "seeds"),
+        optional("waits_for", _INT, "seed"),
         required("contrast_verdict", _TEXT, "text"),
         optional("contrast_p", _FLOAT, "1"),
         optional("chance", _FLOAT, "1"),
         optional("seeds_needed", _FLOAT, "seeds"),
         optional("scale", _TEXT, "text"),
+        optional("finished_trials", _INT, "1"),
         required("command", _TEXT, "text"),
     ]
 )
 """One contrast of a claim; a claim of several has a row for each, with its own number, text, verdicts and p-values in
 all of them. `contrast_verdict` is that on the contrast alone. Numbers are those of the last look, which took the first
-`n` of the `seeds` that have finished; `next_look` is after how many the next one is. `low` and `high` are the 95 %
-interval over all looks, `deviation` the standard deviation over the seeds. If the paper's difference were the true one,
-the looks would confirm the contrast with the chance `chance`, after `seeds_needed` seeds on average. A contrast whose
-unit is `ratio` has ratios in all fields of that unit, and none of the fields about looks.
+`n` of the `seeds` that have finished; `next_look` is after how many the next one is, and `waits_for` the lowest planned
+seed that has not finished. `low` and `high` are the 95 % interval over all looks, `deviation` the standard deviation
+over the seeds. If the paper's difference were the true one, the looks would confirm the contrast with the chance
+`chance`, after `seeds_needed` seeds on average. A contrast whose unit is `ratio` has ratios in all fields of that unit,
+and none of the fields about looks. `finished_trials` are those
+that the store had: with others the verdicts are no longer those of its tables.
 
 `line` states the claim, null where no line does; `claim_hash` and the fields after it are those of `schemas.CLAIMS`, of
 a claim of one's own alone."""
@@ -72,12 +76,13 @@ _NOTHING = "-"
 _LOOKS_TEXT = f"{', '.join(str(look) for look in LOOKS[:-1])} and {LOOKS[-1]}"
 _NOTES = (
     "Claimed is the range in which the claim says that the difference lies.",
-    f"Looks are after {_LOOKS_TEXT} seeds that have finished all rows of a contrast, the lowest first. Seeds may be "
-    "added until a claim is decided: interval and verdicts hold for all looks together, and what is decided stays so.",
+    f"Looks are after {_LOOKS_TEXT} seeds that have finished all rows of a contrast, the lowest first; a planned seed "
+    "that has not finished holds them up. Add seeds upwards until a claim is decided: interval and verdicts hold for all "
+    "looks together, and what is decided stays so.",
     "Measured is the mean over the n seeds of the last look, paired by seed; in brackets its 95 % interval: what those "
     "of all looks so far have in common (paired t-tests).",
     "Confirmed: the whole interval lies in the claimed range; contradicted: the whole interval lies outside; "
-    "undecided: neither, or no look yet.",
+    "undecided: neither, or no look yet, or equal numbers at all seeds, which tell nothing of how far others spread.",
     "A claim of several contrasts is confirmed if each of them is, and contradicted if one of them is, corrected for "
     "their number.",
     "After Holm: the verdict when all claims are tested together, so that the chance of even one wrong verdict is at "
@@ -96,14 +101,16 @@ _NOTES_ON_LOCKS = (
 )
 
 
-def findings_parquet(judgements: Sequence[Judgement], command: str) -> bytes:
+def findings_parquet(judgements: Sequence[Judgement], command: str, finished_trials: int) -> bytes:
     """The verdicts as a Parquet file's content.
 
     Args:
         judgements: from `judge`.
         command: what was called.
+        finished_trials: how many the store had.
     """
-    rows = [row for index, judgement in enumerate(judgements) for row in _rows(index, judgement, command)]
+    told = {"command": command, "finished_trials": finished_trials}
+    rows = [row | told for index, judgement in enumerate(judgements) for row in _rows(index, judgement)]
     return to_parquet_bytes(pa.Table.from_pylist(rows, schema=FINDINGS), FINDINGS_FILE)
 
 
@@ -150,7 +157,7 @@ def remarks_on_lock(row: Mapping[str, Any]) -> list[str]:
     return [remark for remark, is_so in told.items() if is_so]
 
 
-def _rows(index: int, judgement: Judgement, command: str) -> list[dict[str, Any]]:
+def _rows(index: int, judgement: Judgement) -> list[dict[str, Any]]:
     stated = judgement.claim
     claim = {
         "finding": index,
@@ -167,7 +174,6 @@ def _rows(index: int, judgement: Judgement, command: str) -> list[dict[str, Any]
         "p": _known(judgement.p),
         "p_holm": _known(judgement.p_holm),
         "scale": judgement.scale or None,
-        "command": command,
     }
     rows = []
     for part in judgement.parts:
@@ -191,6 +197,7 @@ def _rows(index: int, judgement: Judgement, command: str) -> list[dict[str, Any]
                 "n": estimate.n,
                 "seeds": estimate.seeds if isinstance(estimate, SeedsEstimate) else None,
                 "next_look": part.next_look,
+                "waits_for": part.waits_for,
                 "contrast_verdict": part.verdict,
                 "contrast_p": _known(part.p),
                 "chance": outlook and outlook.chance,
@@ -306,9 +313,16 @@ def _numbers(row: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 
 def _looks_left(rows: Sequence[Mapping[str, Any]]) -> str:
-    """After how many seeds a contrast of a claim is looked at again; empty where no look is left."""
-    looks = [row["next_look"] for row in rows if row["next_look"] is not None]
-    return f"(next look at {min(looks)} seeds)" if looks else ""
+    """After how many seeds a contrast of a claim is looked at again, or which seed first; empty if no look is left."""
+    left = [row for row in rows if row["next_look"] is not None]
+    if not left:
+        return ""
+    waits_for = [row["waits_for"] for row in left if row["waits_for"] is not None]
+    return (
+        f"(waits for seed {min(waits_for)})"
+        if waits_for
+        else f"(next look at {min(row['next_look'] for row in left)} seeds)"
+    )
 
 
 def _hidden(row: Mapping[str, Any]) -> str:
@@ -321,7 +335,7 @@ def _hidden(row: Mapping[str, Any]) -> str:
 def _claimed(row: Mapping[str, Any]) -> str:
     above, below = row["claimed_above"], row["claimed_below"]
     if above is not None and below is not None:
-        return f"within ±{below:g}"
+        return f"within ±{below:g}" if above == -below else f"{above:+g} to {below:+g}"
     sign, bound = (">", above) if above is not None else ("<", below)
     return f"{sign} {bound:+g}" if bound and row["unit"] != RATIO else f"{sign} {bound:g}"
 

@@ -4,7 +4,8 @@ A `Claim` is one or more contrasts, each with the range in which the claim says 
 A contrast is a weighted sum of numbers of a trial, taken for each seed over rows of one table: AP90 of the row DLA
 minus AP90 of the baseline. It is looked at after 3, 5, 8, 12 and 20 seeds that have finished all of its rows, the
 lowest first; its 95 % interval and its p-values hold for all looks together (`statistics.looks`), so that seeds may be
-added until it is decided.
+added until it is decided. A planned seed that has not finished holds up the looks after it: otherwise a look would take
+other seeds once it has, and a verdict could turn.
 
 How a verdict is made:
 
@@ -104,8 +105,10 @@ class Contrast:
             for term in self.terms
         ]
         seeds = sorted(set.intersection(*(set(values) for values in by_seed)))
-        sums = (math.fsum(values[seed] for values in by_seed) for seed in seeds)
-        return estimate_at_looks([value for value in sums if not math.isnan(value)])
+        sums = {seed: math.fsum(values[seed] for values in by_seed) for seed in seeds}
+        planned = (rows[term.row].missing.union(rows[term.row].trials) for term in self.terms)
+        waits_for = min(frozenset.intersection(*planned).difference(seeds), default=None)
+        return estimate_at_looks({seed: value for seed, value in sums.items() if not math.isnan(value)}, waits_for)
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -121,10 +124,9 @@ class Contrast:
             deviation: the standard deviation of the sums over the seeds.
         """
         above, below = self.paper - self.above, self.below - self.paper
-        if self.unit == RATIO or math.isnan(deviation) or not (above > 0 and below > 0):
+        if self.unit == RATIO or not (deviation > 0 and above > 0 and below > 0):
             return None
-        scale = math.inf if deviation == 0 else 1 / deviation
-        return outlook(above * scale, below * scale)
+        return outlook(above / deviation, below / deviation)
 
     def _scaled(self, value: float) -> float:
         return math.log(value) if self.unit == RATIO and value > 0 else value
@@ -216,6 +218,11 @@ class Measured:
     def next_look(self) -> int | None:
         """After how many seeds it is looked at again; None after the last look, and for speeds."""
         return self.estimate.next_look if isinstance(self.estimate, SeedsEstimate) else None
+
+    @property
+    def waits_for(self) -> int | None:
+        """The seed that must finish before the next look; None if it is not known which."""
+        return self.estimate.waits_for if isinstance(self.estimate, SeedsEstimate) else None
 
 
 @dataclass(frozen=True)

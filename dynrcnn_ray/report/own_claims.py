@@ -19,8 +19,9 @@ from dynrcnn_ray.store.schemas import TRIALS
 def own_claims(store: ResultStore) -> list[Claim]:
     """All claims that a store has locked, by experiment.
 
-    A row is known by its trials, whatever it is called in the table by now. One that is no row of the table any more
-    has a negative place, and counts as not measured.
+    A row is known by its trials, and by whether it has their boxes' numbers or their masks', whatever it is called in
+    the table by now. One that is no row of the table any more has a negative place, and counts as not measured; so does
+    one of two rows of the same trials if an earlier release has not said which.
 
     Raises:
         StoreError: the store cannot be read, or a claim is of another release.
@@ -69,18 +70,29 @@ def _claim(store: ResultStore, locked: Mapping[str, Any], plan: pd.DataFrame | N
 
 def _contrasts(store: ResultStore, locked: Mapping[str, Any], plan: pd.DataFrame | None) -> tuple[Contrast, ...]:
     known = _rows(plan)
-    of_trial = {} if plan is None else dict(zip(plan["trial_id"], plan["row"], strict=True))
-    missing: dict[str, int] = {}
+    of_trial: dict[str, dict[str, int]] = {}
+    for line in [] if plan is None else plan.to_dict("records"):
+        of_trial.setdefault(line["trial_id"], {})[line["metric_prefix"] or ""] = int(line["row"])
+    missing: dict[tuple[str, str | None], int] = {}
     places: dict[str, int] = {}
     for text, ids in locked["rows"].items():
-        found = [int(of_trial[trial_id]) for trial_id in ids if trial_id in of_trial]
-        places[text] = found[0] if found else missing.setdefault(ids[0], -1 - len(missing))
+        prefix = locked["metric_prefixes"] and locked["metric_prefixes"][text]
+        found = [_row_of(of_trial[trial_id], prefix) for trial_id in ids if trial_id in of_trial]
+        row = next((row for row in found if row is not None), None)
+        places[text] = missing.setdefault((ids[0], prefix), -1 - len(missing)) if row is None else row
     rows = {place: known.get(place, ClaimRow({}, {})) for place in places.values()}
     try:
         return read_line(locked["line"], RowNames.of_references(rows, places)).contrasts
     except ConfigError as error:
         path = store.files.describe_path("claims")
         raise StoreError(f"{path}: a claim of {locked['experiment']!r} is of another release: {error}") from None
+
+
+def _row_of(rows: Mapping[str, int], prefix: str | None) -> int | None:
+    """That of a trial's rows which has its numbers with a prefix; None if none has, or the prefix is not known."""
+    if prefix is None:
+        return next(iter(rows.values())) if len(rows) == 1 else None
+    return rows.get(prefix)
 
 
 def _rows(plan: pd.DataFrame | None) -> dict[int, ClaimRow]:

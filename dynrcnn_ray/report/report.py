@@ -111,6 +111,7 @@ def draw_findings(
     findings: Sequence[Claim],
     numbers: Mapping[str, Mapping[int, NumbersOfRow]],
     command: str,
+    finished_trials: int,
 ) -> DrawnReport:
     """Write the verdicts on claims, and figures of them.
 
@@ -121,11 +122,12 @@ def draw_findings(
         findings: the claims.
         numbers: what was measured, by experiment and row.
         command: what was called.
+        finished_trials: how many the store has.
 
     Raises:
         StoreError: the store cannot be written.
     """
-    content = findings_parquet(judge(findings, numbers), command)
+    content = findings_parquet(judge(findings, numbers), command, finished_trials)
     rows = from_parquet_bytes(content, FINDINGS).to_pylist()
     cells = finding_cells(rows)
     markdown, latex = cells_to_markdown(cells).encode(), cells_to_latex(cells).encode()

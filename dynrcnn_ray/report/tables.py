@@ -62,7 +62,7 @@ def build_table(plan: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         killed, else "failed" if any has failed, else "missing"; or "reported"); `n` (finished seeds) and `n_planned`.
         For each metric M, in percent: `M` (mean over the finished seeds), `M_std` (sample standard deviation, null for
         fewer than two), `M_paper`, `M_minus_paper`. Then `COURSE`, and for each column D of `DRIFT` that the plan asks
-        for: `D` and `D_std`.
+        for: `D` and `D_std`, with `AP_by_seed` for `drift_notes`, which no file has.
 
         If the plan has a baseline, also `delta_n`, the seeds that both the row and its baseline have finished, and for
         each metric M, in percent: `delta_M`, the mean over those seeds of the row's M minus the baseline's;
@@ -144,6 +144,8 @@ def _table_row(
     for column in drift_columns(plan):
         values = [trial[column] for trial in finished.values()]
         row |= {column: mean(values), f"{column}_std": sample_deviation(values)}
+    if drift_columns(plan):
+        row["AP_by_seed"] = _values(lines, finished, "AP")
     return row
 
 

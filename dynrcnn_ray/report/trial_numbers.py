@@ -9,6 +9,7 @@ Besides the metrics of `schemas.TRIALS` a trial has, where it has recorded them,
   0.6` the same above that IoU.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -84,11 +85,13 @@ class NumbersOfRow:
         trials: of each seed that has finished, its numbers by name.
         speeds: of a row of speeds: by phase, `training` or `inference`.
         scale: at which it ran; empty if the store does not know the row.
+        missing: the planned seeds that have not finished.
     """
 
     trials: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     speeds: Mapping[str, SpeedOfModel] = field(default_factory=dict)
     scale: str = ""
+    missing: frozenset[int] = frozenset()
 
 
 def read_numbers(
@@ -145,10 +148,14 @@ def numbers_of_lines(
     found: dict[str, dict[int, NumbersOfRow]] = {}
     for line in lines:
         rows = found.setdefault(line["experiment"], {})
-        row = rows.setdefault(line["row"], NumbersOfRow())
+        row, seed = rows.get(line["row"], NumbersOfRow()), int(line["seed"])
         if line["trial_id"] in numbers:
-            by_seed = {**row.trials, int(line["seed"]): numbers[line["trial_id"]]}
-            rows[line["row"]] = NumbersOfRow(trials=by_seed, scale=line["scale"])
+            row = NumbersOfRow(
+                {**row.trials, seed: numbers[line["trial_id"]]}, scale=line["scale"], missing=row.missing
+            )
+        else:
+            row = dataclasses.replace(row, missing=row.missing | {seed})
+        rows[line["row"]] = row
     return found
 
 

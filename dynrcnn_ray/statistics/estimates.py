@@ -73,7 +73,8 @@ class Estimate:
         if math.isnan(self.error):
             return math.nan
         if self.error == 0:
-            return 0.0 if self.mean > bound else 1.0
+            # Equal values tell nothing of how far others would spread: there is no test.
+            return 1.0
         return float(stdtr(self.freedom, (bound - self.mean) / self.error))
 
     def p_below(self, bound: float) -> float:

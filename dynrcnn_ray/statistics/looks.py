@@ -2,8 +2,9 @@
 
 Who adds seeds and tests again at 5 % each time is wrong far more often than in 5 % of the cases: after 3, 5, 8, 12 and
 20 seeds in 16.6 %. Here the looks at the differences of a contrast are planned (`LOOKS`), and each has a share of the
-error (a group sequential design). A look takes the first n seeds by their numbers: which seeds count does not depend
-on what they show. Between two looks the last one holds, and after the last look nothing changes any more.
+error (a group sequential design). A look takes the first n seeds by their numbers, and waits for them: which seeds
+count does not depend on what they show, nor on when one looks. Between two looks the last one holds, and after the last
+look nothing changes any more.
 
 The t statistics at the looks, each about the true mean, follow one law whatever mean and spread are, if differences are
 normal over seeds. So one simulation gives exact bounds:
@@ -26,7 +27,7 @@ deviation is found as early, and found less often.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -116,15 +117,6 @@ TAILS = tuple(share * _WORST for share in SHARES)
 """The one-sided level of each look's own t-test, so that all looks together miss in `TAIL`."""
 
 
-def next_look(seeds: int) -> int | None:
-    """After how many seeds the next look is; None if all have been.
-
-    Args:
-        seeds: how many there are.
-    """
-    return next((look for look in LOOKS if look > seeds), None)
-
-
 @dataclass(frozen=True)
 class SeedsEstimate(Estimate):
     """A mean over seeds as it stands at the last look, for the whole course of looks.
@@ -135,24 +127,26 @@ class SeedsEstimate(Estimate):
     Attributes:
         looks: the means at the looks so far.
         seeds: how many seeds there are, those since the last look included.
+        waits_for: the lowest seed that is still to come, if one is known; None before a look that does not need it.
     """
 
     looks: tuple[Estimate, ...]
     seeds: int
+    waits_for: int | None
 
     @property
     def next_look(self) -> int | None:
         """After how many seeds the next look is; None if all have been."""
-        return next_look(self.seeds)
+        return next(iter(LOOKS[len(self.looks) :]), None)
 
     def interval(self) -> tuple[float, float]:
         """What the intervals of all looks so far have in common; NaN before the first look.
 
-        In very few cases that is nothing: then the last look's interval.
+        In very few cases that is nothing: then the last look's interval. A look at equal differences has none.
         """
-        if not self.looks:
+        ends = [look.ends(tail) for look, tail in zip(self.looks, TAILS, strict=False) if look.error]
+        if not ends:
             return math.nan, math.nan
-        ends = [look.ends(tail) for look, tail in zip(self.looks, TAILS, strict=False)]
         low, high = max(low for low, _ in ends), min(high for _, high in ends)
         return (low, high) if low <= high else ends[-1]
 
@@ -171,12 +165,15 @@ def _over_looks(p_values: Sequence[float]) -> float:
     return chance_over_looks(min(worst)) if p_values else math.nan
 
 
-def estimate_at_looks(differences: Sequence[float]) -> SeedsEstimate:
+def estimate_at_looks(differences: Mapping[int, float], waits_for: int | None = None) -> SeedsEstimate:
     """The mean of differences as it stands at the last look.
 
     Args:
-        differences: of the seeds, in the order of their numbers.
+        differences: by seed.
+        waits_for: the lowest seed that is planned and has not finished; no look takes a higher one.
     """
-    looks = tuple(mean_estimate(differences[:seeds]) for seeds in LOOKS if seeds <= len(differences))
-    last = looks[-1] if looks else mean_estimate(differences)
-    return SeedsEstimate(last.mean, last.error, last.freedom, last.n, last.deviation, looks, len(differences))
+    seeds = sorted(differences)
+    in_turn = [differences[seed] for seed in seeds if waits_for is None or seed < waits_for]
+    looks = tuple(mean_estimate(in_turn[:look]) for look in LOOKS if look <= len(in_turn))
+    last = looks[-1] if looks else mean_estimate([differences[seed] for seed in seeds])
+    return SeedsEstimate(last.mean, last.error, last.freedom, last.n, last.deviation, looks, len(seeds), waits_for)

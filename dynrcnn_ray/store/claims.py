@@ -35,7 +35,10 @@ def read_claims(store: ResultStore, experiment: str) -> list[dict[str, Any]]:
         StoreError: the file is damaged, foreign or of another schema version.
     """
     table = store.read_table(_file(experiment), CLAIMS)
-    return [] if table is None else [{**row, "rows": dict(row["rows"])} for row in table.to_pylist()]
+    if table is None:
+        return []
+    maps = ("rows", "metric_prefixes")
+    return [{**row, **{name: row[name] and dict(row[name]) for name in maps}} for row in table.to_pylist()]
 
 
 def write_claims(store: ResultStore, experiment: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -4,9 +4,9 @@ import pyarrow as pa
 
 from dynrcnn_ray.store.metrics import MASK_METRICS, METRICS
 
-SCHEMA_VERSION = b"7"
+SCHEMA_VERSION = b"8"
 """Goes up whenever a field is added, or changes its name, type or meaning."""
-READABLE_VERSIONS = (b"1", b"2", b"3", b"4", b"5", b"6", SCHEMA_VERSION)
+READABLE_VERSIONS = (b"1", b"2", b"3", b"4", b"5", b"6", b"7", SCHEMA_VERSION)
 """Versions that differ from this one by optional fields alone; a file that lacks those is read with nulls."""
 VERSION_KEY = b"dynrcnn_ray.schema_version"
 FORMER_NAMES = {"shard_T_now": "worker_T_now", "shard_beta_now": "worker_beta_now"}
@@ -233,10 +233,13 @@ CLAIMS = versioned(
         required("is_afterwards", pa.bool_(), "1"),
         optional("dropped_at", pa.timestamp("us", tz="UTC"), "UTC"),
         required("rows", pa.map_(pa.string(), pa.list_(_TEXT)), "trial ids by row"),
+        optional("metric_prefixes", pa.map_(pa.string(), _TEXT), "text by row"),
         required("command", _TEXT, "text"),
     ]
 )
 """A claim of one's own, as it was locked when the first trial of the command began that stated it first. `line` is what
 is claimed, `words` the same for people; `rows` has for each text of the line that stands for a row its trials' ids,
-that with seed 0 first. `hash` is of the line and of those first ids. `is_afterwards`: when the claim was locked, trials
-of all rows of one of its contrasts had begun. `dropped_at`: since when a command with all its rows drops it."""
+that with seed 0 first, and `metric_prefixes` what `PLAN` has of them, since boxes and masks are two rows of the same
+trials (null in an earlier release). `hash` is of the line, of those first ids and of the prefixes. `is_afterwards`:
+when the claim was locked, trials of all rows of one of its contrasts had begun. `dropped_at`: since when a command with
+all its rows drops it."""

@@ -38,7 +38,7 @@ def test_stored_verdicts_are_those_of_today(name: str):
     store = ResultStore.open(REFERENCES / name)
     command = pd.read_parquet(REFERENCES / name / FINDINGS_FILE)["command"].iloc[0]
     judged = judge(*claims_with_numbers(store, read_trials(store)))
-    cells = finding_cells(from_parquet_bytes(findings_parquet(judged, command), FINDINGS).to_pylist())
+    cells = finding_cells(from_parquet_bytes(findings_parquet(judged, command, 0), FINDINGS).to_pylist())
     tables = REFERENCES / name / "tables"
     assert (tables / "findings.md").read_text() == cells_to_markdown(cells)
     assert (tables / "findings.tex").read_text() == cells_to_latex(cells)

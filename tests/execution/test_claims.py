@@ -16,13 +16,13 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import ConfigError
 from dynrcnn_ray.execution import trials as grid
 from dynrcnn_ray.execution.claims import checked_claims, lock_claims
-from dynrcnn_ray.experiment.experiment import Experiment, Row
+from dynrcnn_ray.experiment.experiment import Experiment, Row, with_fields
 from dynrcnn_ray.experiment.sweep import Sweep, read_sweep
 from dynrcnn_ray.paper import table3
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, finding_cells
 from dynrcnn_ray.report.findings import Judgement, judge
 from dynrcnn_ray.report.own_claims import own_claims, own_numbers
-from dynrcnn_ray.store.claims import experiments_with_claims, read_claims
+from dynrcnn_ray.store.claims import experiments_with_claims, read_claims, write_claims
 from dynrcnn_ray.store.files import StoreError
 from dynrcnn_ray.store.parquet import from_parquet_bytes
 from dynrcnn_ray.store.results_store import ResultStore
@@ -241,6 +241,63 @@ def test_a_row_that_only_a_paper_reports_is_refused():
         checked_claims(stating("AP: ours > theirs"), BASE.config)
 
 
+def boxes_and_masks(*claims: str) -> Experiment:
+    """A grid whose rows show the boxes' numbers and the masks' of the same trials, as Table 8 does."""
+
+    def rows(base: TrialConfig) -> list[Row]:
+        masks = with_fields(base, "model", name="mask_rcnn")
+        return [
+            Row({"What": what, "Rule": rule}, with_fields(masks, "dynamic", **off), {}, metric_prefix=prefix)
+            for what, prefix in (("boxes", ""), ("masks", "segm_"))
+            for rule, off in (("dynamic", {}), ("fixed", {"dla": False, "dsl": False}))
+        ]
+
+    return Experiment("mine", "Mine", "Boxes and masks", ("AP",), ("dynamic.dla",), rows, claims=claims)
+
+
+def test_rows_of_the_same_trials_are_told_apart_by_what_they_show(store: ResultStore):
+    """Boxes gain 3 and masks 0.5: a claim about either is judged by its own."""
+    of = boxes_and_masks(
+        "AP: [What = boxes, Rule = dynamic] > [What = boxes, Rule = fixed] + 2",
+        "AP: [What = masks, Rule = dynamic] > [What = masks, Rule = fixed] + 2",
+    )
+    lock_claims(store, of, BASE, (0, 1, 2), "c")
+    store.write_plan("mine", of.plan(BASE, (0, 1, 2), "c"))
+    for row, trial in of.rows_with_trials(BASE)[:2]:
+        for seed in (0, 1, 2):
+            gain, off = seed / 100, row.labels["Rule"] == "fixed"
+            trial_id = trial.with_seed(seed).trial_id
+            numbers = {"AP": 60.0 - off * (3.0 + gain), "segm_AP": 50.0 - off * (0.5 + gain)}
+            store.write_trial(trial_row(trial_id, seed=seed, **numbers))
+
+    claims = own_claims(store)
+    boxes, masks = judge(claims, own_numbers(store, claims))
+
+    assert [each.parts[0].estimate.mean for each in (boxes, masks)] == pytest.approx([3.01, 0.51])
+    assert [each.verdict for each in (boxes, masks)] == ["confirmed", "contradicted"]
+
+
+def test_what_an_earlier_release_locked_of_such_rows_counts_as_not_measured(store: ResultStore):
+    """It did not say which of them is meant."""
+    test_rows_of_the_same_trials_are_told_apart_by_what_they_show(store)
+    write_claims(store, "mine", [{**claim, "metric_prefixes": None} for claim in read_claims(store, "mine")])
+
+    claims = own_claims(store)
+
+    assert [each.verdict for each in judge(claims, own_numbers(store, claims))] == ["not measured"] * 2
+
+
+def test_two_rows_of_the_same_trials_cannot_differ():
+    of = Experiment(
+        *("mine", "Mine", "One row, twice", ("AP",), ("dynamic.dla",)),
+        rows=lambda base: [Row({"Name": name}, base, {}) for name in ("both", "again")],
+        claims=("AP: Name = both > Name = again",),
+    )
+
+    with pytest.raises(ConfigError, match="'Name = both' and 'Name = again' are the same trials, which differ in noth"):
+        checked_claims(of, BASE.config)
+
+
 def test_yaml_takes_a_bar_for_a_text_and_says_so():
     with pytest.raises(ConfigError, match=r"is not valid YAML: .*; a claim with \|...\| stands in quotes"):
         read_sweep("rows: {a: {}}\nclaims:\n  - AP: |a - b| < 1\n", "mine")
@@ -272,9 +329,8 @@ def trainer(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[dict
             trial_id, config = planned.trial.trial_id, planned.trial.config
             store.write_dynamics(trial_id, dynamics_rows(0, config.seed))
             row = {"seed": config.seed, "scale": "smoke", "config": to_stored(planned.trial)}
-            store.write_trial(
-                trial_row(trial_id, **row, AP=float(10 * config.dynamic.update_interval + config.seed**2))
-            )
+            interval, seed = config.dynamic.update_interval, config.seed
+            store.write_trial(trial_row(trial_id, **row, AP=10 * interval + seed**2 + interval * (seed - 1) / 100))
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -303,7 +359,7 @@ def test_a_modules_claims_are_locked_judged_and_shown_everywhere(trainer, tmp_pa
     assert "of the paper" not in out, "there is none of its tables"
     rows = pd.read_parquet(store / "tables" / "findings.parquet")
     assert rows["claim_hash"].tolist() == [first["hash"], second["hash"]]
-    assert rows["measured"].tolist() == [-20.0, -20.0]
+    assert rows["measured"].tolist() == pytest.approx([-20.0, -20.0])
     assert rows["verdict"].tolist() == ["confirmed", "contradicted"]
     table, latex = ((store / "tables" / f"findings.{kind}").read_text() for kind in ("md", "tex"))
     page = (store / "report.html").read_text()

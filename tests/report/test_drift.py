@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from dynrcnn_ray.report.drift import with_drift
 from dynrcnn_ray.report.drift_columns import DRIFT
@@ -133,7 +134,25 @@ def test_the_finding_is_what_the_rows_measured(plan, trials):
     assert "Without it they lay apart by 0.3000 (Shards = 2) to 0.3000 (Shards = 2) in T_now" in notes
     assert "From the row with the all-reduce they lay, mean over the rows, 0.1500 in T_now" in notes
     assert "The rows with the all-reduce lay 0.0300 in T_now and 0.0300 in beta_now from one shard" in notes
-    assert "AP with the all-reduce minus AP without it: -1.0 over 1 pairs" in notes
+    assert "AP with the all-reduce minus AP without it: -1.0 [-1.0, -1.0], mean over the pairs" in notes
+
+
+def test_pairs_of_rows_that_share_their_seeds_are_no_independent_samples(plan, trials):
+    """Differences of -1 and -2 by seed, in however many pairs: -1.5 with the interval of two seeds."""
+    again = plan.assign(
+        row=plan["row"] + len(ROWS),
+        labels=[{**labels, "Shards": labels["Shards"].replace("2", "4")} for labels in plan["labels"]],
+        trial_id=plan["trial_id"] + "again",
+    )
+    by_seed = trials.assign(AP=trials["AP"] * (1 + trials["seed"]))
+    more = by_seed.assign(trial_id=by_seed["trial_id"] + "again")
+
+    low, high = stats.ttest_1samp([-1.0, -2.0], 0).confidence_interval()
+    of_two_pairs = (pd.concat([plan, again]), pd.concat([by_seed, more]))
+    for pairs, (rows, measured) in enumerate([(plan, by_seed), of_two_pairs], start=1):
+        notes = " ".join(table_notes(build_table(rows, with_drift(rows, measured, dynamics())), rows))
+        assert f"without it: -1.5 [{low:+.1f}, {high:+.1f}], mean over" in notes
+        assert f"nothing else ({pairs}), with the interval over the seeds (2)" in notes
 
 
 def test_a_finding_needs_rows_that_have_finished(plan, trials):

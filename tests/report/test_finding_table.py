@@ -55,7 +55,7 @@ def content() -> bytes:
             index: NumbersOfRow({}, {"inference": SpeedOfModel(20 / (index + 1), 9, 11, 40)}) for index in (0, 1)
         },
     }
-    return findings_parquet(judge(CLAIMS, numbers), "python main.py findings")
+    return findings_parquet(judge(CLAIMS, numbers), "python main.py findings", 9)
 
 
 @pytest.fixture
@@ -89,9 +89,25 @@ def test_a_row_for_each_contrast_with_units_and_the_claims_verdict(rows):
 
 
 def test_any_reader_finds_units_in_the_file():
-    content = findings_parquet(judge(CLAIMS[:1], {"table3": {row: NumbersOfRow() for row in range(4)}}), "c")
+    content = findings_parquet(judge(CLAIMS[:1], {"table3": {row: NumbersOfRow() for row in range(4)}}), "c", 0)
     schema = pq.read_schema(io.BytesIO(content))
     assert all(field.metadata[b"unit"] for field in schema)
+
+
+def test_a_margin_about_another_value_than_zero_shows_both_ends(rows):
+    _, _, same, *_ = rows
+    shifted = {**same, "claimed_above": 0.5, "claimed_below": 1.5}
+
+    text = cells_to_text(finding_cells([shifted]))
+
+    assert "+0.5 to +1.5" in text
+    assert "within" not in text.partition("Claimed is")[0]
+
+
+def test_an_undecided_claim_says_which_seed_it_waits_for(rows):
+    first = {**rows[4], "finding": 0, "verdict": "undecided", "next_look": 5, "waits_for": 2}
+
+    assert "(waits for seed 2)" in cells_to_text(finding_cells([first]))
 
 
 def test_the_headline_counts_claims_not_contrasts(rows):
@@ -163,7 +179,7 @@ def claims_grid(*differences, below=math.inf):
     }
     contrasts = tuple(gain(index, above=0.0 if below == math.inf else -below, below=below) for index in rows if index)
     judgements = judge([Claim("table3", TABLE3, "Gains", contrasts)], {"table3": rows})
-    cells = finding_cells(from_parquet_bytes(findings_parquet(judgements, "c"), FINDINGS).to_pylist())
+    cells = finding_cells(from_parquet_bytes(findings_parquet(judgements, "c", 9), FINDINGS).to_pylist())
     columns = [column.title for column in cells.grids[1].columns]
     return [
         dict(zip(columns, (f"{cell.text} {cell.addition}".rstrip() for cell in line.cells), strict=True))

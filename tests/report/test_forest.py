@@ -248,7 +248,7 @@ def test_the_page_shows_the_figure_first_and_folds_the_tables(tmp_path: Path):
     claim = Claim("table3", "Table 3, Section 5.4. Effects", "It gains AP", (contrast,))
     store = ResultStore.open(tmp_path)
 
-    drawn = draw_findings(store, [claim], {"table3": rows}, "c")
+    drawn = draw_findings(store, [claim], {"table3": rows}, "c", 10)
 
     names = ("figures/findings.png", "figures/findings.svg", "figures/findings_narrow.svg")
     assert drawn.paths[-3:] == [str(tmp_path / name) for name in names]

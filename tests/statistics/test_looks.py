@@ -12,9 +12,9 @@ from dynrcnn_ray.statistics.looks import (
     LOOKS,
     SHARES,
     TAILS,
+    SeedsEstimate,
     chance_over_looks,
     estimate_at_looks,
-    next_look,
     standard_paths,
 )
 from dynrcnn_ray.statistics.power import outlook
@@ -62,10 +62,14 @@ def test_the_chance_rises_and_is_never_more_than_the_sum_of_the_looks():
     assert (chance_over_looks(0.0), chance_over_looks(28)) == (0.0, 1.0)
 
 
+def at_looks(differences: list[float]) -> SeedsEstimate:
+    return estimate_at_looks(dict(enumerate(differences)))
+
+
 def test_the_interval_and_the_p_value_say_the_same():
     generator = np.random.default_rng(3)
     for seeds in (3, 4, 5, 8, 12, 20, 25):
-        estimate = estimate_at_looks(generator.normal(1.0, 1.0, seeds).tolist())
+        estimate = at_looks(generator.normal(1.0, 1.0, seeds).tolist())
 
         low, high = estimate.interval()
 
@@ -76,22 +80,34 @@ def test_the_interval_and_the_p_value_say_the_same():
 def test_looks_that_leave_nothing_in_common_show_the_last_one():
     sample = [1.0, 1.001, 0.999, 5.0, 5.1, 5.0, 4.9, 5.0, *[5.0, 5.1] * 6]
 
-    low, high = estimate_at_looks(sample).interval()
+    low, high = at_looks(sample).interval()
 
     interval = stats.ttest_1samp(sample, 0).confidence_interval(1 - 2 * TAILS[-1])
     assert (low, high) == pytest.approx((interval.low, interval.high))
 
 
 def test_next_looks():
-    found = [next_look(seeds) for seeds in (0, 2, 3, 4, 5, 19, 20, 21)]
+    found = [at_looks([1.0] * seeds).next_look for seeds in (0, 2, 3, 4, 5, 19, 20, 21)]
     assert found == [3, 3, 5, 5, 8, 20, None, None]
+
+
+def test_a_look_at_equal_differences_decides_nothing_and_is_no_interval():
+    """They tell nothing of how far others spread; a later look that sees a spread is as if they had not been there."""
+    equal = at_looks([0.0] * 3)
+    assert all(math.isnan(end) for end in equal.interval())
+    assert (equal.p_above(-1.0), equal.p_below(1.0)) == (1.0, 1.0)
+
+    later = at_looks([0.0, 0.0, 0.0, 4.0, 5.0])
+    low, high = later.interval()
+    assert low < 0 < high
+    assert later.p_above(low) == pytest.approx(TAIL, rel=1e-6)
 
 
 def test_an_outlook_is_what_a_simulation_seed_by_seed_gives():
     generator = np.random.default_rng(4)
     chance, total, runs = 0, 0, 2_000
     for sample in generator.normal(1.0, 1.0, (runs, LOOKS[-1])).tolist():
-        told = [seeds for seeds in LOOKS if estimate_at_looks(sample[:seeds]).p_above(0.0) <= TAIL]
+        told = [seeds for seeds in LOOKS if at_looks(sample[:seeds]).p_above(0.0) <= TAIL]
         chance += bool(told)
         total += min(told, default=LOOKS[-1])
 

@@ -128,7 +128,7 @@ def test_files_of_older_releases_are_known_by_their_rows(store: ResultStore, tmp
 
 def test_speeds_and_findings_in_each_others_places(store: ResultStore, tmp_path: Path):
     store.files.write_bytes(SPEED_FILE, speed_parquet([]))
-    store.files.write_bytes(FINDINGS_FILE, findings_parquet([], "findings"))
+    store.files.write_bytes(FINDINGS_FILE, findings_parquet([], "findings", 0))
     assert store.read_table(SPEED_FILE, SPEED) is not None
     assert store.read_table(FINDINGS_FILE, FINDINGS) is not None
     shutil.copy(tmp_path / "storage" / SPEED_FILE, tmp_path / "storage/tables/other.parquet")
@@ -144,7 +144,7 @@ def test_all_that_is_written_says_its_place(table3_store: ResultStore, tmp_path:
     write_of(table3_store, "a")
     table3_store.files.write_bytes(SPEED_FILE, speed_parquet([]))
     draw_report(table3_store, "table3", figures_of_stored("table3"))
-    table3_store.files.write_bytes(FINDINGS_FILE, findings_parquet([], "findings"))
+    table3_store.files.write_bytes(FINDINGS_FILE, findings_parquet([], "findings", 0))
     table3_store.fold()
     root = tmp_path / "storage"
     files = sorted(root.rglob("*.parquet"))

@@ -12,7 +12,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.report.finding_table import FINDINGS, FINDINGS_FILE, finding_cells
 from dynrcnn_ray.report.html.pictures import MIN_SCORE, pictures_of
-from dynrcnn_ray.report.html.sections import MakeSections, Section, in_order, section, short_title
+from dynrcnn_ray.report.html.sections import MakeSections, Section, command_for, in_order, section, short_title
 from dynrcnn_ray.report.html.trials import COMPACT, MOST_WITH_DETAILS, compact_trials, trials_in_detail
 from dynrcnn_ray.report.report import DrawnReport, is_figure, table_of
 from dynrcnn_ray.report.table_cells import make_cells
@@ -82,7 +82,7 @@ def draw_html_report(
     ]
     experiments += [part for part in more if part["is_experiment"]]
     sections = [
-        *_findings(store),
+        *_findings(store, trials),
         *sorted(experiments, key=in_order),
         *_detections(store, plans, trials),
         *(part for part in more if not part["is_experiment"]),
@@ -203,14 +203,27 @@ def _warnings(store: ResultStore, trials: pd.DataFrame) -> list[str]:
     return texts
 
 
-def _findings(store: ResultStore) -> list[Section]:
+def _findings(store: ResultStore, trials: pd.DataFrame) -> list[Section]:
+    """The verdicts as they were judged last, with a warning if other trials have finished since."""
     table = store.read_table(FINDINGS_FILE, FINDINGS)
     if table is None:
         return []
-    cells = finding_cells(table.to_pylist())
+    rows = table.to_pylist()
+    cells = finding_cells(rows)
+    judged, finished = rows[0]["finished_trials"], trials["status"].tolist().count("finished")
+    warnings = []
+    if judged not in (None, finished):
+        warnings.append(
+            f"These verdicts are of {judged} finished trials, the tables below of {finished}. To judge again: "
+            f"{command_for(store, 'findings')}."
+        )
     # A store whose claims an earlier release has judged has no figure of them.
     figure, narrow = (_figure(store, name, is_drawn=True) for name in ("findings", "findings_narrow"))
-    return [section("findings", "findings.html", cells.reference, cells=cells, figure=figure, narrow=narrow)]
+    return [
+        section(
+            "findings", "findings.html", cells.reference, cells=cells, figure=figure, narrow=narrow, warnings=warnings
+        )
+    ]
 
 
 def _detections(store: ResultStore, plans: dict[str, pd.DataFrame], trials: pd.DataFrame) -> list[Section]:
