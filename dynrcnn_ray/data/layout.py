@@ -12,11 +12,12 @@ called `valid` or `validation`, and every name may begin with a capital letter.
 | FiftyOne | {split}/labels.json | {split}/data/ |
 | Label Studio | {split}/result.json | {split}/images/ |
 
-A folder of one split has the same files without the level `{split}`; CVAT calls it `default`.
+A folder of one split has the same files without the level `{split}`; CVAT calls it `default`. Beside splits that have
+names such a file may hold all of them together, so it is none of them.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,21 +63,29 @@ def find_split(root: str | Path, split: str) -> SplitFiles:
         Its files; where COCO would have them if no layout fits.
     """
     root = Path(root)
-    layouts = [(layout, name) for name in _names_of(split) for layout in _LAYOUTS]
-    layouts += [(layout, "") for layout in _LAYOUTS_OF_ONE_SPLIT]
+    named = [(layout, name) for name in _names_of(split) for layout in _LAYOUTS]
+    if files := _first_that_is_there(root, named):
+        return files
+    of_one_split = [(layout, "") for layout in _LAYOUTS_OF_ONE_SPLIT]
+    files = None if splits_in(root) else _first_that_is_there(root, of_one_split)
+    return files or canonical_files(root, split)
+
+
+def _first_that_is_there(root: Path, layouts: Iterable[tuple[tuple[str, tuple[str, ...]], str]]) -> SplitFiles | None:
     for (annotations, folders), name in layouts:
         file = root / annotations.format(split=name)
         if file.is_file():
             return SplitFiles(file, _first_folder(root, folders, name))
-    return canonical_files(root, split)
+    return None
 
 
 def splits_in(root: Path) -> list[str]:
-    """The splits that lie below a folder in a known layout, by their names."""
+    """The splits that lie below a folder in a known layout, by their names; none if it has one without a name."""
     found = set()
+    without_name = {root / annotations for annotations, _ in _LAYOUTS_OF_ONE_SPLIT}
     for annotations, folders in _LAYOUTS:
         before, after = annotations.split("{split}", maxsplit=1)
-        for file in root.glob(annotations.format(split="*")):
+        for file in set(root.glob(annotations.format(split="*"))) - without_name:
             name = file.relative_to(root).as_posix().removeprefix(before).split("/")[0]
             name = name.removesuffix(after) if "/" not in after else name
             # Not every .json file is a split: its images lie under its name, or its name is that of one.

@@ -105,8 +105,8 @@ def _difference_of_the_all_reduce(table: pd.DataFrame) -> list[str]:
     mean, low, high = (round(value, 1) + 0.0 for value in (difference.mean, difference.low, difference.high))
     interval = "" if difference.n < 2 else f" [{low:+.1f}, {high:+.1f}]"
     return [
-        f"AP with the all-reduce minus AP without it: {mean:+.1f}{interval}, mean over the pairs of rows that differ in "
-        f"nothing else ({len(pairs)}), with the interval over the seeds ({difference.n})."
+        f"AP with the all-reduce minus AP without it: {mean:+.1f}{interval}, mean over the pairs of rows that differ "
+        f"in nothing else ({len(pairs)}), with the interval over the seeds ({difference.n})."
     ]
 
 

@@ -77,8 +77,8 @@ _LOOKS_TEXT = f"{', '.join(str(look) for look in LOOKS[:-1])} and {LOOKS[-1]}"
 _NOTES = (
     "Claimed is the range in which the claim says that the difference lies.",
     f"Looks are after {_LOOKS_TEXT} seeds that have finished all rows of a contrast, the lowest first; a planned seed "
-    "that has not finished holds them up. Add seeds upwards until a claim is decided: interval and verdicts hold for all "
-    "looks together, and what is decided stays so.",
+    "that has not finished holds them up. Add seeds upwards until a claim is decided: interval and verdicts hold for "
+    "all looks together, and what is decided stays so.",
     "Measured is the mean over the n seeds of the last look, paired by seed; in brackets its 95 % interval: what those "
     "of all looks so far have in common (paired t-tests).",
     "Confirmed: the whole interval lies in the claimed range; contradicted: the whole interval lies outside; "

@@ -258,3 +258,15 @@ def test_photometric_distortion_is_a_function_of_seed_and_step(root: Path) -> No
     assert torch.equal(plain[0], plain[1])
     different = [distorted[0], distorted[1], colours(True, 1, 3)(root)[0], colours(True, 0, 4)(root)[0], plain[0]]
     assert all(not torch.equal(one, other) for i, one in enumerate(different) for other in different[:i])
+
+
+@pytest.mark.parametrize(
+    "whole", ["result.json", "labels.json", "_annotations.coco.json", "annotations/instances_default.json"]
+)
+def test_a_file_of_all_images_beside_a_split_with_a_name_is_no_validation_split(root: Path, whole: str) -> None:
+    """It holds the images of training."""
+    shutil.copy(root / "annotations" / "instances_train.json", root / whole)
+    (root / "annotations" / "instances_val.json").rename(root / "annotations" / "instances_holdout.json")
+
+    with pytest.raises(DataError, match="instances_val.json: cannot be read .*; there is no split 'val', but 'train'"):
+        prepare_data(DataConfig(root=str(root)))

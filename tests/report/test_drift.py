@@ -152,7 +152,7 @@ def test_pairs_of_rows_that_share_their_seeds_are_no_independent_samples(plan, t
     for pairs, (rows, measured) in enumerate([(plan, by_seed), of_two_pairs], start=1):
         notes = " ".join(table_notes(build_table(rows, with_drift(rows, measured, dynamics())), rows))
         assert f"without it: -1.5 [{low:+.1f}, {high:+.1f}], mean over" in notes
-        assert f"nothing else ({pairs}), with the interval over the seeds (2)" in notes
+        assert f"in nothing else ({pairs}), with the interval over the seeds (2)" in notes
 
 
 def test_a_finding_needs_rows_that_have_finished(plan, trials):

@@ -1,51 +1,87 @@
 """The split that a trained trial is evaluated on: checked, with the trial's categories."""
 
 import dataclasses
+from typing import NamedTuple
 
+from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.config.trial import Trial
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.fingerprints import own_folder
-from dynrcnn_ray.data.layout import annotation_path
-from dynrcnn_ray.data.prepare import prepare_data, prepare_split
+from dynrcnn_ray.data.prepare import data_here, fingerprint, prepare_data, prepare_split
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import category_names
 from dynrcnn_ray.tools.evaluate.command import EvaluateOptions
 
 
-def checked_split(options: EvaluateOptions, trial: Trial, split: str, store: ResultStore) -> tuple[str, CocoDataset]:
-    """The split to detect on, and the folder that it is read from.
+class EvaluatedSplit(NamedTuple):
+    """What is evaluated.
+
+    Attributes:
+        root: The folder that it is read from.
+        dataset: The split.
+        is_own: Whether it is of the data that the trial trained on.
+    """
+
+    root: str
+    dataset: CocoDataset
+    is_own: bool
+
+
+def checked_split(options: EvaluateOptions, trial: Trial, split: str, store: ResultStore) -> EvaluatedSplit:
+    """The split to detect on.
 
     Raises:
         DataError: it cannot be used, or its categories are not those that the trial was trained with.
     """
     config, inputs = trial.config, trial.inputs
     data, masks = config.data, config.model.has_masks
-    if not (options.data.root or options.data.drop_invalid or split != data.val_split):
-        root = prepare_data(data, include_masks=masks, expected=inputs.data).root
-        return root, CocoDataset(root, split)
-    is_there = annotation_path(inputs.data_root, data.val_split).is_file()
-    stored = {} if is_there or not options.data.root else category_names(store, inputs.data)
-    if stored:
-        # The trial is another machine's: its own data are not needed here.
-        trained_root, categories = "", stored
-        known_from = store.files.describe_path(f"images/{inputs.data}.parquet")
-    else:
-        made_again = None if is_there else prepare_data(data, include_masks=masks, expected=inputs.data)
-        trained_root = made_again.root if made_again else inputs.data_root
-        trained_on = CocoDataset(trained_root, data.val_split)
-        categories, known_from = trained_on.category_names, str(trained_on.annotation_file)
+    here = data_here(data, options.data.root)
+    if own_folder(here) == own_folder(data):
+        here = data
+    is_own = here == data or _is_divided_alike(here, trial)
+    # What a run reads is a copy where one split is divided, or where files are named.
+    names_files = here.train_annotations or here.val_annotations
+    is_copied = is_own and bool(here.val_fraction or names_files)
+    own_root = None
+    if is_copied or (is_own and split == data.val_split):
+        own_root = prepare_data(here, include_masks=masks, expected=inputs.data).root
+        if split == data.val_split or (here.val_fraction and split == data.train_split):
+            return EvaluatedSplit(own_root, CocoDataset(own_root, split), is_own)
+    categories, known_from = _trained_categories(trial, store)
     as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))
-    # Where one split is divided, its own folder has no more than the whole.
-    root = options.data.root or (trained_root if data.val_fraction else own_folder(data))
+    root = own_root or own_folder(here)
     root = str(prepare_split(as_asked, root, split, include_masks=masks, classes=categories))
     dataset = CocoDataset(root, split)
     if dataset.category_names != categories:
         raise DataError(
             f"{dataset.annotation_file}: its categories are not those of {known_from}, with which the trial was trained"
         )
-    return root, dataset
+    return EvaluatedSplit(root, dataset, is_own)
+
+
+def _is_divided_alike(here: DataConfig, trial: Trial) -> bool:
+    """Whether a folder has a trial's one split, of which a part was held out for validation."""
+    if not here.val_fraction:
+        return False
+    try:
+        return fingerprint(here, include_masks=trial.config.model.has_masks) == trial.inputs.data
+    except DataError:
+        return False
+
+
+def _trained_categories(trial: Trial, store: ResultStore) -> tuple[dict[int, str], str]:
+    """The names of the categories that a trial was trained with, by their ids, and where they are known from.
+
+    The store of an earlier release does not tell; then the data must be there as they were.
+    """
+    if stored := category_names(store, trial.inputs.data):
+        return stored, store.files.describe_path(f"images/{trial.inputs.data}.parquet")
+    data = trial.config.data
+    root = prepare_data(data, include_masks=trial.config.model.has_masks, expected=trial.inputs.data).root
+    trained_on = CocoDataset(root, data.val_split)
+    return trained_on.category_names, str(trained_on.annotation_file)
 
 
 def _long_side(config: TrialConfig) -> int:

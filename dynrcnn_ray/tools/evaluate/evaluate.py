@@ -3,14 +3,11 @@
 import dataclasses
 import hashlib
 import sys
-from pathlib import Path
 
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial import Trial
-from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.validation import validate
 from dynrcnn_ray.data.coco import CocoDataset
-from dynrcnn_ray.data.fingerprints import own_folder
 from dynrcnn_ray.evaluation.results_file import check_results
 from dynrcnn_ray.execution.checkpoints import CheckpointFolder
 from dynrcnn_ray.options.command import Call
@@ -40,11 +37,12 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     config = validate(dataclasses.replace(other_test, run=options.run))
     split = options.split or config.data.val_split
     output = output_folder(options.output)
-    root, dataset = checked_split(options, Trial(config, trained.inputs), split, store)
-    trial = Trial(config, dataclasses.replace(trained.inputs, data_root=root))
+    evaluated = checked_split(options, Trial(config, trained.inputs), split, store)
+    dataset = evaluated.dataset
+    trial = Trial(config, dataclasses.replace(trained.inputs, data_root=evaluated.root))
     _check_checkpoint(trial, trained_id, store, len(dataset.class_names), options.checkpoint)
     storage = storage_location(options.storage, options.scale)
-    other_data = _other_data(options.data.root, trained.config, split, dataset)
+    other_data = "" if evaluated.is_own else _digits_of(dataset)
     evaluation = Evaluation(trial, name, trained_id, split, storage, options.checkpoint, other_data)
     try:
         metrics = run_evaluation(evaluation)
@@ -65,12 +63,8 @@ def evaluate_trial(options: EvaluateOptions, _call: Call) -> int:
     return 0
 
 
-def _other_data(root: str, trained: TrialConfig, split: str, dataset: CocoDataset) -> str:
-    """A few digits of the annotations' hash, where a split of another folder has the name of one of the trial's."""
-    data = trained.data
-    is_of_its_name = split in (data.train_split, data.val_split)
-    if not root or not is_of_its_name or Path(root).expanduser().absolute() == own_folder(data):
-        return ""
+def _digits_of(dataset: CocoDataset) -> str:
+    """A few digits of the annotations' hash: splits of several folders may have one name."""
     return hashlib.sha256(dataset.annotation_file.read_bytes()).hexdigest()[:_DIGITS]
 
 
