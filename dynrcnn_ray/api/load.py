@@ -15,7 +15,7 @@ from dynrcnn_ray.config.errors import DynrcnnError, innermost_line, one_line
 from dynrcnn_ray.config.sections import CheckpointName
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.config.uris import shown_uri
-from dynrcnn_ray.data.orientation import DEEP_MODES, upright_rgb
+from dynrcnn_ray.data.orientation import deep_mode, upright_rgb
 from dynrcnn_ray.dynamic.state import DynamicTrainingState
 from dynrcnn_ray.execution.trained_checkpoint import trained_checkpoint
 from dynrcnn_ray.models.detector import Detector, build_model
@@ -175,8 +175,8 @@ def _with_weights(
 def _pixels_of_file(file: str | os.PathLike[str]) -> Tensor:
     try:
         with Image.open(file) as image:
-            if image.mode.startswith(DEEP_MODES):
-                raise LoadError(f"image: {os.fspath(file)!r} is not of 8 bits a channel (mode {image.mode})")
+            if mode := deep_mode(image):
+                raise LoadError(f"image: {os.fspath(file)!r} is not of 8 bits a channel (mode {mode})")
             pixels = upright_rgb(image)
     except LoadError:
         raise

@@ -9,7 +9,7 @@ from pathlib import Path
 from dynrcnn_ray.config.sections import DataConfig, ShapesConfig
 from dynrcnn_ray.data.annotations import cache_folder, unreadable
 from dynrcnn_ray.data.check.check_split import CheckedSplit
-from dynrcnn_ray.data.image_identity import content_of_images
+from dynrcnn_ray.data.image_identity import content_of_images, digests_of_images
 from dynrcnn_ray.data.layout import SplitFiles, canonical_files, own_files
 from dynrcnn_ray.data.shapes import GENERATOR_VERSION, NAME_BEGINS
 
@@ -59,11 +59,20 @@ def _hash_of_files(splits: Iterable[CheckedSplit], files: Iterable[SplitFiles]) 
         try:
             with checked.file.open("rb") as opened:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
-            images = content_of_images(folder, checked.files, cache=cache_folder() / "image_hashes")
+            images = content_of_images(image_digests(folder, checked))
         except OSError as error:
             raise unreadable(Path(error.filename or checked.file), error) from None
         digest.update(images.encode())
     return digest.hexdigest()[:16]
+
+
+def image_digests(folder: Path, checked: CheckedSplit) -> list[str]:
+    """A hash of each image of a split that can be used.
+
+    Raises:
+        OSError: an image cannot be read.
+    """
+    return digests_of_images(folder, checked.files, cache=cache_folder() / "image_hashes")
 
 
 def _with_rows(content: str, splits: Iterable[CheckedSplit]) -> str:

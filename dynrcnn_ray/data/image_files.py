@@ -24,7 +24,8 @@ class ImageFile(NamedTuple):
     Attributes:
         name: Its path below the split's folder.
         num_bytes: Its size.
-        changed_at: When its content changed last, in nanoseconds.
+        changed_at: When its content or its place changed last, in nanoseconds; programs that copy or unpack files set
+            the time of the content alone.
     """
 
     name: str
@@ -94,7 +95,7 @@ def _scan(folder: Path, parent: str) -> Iterator[ImageFile]:
         for entry in entries:
             with _nothing_if_absent():
                 stat = entry.stat()
-                yield ImageFile(os.path.normpath(os.path.join(parent, entry.name)), stat.st_size, stat.st_mtime_ns)
+                yield ImageFile(os.path.normpath(os.path.join(parent, entry.name)), stat.st_size, stat.st_ctime_ns)
 
 
 @contextlib.contextmanager

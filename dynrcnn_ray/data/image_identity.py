@@ -19,8 +19,13 @@ _THREADS = 8
 _MANY_BYTES = 2**30
 
 
-def content_of_images(folder: Path, images: Sequence[ImageFile], *, cache: Path) -> str:
-    """Hash the content of images, in their order.
+def content_of_images(digests: Sequence[str]) -> str:
+    """A hash of images in their order, in hexadecimal digits, from the hash of each."""
+    return hashlib.sha256(json.dumps(list(digests)).encode()).hexdigest()
+
+
+def digests_of_images(folder: Path, images: Sequence[ImageFile], *, cache: Path) -> list[str]:
+    """Hash the content of each image.
 
     Args:
         folder: The split's folder.
@@ -28,7 +33,7 @@ def content_of_images(folder: Path, images: Sequence[ImageFile], *, cache: Path)
         cache: Where hashes are remembered, a file for each folder of images.
 
     Returns:
-        Hexadecimal digits.
+        Hexadecimal digits, in the images' order.
     """
     place = hashlib.sha256(f"{_VERSION} {folder.absolute()}".encode(errors="surrogateescape")).hexdigest()[:24]
     file = cache / f"{place}.json"
@@ -53,7 +58,7 @@ def content_of_images(folder: Path, images: Sequence[ImageFile], *, cache: Path)
             for image, digest in zip(unknown, digests, strict=True):
                 known[image.name] = (image.num_bytes, image.changed_at, digest)
         remember(file, remembered | known)
-    return hashlib.sha256(json.dumps([known[image.name][2] for image in images]).encode()).hexdigest()
+    return [known[image.name][2] for image in images]
 
 
 def _digest(file: Path) -> str:

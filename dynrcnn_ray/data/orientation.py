@@ -23,7 +23,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = 64 * 2**20
 # Nobody needs broken EXIF data, and a line for each such image would hide the others.
 warnings.filterwarnings("ignore", "Corrupt EXIF data")
 
-DEEP_MODES = ("I", "F")
+_DEEP_MODES = ("I", "F")
 """How Pillow's modes begin that it would clip to 8 bits, most of it to white."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -60,6 +60,17 @@ class View(NamedTuple):
         return False if (width, height) == self.stored else None
 
 
+def deep_mode(image: Image.Image) -> str:
+    """What an opened image has in the place of 8 bits a channel, such as I;16 or RGB;16B; empty if it has 8.
+
+    Of 16 bits in colour Pillow keeps the upper 8. What a camera or a microscope wrote with 10 or 12 is black then.
+    """
+    if image.mode.startswith(_DEEP_MODES):
+        return image.mode
+    stored = (tile[3] if isinstance(tile[3], str) else tile[3][0] for tile in getattr(image, "tile", ()) if tile[3])
+    return next((mode for mode in stored if isinstance(mode, str) and ";16" in mode), "")
+
+
 def view(image: Image.Image, path: Path) -> View:
     """Look at an opened image, without reading its pixels if that can be avoided."""
     size = image.size
@@ -94,7 +105,7 @@ def read_pixels(path: Path, width: int, height: int) -> NDArray[np.uint8]:
 def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """The pixels of an open picture that nothing is annotated in, `[height, width, 3]`, turned by its EXIF data.
 
-    Its mode must be none of `DEEP_MODES`.
+    It must have 8 bits a channel, see `deep_mode`.
     """
     image.load()
     with contextlib.suppress(Exception):  # Broken EXIF data spoil no picture.

@@ -14,7 +14,13 @@ from dynrcnn_ray.data.check.check_split import CheckedSplit, Demands, check_spli
 from dynrcnn_ray.data.check.faults import Fault
 from dynrcnn_ray.data.check.images import check_images
 from dynrcnn_ray.data.converted_copy import must_be_copied, write_copy
-from dynrcnn_ray.data.fingerprints import content_fingerprint, files_of_splits, own_folder, recipe_fingerprint
+from dynrcnn_ray.data.fingerprints import (
+    content_fingerprint,
+    files_of_splits,
+    image_digests,
+    own_folder,
+    recipe_fingerprint,
+)
 from dynrcnn_ray.data.hold_out import hold_out
 from dynrcnn_ray.data.layout import SplitFiles, find_split, needs_root
 from dynrcnn_ray.data.shapes import generate_shapes, is_generated
@@ -165,6 +171,8 @@ def check_data(
         parts = hold_out(splits[data.train_split], data.val_fraction, data.val_seed)
         splits = dict(zip((data.train_split, data.val_split), parts, strict=True))
     _check_categories_agree(splits[data.train_split], splits[data.val_split])
+    if data.is_given:
+        _note_shared_images(files[data.train_split], files[data.val_split], *splits.values())
     _count_empty_images(splits[data.train_split], kept=data.keep_empty_images)
     return splits
 
@@ -308,6 +316,22 @@ def _check_categories_agree(train: CheckedSplit, val: CheckedSplit) -> None:
                 f"{train_names.get(category_id)!r}"
             )
             val.faults.append(Fault(val.file, "file", problem, "both splits need the same categories"))
+
+
+def _note_shared_images(train_files: SplitFiles, val_files: SplitFiles, train: CheckedSplit, val: CheckedSplit) -> None:
+    """Add a note on images of the validation split that are trained on too, byte for byte."""
+    if train is val or train.errors or val.errors:
+        return
+    try:
+        trained_on = set(image_digests(train_files.images, train))
+        again = [digest in trained_on for digest in image_digests(val_files.images, val)]
+    except OSError:
+        return  # The fingerprint needs all images, and says which of them cannot be read.
+    if any(again):
+        examples = [image["file_name"] for image, is_shared in zip(val.images, again, strict=True) if is_shared][:3]
+        problem = f"{sum(again)} of {len(again)} images are also among those of training ({', '.join(examples)})"
+        consequence = "average precision is too high by what is known of them"
+        val.faults.append(Fault(val.file, "file", problem, consequence, is_error=False))
 
 
 def _count_empty_images(train: CheckedSplit, *, kept: bool) -> None:

@@ -78,7 +78,7 @@ def why_not_trusted(folder: Path) -> str:
         return f"is damaged: {_CHECKSUMS} cannot be read"
     is_large = sum(found.st_size for found in stats.values()) > _LARGE
     state = hashlib.sha256(seal)
-    state.update(json.dumps([(name, found.st_size, found.st_mtime_ns) for name, found in stats.items()]).encode())
+    state.update(json.dumps([(name, found.st_size, found.st_ctime_ns) for name, found in stats.items()]).encode())
     if is_large and _was_read_today(folder, state.hexdigest()):
         return ""
     with ThreadPoolExecutor(_THREADS) as pool:

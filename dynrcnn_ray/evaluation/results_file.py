@@ -46,7 +46,7 @@ def check_results(file: Path, *, image_ids: Collection[int], category_ids: Colle
 def read_results(file: Path, annotations: Path) -> tuple[DetectionArrays, list[str]]:
     """Read the results that any program has written for a split.
 
-    Images may be named by their file, as YOLO does where its name is no number: this loses nothing.
+    Images may be named by their file, as YOLO does: by its name or, where that is a number, by the number.
 
     Args:
         file: the results, a JSON list of detections as the COCO server takes it.
@@ -70,6 +70,8 @@ def read_results(file: Path, annotations: Path) -> tuple[DetectionArrays, list[s
             known = by_name.get(_stem(name)) if is_unique else None
             row["image_id"] = int(name) if known is None and name.isdecimal() else known if known is not None else name
             named += 1
+    notes = [f"{file}: {named} detections name their image as text; taken by it"] if named else []
+    notes += _taken_by_number(file, rows, split["images"])
     _check_rows(file, rows, images, {category["id"] for category in split["categories"]})
     corners = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
@@ -79,7 +81,27 @@ def read_results(file: Path, annotations: Path) -> tuple[DetectionArrays, list[s
         scores=np.array([row["score"] for row in rows], dtype=np.float64),
         boxes=corners,
     )
-    return arrays, [f"{file}: {named} detections name their image as text; taken by it"] if named else []
+    return arrays, notes
+
+
+def _taken_by_number(file: Path, rows: Sequence[Any], images: Sequence[Any]) -> list[str]:
+    """Give detections that name their image by the number in its file's name the image's id, and say so."""
+    stems = [_stem(image["file_name"]) for image in images]
+    if not all(stem.isdecimal() for stem in stems):
+        return []
+    by_number = {int(stem): image["id"] for stem, image in zip(stems, images, strict=True)}
+    given = [row.get("image_id") for row in rows if isinstance(row, dict)]
+    is_other = any(number != image_id for number, image_id in by_number.items()) and len(by_number) == len(images)
+    if not is_other or not given or not all(type(each) is int and each in by_number for each in given):
+        return []
+    if set(given) <= set(by_number.values()):
+        return [
+            f"{file}: image_id may be the image's id in the annotations or the number in its file's name, which "
+            "differ; taken as the id. YOLO writes the number: rename the images, or number them so in the annotations"
+        ]
+    for row in rows:
+        row["image_id"] = by_number[row["image_id"]]
+    return [f"{file}: image_id is the number in the image's file name, not its id in the annotations; taken by it"]
 
 
 def _stem(name: str) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -219,14 +220,29 @@ def _class_by_class(
     fits = other.shape[1:] == own.shape[1:] and len(other) == rows * (1 + len(their_names))
     if not fits or len(own) != rows * (1 + len(own_names)):
         return None
-    position = {name.casefold(): index for index, name in enumerate(their_names, start=1)}
-    pairs = [(0, 0)] + [(at, position.get(name.casefold())) for at, name in enumerate(own_names, start=1)]
+    known = _same_class(their_names, own_names)
+    pairs = [(0, 0), *((1 + at, 1 + index) for at, index in known.items())]
     joined = own.clone().reshape(1 + len(own_names), rows, *own.shape[1:])
     theirs = other.reshape(1 + len(their_names), rows, *other.shape[1:]).to(joined)
     for at, found in pairs:
-        if found is not None:
-            joined[at] = theirs[found]
+        joined[at] = theirs[found]
     return joined.reshape(own.shape)
+
+
+def _same_class(their_names: Sequence[str], own_names: Sequence[str]) -> dict[int, int]:
+    """The place among their classes of each own one that they have: by its name, else by one in another case.
+
+    Two own classes that differ in their case alone are told apart, so neither takes a name in a third spelling.
+    """
+    exact, folded = (
+        {name: at for at, name in enumerate(names)} for names in (their_names, map(str.casefold, their_names))
+    )
+    spellings = Counter(map(str.casefold, own_names))
+    found = {
+        at: exact.get(name, folded.get(name.casefold()) if spellings[name.casefold()] == 1 else None)
+        for at, name in enumerate(own_names)
+    }
+    return {at: place for at, place in found.items() if place is not None}
 
 
 def _require_backbone(own: Mapping[str, Tensor], taken: Collection[str], weights: DetectorWeights) -> None:
@@ -265,11 +281,12 @@ def _what_was_taken(
     if unused:
         parts.append(f"not used: {_shortened(unused)}")
     if is_mixed and weights.class_names is not None:
-        theirs = {name.casefold() for name in weights.class_names}
-        known = [name for name in class_names if name.casefold() in theirs]
-        others = [name for name in class_names if name.casefold() not in theirs]
+        same = _same_class(weights.class_names, class_names)
+        known, others = (
+            [name for at, name in enumerate(class_names) if (at in same) is kept] for kept in (True, False)
+        )
         parts.append(f"classes taken by name: {_shortened(known)}; new classes: {_shortened(others)}")
-    elif weights.class_names is None and not left:
+    elif weights.class_names is None and any(_rows_of_a_class(name, own[name]) is not None for name in taken):
         parts.append("the class layers too, as their class names are unknown and their shapes the same")
     return "; ".join(parts)
 

@@ -141,7 +141,7 @@ def file_of_weights(config: ModelConfig) -> Path:
 
 def fingerprint_of_file(file: Path) -> str:
     """Hash of a file's content."""
-    return _fingerprint_since(file, file.stat().st_mtime_ns)
+    return _fingerprint_since(file, file.stat().st_ctime_ns)
 
 
 @functools.cache

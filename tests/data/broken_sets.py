@@ -56,8 +56,8 @@ def annotation_file(root: Path, split: str) -> Path:
 
 def write_valid(root: Path) -> None:
     (root / "annotations").mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    for split in ("train", "val"):
+    for seed, split in enumerate(("train", "val")):
+        pixels = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         (root / split).mkdir()
         content = valid_content()
         for image in content["images"]:

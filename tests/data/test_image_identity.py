@@ -80,6 +80,19 @@ def test_images_are_read_once_and_again_when_they_change(root: Path, read: list[
     assert read == ["val/15.png"]
 
 
+def test_other_bytes_with_the_size_and_the_time_of_those_before_are_noticed(root: Path) -> None:
+    """As `cp -p`, rsync and archives write them: a file's own time says nothing, the disk's does."""
+    data, file = DataConfig(root=str(root)), root / "train" / "12.png"
+    before, first = file.stat(), fingerprint(data)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+    assert fingerprint(data) != first
+
+
 def test_nothing_is_written_into_the_data_set_and_a_spoilt_cache_is_none(root: Path, tmp_path: Path) -> None:
     before = sorted(root.rglob("*"))
     first = fingerprint(DataConfig(root=str(root)))

@@ -28,8 +28,14 @@ from tests.data.broken_sets import annotation_file, valid_content, write_valid
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    write_valid(tmp_path / "set")
-    return tmp_path / "set"
+    return written(tmp_path / "set")
+
+
+def written(root: Path) -> Path:
+    """A data set with the same images in both splits: some tools have them in one folder."""
+    write_valid(root)
+    shutil.copytree(root / "train", root / "val", dirs_exist_ok=True)
+    return root
 
 
 def move(root: Path, split: str, annotations: str, images: str) -> None:
@@ -103,7 +109,7 @@ def test_a_trial_on_named_files_finds_them_below_another_folder(root: Path, tmp_
     data = named(root)
     trained_on = prepare_data(data).fingerprint
     shutil.rmtree(root)
-    write_valid(tmp_path / "here")
+    written(tmp_path / "here")
     found = prepare_data(data_here(data, str(tmp_path / "here")), expected=trained_on)
     assert found.fingerprint == trained_on
     assert found.root == str(tmp_path / "here")
@@ -268,5 +274,7 @@ def test_a_file_of_all_images_beside_a_split_with_a_name_is_no_validation_split(
     shutil.copy(root / "annotations" / "instances_train.json", root / whole)
     (root / "annotations" / "instances_val.json").rename(root / "annotations" / "instances_holdout.json")
 
-    with pytest.raises(DataError, match="instances_val.json: cannot be read .*; there is no split 'val', but 'train'"):
+    with pytest.raises(
+        DataError, match=r"instances_val\.json: cannot be read .*; there is no split 'val', but 'train'"
+    ):
         prepare_data(DataConfig(root=str(root)))

@@ -137,8 +137,11 @@ def test_check_loader_and_examples_see_what_the_labelling_tool_showed(root: Path
 
 def test_sizes_as_stored_mean_the_pixels_as_stored(root: Path) -> None:
     photograph(root, {11: 6, 12: 3}, displayed=False)
-    turned, stored = sorted(notes(DataConfig(root=str(root))))[::-1]
-    assert "images with an EXIF orientation: 1 image (id 12: '12.png'); turned upright" in turned
+    stored, turned = (line for line in notes(DataConfig(root=str(root))) if "EXIF" in line)
+    assert "leaves their size as it is, beside others annotated as they are stored: 1 image (id 12: '12.png')" in turned
+    assert turned.endswith(
+        "turned upright; if their boxes are for the pixels as stored, remove the orientation from these files"
+    )
     assert "fits the pixels as stored and not their EXIF orientation: 1 image (id 11: '11.png')" in stored
     dataset = CocoDataset(prepare_data(DataConfig(root=str(root))).root, "train")
     assert is_like(dataset[Sample(0, flip=False)][0].permute(1, 2, 0).numpy(), scene().transpose(STORED_AS[6]))

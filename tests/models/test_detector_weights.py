@@ -89,6 +89,36 @@ def test_unknown_class_names_are_taken_where_the_shapes_agree_and_reported():
     assert f"new: {PREDICTOR}.cls_score.weight, {PREDICTOR}.cls_score.bias, {PREDICTOR}.bbox_pred.weight" in other
 
 
+def test_class_layers_of_unknown_names_are_told_where_other_parts_are_new():
+    source, model = detector(trial(), 2, seed=1), detector(trial(name="mask_rcnn"), 2)
+
+    line = take_weights(model, weights_of(source, None), ["cat", "dog"])
+
+    assert "new: roi_heads.mask_head" in line
+    assert "the class layers too, as their class names are unknown" in line
+
+
+@pytest.mark.parametrize(
+    ("own_names", "rows"),
+    [
+        (["dog", "Dog"], {0: 0, 1: 2}),
+        (["Dog", "dog"], {0: 0, 2: 2}),
+        (["DOG", "Dog"], {0: 0}),
+        (["DOG", "cat"], {0: 0, 1: 2, 2: 1}),
+    ],
+)
+def test_classes_that_differ_in_their_case_are_told_apart(own_names: list[str], rows: dict[int, int]):
+    """A name in another case is the same class only where no other own class may be meant."""
+    source, model = detector(trial(), 2, seed=1), detector(trial(), 2)
+    before = model.state_dict()[f"{PREDICTOR}.cls_score.weight"].clone()
+
+    take_weights(model, weights_of(source, ["cat", "dog"]), own_names)
+
+    own, theirs = (each.state_dict()[f"{PREDICTOR}.cls_score.weight"] for each in (model, source))
+    assert {at: found for at in range(3) for found in range(3) if torch.equal(own[at], theirs[found])} == rows
+    assert all(torch.equal(own[at], before[at]) for at in range(3) if at not in rows)
+
+
 def test_the_rest_is_left_and_reported():
     source, model = detector(trial(name="mask_rcnn"), 2, seed=1), detector(trial(), 2)
     line = take_weights(model, weights_of(source, ["cat", "dog"]), ["cat", "dog"])

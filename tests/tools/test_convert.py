@@ -11,7 +11,7 @@ from pycocotools import mask as mask_utils
 
 from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.data.annotations import DataError
-from dynrcnn_ray.data.coco import CocoDataset
+from dynrcnn_ray.data.coco import CocoDataset, Sample
 from dynrcnn_ray.data.prepare import prepare_data
 from dynrcnn_ray.tools.convert.command import COMMAND
 from dynrcnn_ray.tools.convert.convert import convert_to_coco
@@ -99,6 +99,69 @@ def test_voc(tmp_path: Path) -> None:
     ]
     assert [image["file_name"] for image in val["images"]] == ["3.jpg"]
     assert prepare_data(DataConfig(root=str(tmp_path / "coco"))).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"), [(["10", "2", "007"], [7, 10, 2]), (["1", "01"], [1, 2]), (["1", "a"], [1, 2]), (["9" * 16], [1])]
+)
+def test_numbers_in_names_are_the_ids_as_in_yolos_results(tmp_path: Path, names: list[str], ids: list[int]) -> None:
+    for name in names:
+        draw(tmp_path / "yolo" / "images" / "train" / f"{name}.png")
+        write(tmp_path / "yolo" / "labels" / "train" / f"{name}.txt", "0 0.5 0.5 0.2 0.4\n")
+    write(tmp_path / "yolo" / "data.yaml", "names: [cat]\n")
+
+    convert_to_coco(tmp_path / "yolo", tmp_path / "coco")
+
+    written = content(tmp_path / "coco", "train")
+    assert [image["file_name"] for image in written["images"]] == [f"{name}.png" for name in sorted(names)]
+    assert [image["id"] for image in written["images"]] == ids
+    assert [record["image_id"] for record in written["annotations"]] == ids
+
+
+def test_boxes_of_voc_for_an_image_of_another_size_are_refused(tmp_path: Path) -> None:
+    """The image was resized after it was labelled."""
+    draw(tmp_path / "voc" / "1.jpg")
+    for width, height, is_fine in ((WIDTH, HEIGHT, True), (0, 0, True), (2 * WIDTH, 2 * HEIGHT, False)):
+        text = voc_file([("cat", 0)]).replace(f"<width>{WIDTH}", f"<width>{width}")
+        write(tmp_path / "voc" / "1.xml", text.replace(f"<height>{HEIGHT}", f"<height>{height}"))
+        if is_fine:
+            assert convert_to_coco(tmp_path / "voc", tmp_path / f"coco{width}") == {"train": 1}
+            continue
+        with pytest.raises(
+            DataError, match=r"1\.xml: its boxes are for an image of 80x40 pixels, but .*1\.jpg has 40x20"
+        ):
+            convert_to_coco(tmp_path / "voc", tmp_path / "coco")
+
+
+def test_boxes_of_voc_may_be_for_the_pixels_as_they_are_stored(tmp_path: Path) -> None:
+    """A camera held upright stores them lying on their side; the size says what the boxes mean."""
+    (tmp_path / "voc").mkdir()
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    pixels = Image.new("RGB", (WIDTH, HEIGHT))
+    pixels.paste((255, 0, 0), (4, 2, 14, 12))
+    for split in ("train", "val"):
+        (tmp_path / "voc" / split).mkdir()
+        pixels.save(tmp_path / "voc" / split / "1.png", exif=tags)
+        write(tmp_path / "voc" / split / "1.xml", voc_file([("cat", 0)]))
+    convert_to_coco(tmp_path / "voc", tmp_path / "coco")
+
+    dataset = CocoDataset(prepare_data(DataConfig(root=str(tmp_path / "coco"))).root, "train")
+
+    image, target = dataset[Sample(0, flip=False)]
+    left, top, right, bottom = target["boxes"][0].int().tolist()
+    assert image.shape == (3, HEIGHT, WIDTH)
+    assert image[0, top:bottom, left:right].min() > 200
+    assert image[0].float().sum() == image[0, top:bottom, left:right].float().sum()
+
+
+def test_boxes_of_voc_that_begin_at_zero_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(tmp_path / "voc" / "1.jpg")
+    write(tmp_path / "voc" / "1.xml", voc_file([("cat", 0), ("cat", 0)]).replace("<xmin>5<", "<xmin>0<"))
+
+    convert_to_coco(tmp_path / "voc", tmp_path / "coco")
+
+    assert "1 of 2 boxes begin at pixel 0, and VOC counts from 1; if the tool" in capsys.readouterr().err
 
 
 def test_a_list_of_voc_names_images_in_any_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,25 @@ def detections(rows: list[tuple[int, int, list[float], float]]) -> DetectionArra
     return DetectionArrays(images.astype(np.int64), categories.astype(np.int64), scores, boxes)
 
 
+def test_image_ids_that_no_float_holds_are_told_apart(tmp_path: Path):
+    """As hashes of files are."""
+    small = random_case(tmp_path / "small.json", 1)
+    content = json.loads((tmp_path / "small.json").read_text())
+    for record, key in [
+        *((image, "id") for image in content["images"]),
+        *((a, "image_id") for a in content["annotations"]),
+    ]:
+        record[key] += 2**60
+    (tmp_path / "large.json").write_text(json.dumps(content))
+
+    of_small = failures(tmp_path / "small.json", small, min_score=0.0)
+    of_large = failures(tmp_path / "large.json", small._replace(image_ids=small.image_ids + 2**60), min_score=0.0)
+
+    assert (of_large.counts, of_large.gains) == (of_small.counts, of_small.gains)
+    assert of_large.confusion.tolist() == of_small.confusion.tolist()
+    assert 0 < of_small.counts["Miss"] < len(content["annotations"])
+
+
 def random_case(file: Path, seed: int) -> DetectionArrays:
     rng = np.random.default_rng(seed)
     objects: list[tuple[int, int, list[float], int]] = []

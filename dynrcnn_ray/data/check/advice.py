@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dynrcnn_ray.config.sections import SAMPLED_ROIS, DynamicConfig
 from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.check.check_split import CheckedSplit
+from dynrcnn_ray.data.check.object_sizes import shown_share
 
 _PAPER = DynamicConfig()
 OBJECTS_OF_COCO = 7.3
@@ -65,7 +66,7 @@ def rank_lines(counts: NDArray[np.int64], config: TrialConfig) -> tuple[list[str
         is_useless = share_that_hold(used, held) >= _MOST
         if is_useless:
             lines.append(
-                f"  {share_that_hold(used, held):.0%} of the images with objects hold {symbol} = {used} of them or "
+                f"  {shown_share(share_that_hold(used, held))} of the images with objects hold {symbol} = {used} of them or "
                 f"more{_stated(used, given)}, so {consequence}\n"
             )
         if usable is None:

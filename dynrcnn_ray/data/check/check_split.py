@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dynrcnn_ray.data.absent_split import remedy_for_absent_split
 from dynrcnn_ray.data.annotations import DataError, InaccessibleError, is_unlabelled, read_annotations
-from dynrcnn_ray.data.check.boxes import ImageSizes, check_boxes, clipped_xyxy, has_extent
+from dynrcnn_ray.data.check.boxes import ImageSizes, check_boxes, clipped_xyxy, has_extent, note_repeated_objects
 from dynrcnn_ray.data.check.categories import (
     check_categories,
     note_root_categories,
@@ -190,6 +190,7 @@ def check_annotations(
     check_crowds(annotations)
     check_own_ids(annotations, evaluated=demands.evaluated)
     check_boxes(annotations, sizes, evaluated=demands.evaluated)
+    note_repeated_objects(annotations)
     if demands.masks:
         check_masks(annotations, sizes.of(annotations), evaluated=demands.evaluated)
     annotations.note_conversions()

@@ -1,5 +1,6 @@
 """What is wrong with single fields of a COCO annotations file: ids, references, file names, sizes, crowds."""
 
+import os
 import re
 from collections.abc import Collection, Sequence, Set
 from pathlib import Path, PureWindowsPath
@@ -43,6 +44,8 @@ def check_images(images: Records) -> None:
     twice = np.array(repeated(images.column("id")), dtype=bool)
     images.refuse(twice, "id given to several images", CORRECT_OR_DROP, "file_name")
     images.refuse_each([_why_no_name(name) for name in images.column("file_name")], CORRECT_OR_DROP, "file_name")
+    again = np.array(repeated([os.path.normpath(name) for name in images.column("file_name")]), dtype=bool)
+    images.note(again, "file_name of several images", "to each of them the others' objects are background", "file_name")
     for side in ("width", "height"):
         values = images.column(side)
         fine = [type(value) is int and 0 < value <= _LONGEST_SIDE for value in values]

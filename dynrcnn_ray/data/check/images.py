@@ -19,10 +19,10 @@ from dynrcnn_ray.data.annotations import LFS_POINTER
 from dynrcnn_ray.data.check.check_split import CheckedSplit
 from dynrcnn_ray.data.check.faults import Fault, Records, shown
 from dynrcnn_ray.data.image_files import ImageFile, find_images
-from dynrcnn_ray.data.orientation import DEEP_MODES, WrongSizeError, read_pixels, view
+from dynrcnn_ray.data.orientation import WrongSizeError, deep_mode, read_pixels, view
 from dynrcnn_ray.data.remembered import recall, remember
 
-_RULES_VERSION = 3
+_RULES_VERSION = 4
 """Part of the key of remembered results: raise it with every change of what is refused."""
 _THREADS = 8
 _CHUNK = 64
@@ -46,6 +46,10 @@ _NOTES = {
     "as stored": (
         "images whose annotated size fits the pixels as stored and not their EXIF orientation",
         "the pixels are taken as they are stored",
+    ),
+    "turned, of one size": (
+        "images with an EXIF orientation that leaves their size as it is, beside others annotated as they are stored",
+        "turned upright; if their boxes are for the pixels as stored, remove the orientation from these files",
     ),
 }
 
@@ -114,6 +118,9 @@ def check_images(
         _Image(file.name, image["width"], image["height"]) for file, image in zip(files, images.left, strict=True)
     ]
     seen = _remembered(folder, entries, files, cache, decode=decode, on_progress=on_progress)
+    if "as stored" not in {observation.kind for observation in seen.values()}:
+        plain = {"turned, of one size": "turned upright"}
+        seen = {row: each._replace(kind=plain.get(each.kind, each.kind)) for row, each in seen.items()}
     for kind, (problem, consequence) in _NOTES.items():
         images.note(
             _of_kind(seen, kind, len(files)), f"{folder} holds {problem}", consequence, lambda at: repr(files[at].name)
@@ -226,8 +233,8 @@ def _observation(path: Path, entry: _Image, *, decode: bool) -> _Observation | N
             upright = seen.is_upright(entry.width, entry.height)
             if upright is None:
                 raise WrongSizeError("{}x{}".format(*seen.upright))
-            if image.mode.startswith(DEEP_MODES):
-                return _Observation("not of 8 bits a channel", f"mode {image.mode}")
+            if mode := deep_mode(image):
+                return _Observation("not of 8 bits a channel", f"mode {mode}")
             if not _becomes_rgb(image.mode):
                 return _Observation("whose colours cannot be converted", f"mode {image.mode}")
             whole = not decode and _ends_well(path, image.format)
@@ -240,6 +247,8 @@ def _observation(path: Path, entry: _Image, *, decode: bool) -> _Observation | N
         return _why_unreadable(path, error)
     if seen.orientation == 1:
         return None
+    if seen.stored == seen.upright:
+        return _Observation("turned, of one size", "")
     return _Observation("turned upright" if upright else "as stored", "")
 
 

@@ -108,8 +108,13 @@ def _described(objects: Objects, sizes: Sizes) -> str:
     )
 
 
+def shown_share(share: float) -> str:
+    """A share in percent, in which nearly all are not all, and a few are not none."""
+    return f"{min(max(share, 0.01), 0.99) if 0 < share < 1 else share:.0%}"
+
+
 def _share(which: NDArray[np.bool_]) -> str:
-    return f"{which.mean():.0%}"
+    return shown_share(float(which.mean()))
 
 
 def _flags(now: Sizes, fitting: Sizes) -> dict[str, list[str]]:

@@ -7,8 +7,8 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,22 +18,28 @@ from pycocotools import mask as mask_utils
 from dynrcnn_ray.config.errors import one_line
 from dynrcnn_ray.config.extras import import_extra
 from dynrcnn_ray.data.annotations import DataError
-from dynrcnn_ray.data.foreign_folder import Labelled, names_in_split, read_text
+from dynrcnn_ray.data.foreign_folder import Labelled, names_in_split, note, read_text
 from dynrcnn_ray.data.layout import canonical_files
-from dynrcnn_ray.data.orientation import view
+from dynrcnn_ray.data.orientation import View, view
 from dynrcnn_ray.data.voc_folder import is_voc, read_voc
 from dynrcnn_ray.data.whole_folder import built_beside, refuse_if_it_cannot_be_made
 from dynrcnn_ray.data.yolo_folder import YoloFolder, is_yolo, read_yolo
 
 _MOST_PROBLEMS = 10
 """Files that are named before the others are counted."""
+_MOST_DIGITS = 15
+"""Of a number that is exact as a float, as which some programs hold it."""
 
 
 class _Objects(NamedTuple):
-    """What an image's labels say: supervision's detections, and which of them are difficult."""
+    """What an image's labels say: supervision's detections, which of them are difficult, and in pixels of which size.
+
+    That size is the upright image's or, where VOC's labels say so, that of the pixels as they are stored.
+    """
 
     detections: Any
     difficult: list[bool]
+    size: tuple[int, int]
 
 
 class _Split(NamedTuple):
@@ -69,6 +75,7 @@ def convert_to_coco(folder: Path, out: Path) -> dict[str, int]:
         names: list[str] = []
         splits = _read_splits(read_voc(folder), _reader_of_voc(names))
         classes = dict(enumerate(names))
+        _note_boxes_from_zero(folder, splits)
     else:
         raise DataError(
             f"{folder}: is neither a YOLO nor a VOC data set; give the folder that holds images/ and labels/, or "
@@ -90,9 +97,7 @@ def convert_to_coco(folder: Path, out: Path) -> dict[str, int]:
     return {split: len(content.images) for split, content in splits.items()}
 
 
-def _read_splits(
-    splits: Mapping[str, list[Labelled]], read: Callable[[Labelled, tuple[int, int]], _Objects]
-) -> dict[str, _Split]:
+def _read_splits(splits: Mapping[str, list[Labelled]], read: Callable[[Labelled, View], _Objects]) -> dict[str, _Split]:
     """Read all labels.
 
     Raises:
@@ -102,15 +107,16 @@ def _read_splits(
     found = {}
     for split, labelled in splits.items():
         found[split] = _Split([each.image for each in labelled], [], [])
-        for each, name in zip(labelled, names_in_split(labelled), strict=True):
+        names = list(names_in_split(labelled))
+        for each, name, image_id in zip(labelled, names, _image_ids(names), strict=True):
             try:
-                size = _size(each.image)
-                objects = read(each, size) if each.labels.is_file() else None
+                seen = _view(each.image)
+                objects = read(each, seen) if each.labels.is_file() else None
             except DataError as error:
                 problems.append(str(error))
                 continue
             images, annotations = found[split].images, found[split].annotations
-            image_id = len(images) + 1
+            size = objects.size if objects else seen.upright
             images.append({"id": image_id, "file_name": name, "width": size[0], "height": size[1]})
             for record in _records(objects) if objects else ():
                 annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
@@ -121,11 +127,18 @@ def _read_splits(
     return found
 
 
-def _reader_of_yolo(folder: YoloFolder) -> Callable[[Labelled, tuple[int, int]], _Objects]:
+def _image_ids(names: Sequence[str]) -> Sequence[int]:
+    """Ids for a split's images: the numbers in their names, as YOLO writes them in its results, else from 1."""
+    stems = [PurePosixPath(name).stem for name in names]
+    numbers = [int(stem) for stem in stems if stem.isdecimal() and len(stem) <= _MOST_DIGITS]
+    return numbers if len(set(numbers)) == len(names) else range(1, len(names) + 1)
+
+
+def _reader_of_yolo(folder: YoloFolder) -> Callable[[Labelled, View], _Objects]:
     parse = import_extra("supervision.dataset.formats.yolo", "predict").yolo_annotations_to_detections
 
-    def read(labelled: Labelled, size: tuple[int, int]) -> _Objects:
-        file = labelled.labels
+    def read(labelled: Labelled, seen: View) -> _Objects:
+        file, size = labelled.labels, seen.upright
         lines = {at: line for at, line in enumerate(read_text(file).splitlines(), start=1) if line.strip()}
         if folder.keypoints:
             lines = {at: _without_keypoints(line, folder.keypoints) for at, line in lines.items()}
@@ -140,7 +153,7 @@ def _reader_of_yolo(folder: YoloFolder) -> Callable[[Labelled, tuple[int, int]],
                     f"{file}: line {at} ({line[:40]!r}) is of class {number}, but {folder.description} names "
                     f"{_shown_numbers(folder.classes)}; correct one of them"
                 )
-        return _Objects(detections, [])
+        return _Objects(detections, [], size)
 
     return read
 
@@ -169,26 +182,42 @@ def _shown_numbers(classes: Mapping[int, str]) -> str:
     return f"{numbers[0]} to {numbers[-1]}" if whole else ", ".join(map(str, numbers))
 
 
-def _reader_of_voc(names: list[str]) -> Callable[[Labelled, tuple[int, int]], _Objects]:
+def _reader_of_voc(names: list[str]) -> Callable[[Labelled, View], _Objects]:
     """A reader of VOC's labels, which adds to `names` the classes that they name."""
     parse = import_extra("supervision.dataset.formats.pascal_voc", "predict").detections_from_xml_obj
     parse_xml = import_extra("defusedxml.ElementTree", "predict").parse
 
-    def read(labelled: Labelled, size: tuple[int, int]) -> _Objects:
+    def read(labelled: Labelled, seen: View) -> _Objects:
         try:
             root = parse_xml(labelled.labels).getroot()
             if root.tag.casefold() != "annotation":
                 raise ValueError(f"its root is <{root.tag}>, not <annotation>")
+            size = _size_in_voc(root) or seen.upright
+            if seen.is_upright(*size) is None:
+                raise DataError(
+                    f"{labelled.labels}: its boxes are for an image of {size[0]}x{size[1]} pixels, but "
+                    f"{labelled.image} has {seen.upright[0]}x{seen.upright[1]}; restore the image, or correct the size "
+                    "and the boxes"
+                )
             detections, extended = parse(root, names, size)
+        except DataError:
+            raise
         except OSError as error:
             raise DataError(f"{labelled.labels}: cannot be read ({error.strerror}); restore it") from None
         except Exception as error:  # Anything may stand there instead of XML and numbers.
             reason = one_line(error, 300)
             raise DataError(f"{labelled.labels}: is no VOC annotation ({reason}); correct or remove it") from None
         names.extend(extended[len(names) :])
-        return _Objects(detections, [_is_difficult(each) for each in root.findall("object")])
+        return _Objects(detections, [_is_difficult(each) for each in root.findall("object")], size)
 
     return read
+
+
+def _size_in_voc(root: Any) -> tuple[int, int] | None:
+    """The size of the image that a VOC file was made for; None where a tool wrote none, or zeros."""
+    values = [(root.findtext(f"size/{side}") or "0").strip() for side in ("width", "height")]
+    width, height = (int(float(value)) for value in values)
+    return (width, height) if width > 0 and height > 0 else None
 
 
 def _is_difficult(each: Any) -> bool:
@@ -198,7 +227,7 @@ def _is_difficult(each: Any) -> bool:
 
 def _records(objects: _Objects) -> Iterator[dict[str, Any]]:
     """An image's objects as COCO has them; a category's id is the class's number + 1."""
-    found, difficult = objects
+    found, difficult, _ = objects
     for row, (left, top, right, bottom) in enumerate(found.xyxy.astype(np.float64).tolist()):
         record: dict[str, Any] = {
             "category_id": 1 + int(found.class_id[row]),
@@ -213,12 +242,22 @@ def _records(objects: _Objects) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def _size(path: Path) -> tuple[int, int]:
+def _view(path: Path) -> View:
     try:
         with Image.open(path) as image:
-            return view(image, path).upright
+            return view(image, path)
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes.
         raise DataError(f"{path}: cannot be read ({one_line(error, 80)}); restore or remove it") from None
+
+
+def _note_boxes_from_zero(folder: Path, splits: Mapping[str, _Split]) -> None:
+    """Count boxes that begin before VOC's first pixel, which is 1: their tool may have counted from 0."""
+    starts = [min(record["bbox"][:2]) for split in splits.values() for record in split.annotations]
+    if before := sum(start < 0 for start in starts):
+        note(
+            f"{folder}: {before} of {len(starts)} boxes begin at pixel 0, and VOC counts from 1; if the tool that "
+            "wrote them counts from 0, all boxes are a pixel too far left and up"
+        )
 
 
 def _write(out: Path, split: str, content: _Split, categories: list[dict[str, Any]]) -> None:

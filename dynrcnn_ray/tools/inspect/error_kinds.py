@@ -5,6 +5,7 @@ precision would gain if all errors of a kind were fixed.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,8 +54,10 @@ def failures(annotation_file: Path, detections: DetectionArrays, *, min_score: f
         MissingExtraError: hotcoco is not installed.
     """
     hotcoco = import_extra("hotcoco", "inspect")
-    truth = hotcoco.COCO(_numbered(annotation_file))
-    evaluation = hotcoco.COCOeval(truth, truth.load_res(_as_rows(detections)), "bbox")
+    content = json.loads(annotation_file.read_bytes())
+    images = {image["id"]: number for number, image in enumerate(content["images"], start=1)}
+    truth = hotcoco.COCO(_numbered(content, images))
+    evaluation = hotcoco.COCOeval(truth, truth.load_res(_as_rows(detections, images)), "bbox")
     evaluation.evaluate()
     errors = evaluation.tide_errors()
     confusion = evaluation.confusion_matrix(min_score=min_score)
@@ -66,20 +69,25 @@ def failures(annotation_file: Path, detections: DetectionArrays, *, min_score: f
     )
 
 
-def _numbered(annotation_file: Path) -> dict[str, Any]:
-    """What boxes need of the annotations, with ids from 1: evaluators take a match with number 0 for none."""
-    content = json.loads(annotation_file.read_bytes())
+def _numbered(content: dict[str, Any], images: Mapping[int, int]) -> dict[str, Any]:
+    """What boxes need of the annotations, with ids from 1: evaluators take a match with number 0 for none.
+
+    Images have numbers in place of their ids, which detections hold as floats: from 2^53 on these are not exact.
+    """
     annotations = []
     for number, record in enumerate(content["annotations"], start=1):
         width, height = record["bbox"][2:]
         own = {"id": number, "area": record.get("area", width * height), "iscrowd": record.get("iscrowd", 0)}
-        annotations.append(own | {name: record[name] for name in ("image_id", "category_id", "bbox")})
-    return {"images": content["images"], "categories": content["categories"], "annotations": annotations}
+        place = {"image_id": images[record["image_id"]], "category_id": record["category_id"], "bbox": record["bbox"]}
+        annotations.append(own | place)
+    numbered = [{**image, "id": images[image["id"]]} for image in content["images"]]
+    return {"images": numbered, "categories": content["categories"], "annotations": annotations}
 
 
-def _as_rows(detections: DetectionArrays) -> NDArray[np.float64]:
-    """`[n, 7]`: image id, x, y, width, height, score, category id."""
+def _as_rows(detections: DetectionArrays, images: Mapping[int, int]) -> NDArray[np.float64]:
+    """`[n, 7]`: the image's number, x, y, width, height, score, category id."""
     boxes = detections.boxes.astype(np.float64)
     sizes = boxes[:, 2:] - boxes[:, :2]
-    columns = (detections.image_ids, boxes[:, :2], sizes, detections.scores, detections.category_ids)
+    numbers = [images[image_id] for image_id in detections.image_ids.tolist()]
+    columns = (numbers, boxes[:, :2], sizes, detections.scores, detections.category_ids)
     return np.column_stack(columns).astype(np.float64).reshape(-1, 7)

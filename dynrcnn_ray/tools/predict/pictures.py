@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from dynrcnn_ray.config.errors import DynrcnnError, one_line, system_line
 from dynrcnn_ray.config.uris import check_key, shown_uri, without_secrets
 from dynrcnn_ray.data.annotations import LFS_POINTER, DataError
-from dynrcnn_ray.data.orientation import DEEP_MODES, upright_rgb
+from dynrcnn_ray.data.orientation import deep_mode, upright_rgb
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".avif", ".jp2", ".tif", ".tiff", ".gif"),
@@ -172,8 +172,8 @@ def decode_picture(content: bytes, *, before_unpacking: Callable[[int], None] = 
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > _LARGEST:
                 raise UnreadablePictureError(f"{image.width}x{image.height} pixels are too many")
-            if image.mode.startswith(DEEP_MODES):
-                raise UnreadablePictureError(f"not of 8 bits a channel (mode {image.mode})")
+            if mode := deep_mode(image):
+                raise UnreadablePictureError(f"not of 8 bits a channel (mode {mode})")
             before_unpacking(3 * image.width * image.height)
             return upright_rgb(image)
     except UnreadablePictureError:
