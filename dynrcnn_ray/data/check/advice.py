@@ -66,8 +66,8 @@ def rank_lines(counts: NDArray[np.int64], config: TrialConfig) -> tuple[list[str
         is_useless = share_that_hold(used, held) >= _MOST
         if is_useless:
             lines.append(
-                f"  {shown_share(share_that_hold(used, held))} of the images with objects hold {symbol} = {used} of them or "
-                f"more{_stated(used, given)}, so {consequence}\n"
+                f"  {shown_share(share_that_hold(used, held))} of the images with objects hold {symbol} = {used} of "
+                f"them or more{_stated(used, given)}, so {consequence}\n"
             )
         if usable is None:
             if is_useless:
