@@ -10,6 +10,7 @@ from pathlib import Path
 from dynrcnn_ray.config.sections import DataConfig
 from dynrcnn_ray.config.trial import Inputs
 from dynrcnn_ray.data.annotations import DataError, cache_folder, is_unlabelled
+from dynrcnn_ray.data.between_splits import check_between_splits
 from dynrcnn_ray.data.check.check_split import CheckedSplit, Demands, check_splits
 from dynrcnn_ray.data.check.faults import Fault
 from dynrcnn_ray.data.check.images import check_images
@@ -17,7 +18,6 @@ from dynrcnn_ray.data.converted_copy import must_be_copied, write_copy
 from dynrcnn_ray.data.fingerprints import (
     content_fingerprint,
     files_of_splits,
-    image_digests,
     own_folder,
     recipe_fingerprint,
 )
@@ -170,9 +170,7 @@ def check_data(
     if data.val_fraction:
         parts = hold_out(splits[data.train_split], data.val_fraction, data.val_seed)
         splits = dict(zip((data.train_split, data.val_split), parts, strict=True))
-    _check_categories_agree(splits[data.train_split], splits[data.val_split])
-    if data.is_given:
-        _note_shared_images(files[data.train_split], files[data.val_split], *splits.values())
+    check_between_splits(data, files, splits)
     _count_empty_images(splits[data.train_split], kept=data.keep_empty_images)
     return splits
 
@@ -303,37 +301,6 @@ def _raise(errors: Iterable[Fault], *, drop_invalid: bool) -> None:
     raise DataError("\n".join(map(str, told or errors)))
 
 
-def _check_categories_agree(train: CheckedSplit, val: CheckedSplit) -> None:
-    """Add a fault to the validation split for each category that the splits disagree on."""
-    broken = any(fault.kind == "category" for fault in (*train.errors, *val.errors))
-    if broken or train.content is None or val.content is None:
-        return
-    train_names, val_names = _category_names(train), _category_names(val)
-    for category_id in sorted(train_names.keys() | val_names.keys()):
-        if train_names.get(category_id) != val_names.get(category_id):
-            problem = (
-                f"category {category_id} is {val_names.get(category_id)!r}, but {train.file.name} says "
-                f"{train_names.get(category_id)!r}"
-            )
-            val.faults.append(Fault(val.file, "file", problem, "both splits need the same categories"))
-
-
-def _note_shared_images(train_files: SplitFiles, val_files: SplitFiles, train: CheckedSplit, val: CheckedSplit) -> None:
-    """Add a note on images of the validation split that are trained on too, byte for byte."""
-    if train is val or train.errors or val.errors:
-        return
-    try:
-        trained_on = set(image_digests(train_files.images, train))
-        again = [digest in trained_on for digest in image_digests(val_files.images, val)]
-    except OSError:
-        return  # The fingerprint needs all images, and says which of them cannot be read.
-    if any(again):
-        examples = [image["file_name"] for image, is_shared in zip(val.images, again, strict=True) if is_shared][:3]
-        problem = f"{sum(again)} of {len(again)} images are also among those of training ({', '.join(examples)})"
-        consequence = "average precision is too high by what is known of them"
-        val.faults.append(Fault(val.file, "file", problem, consequence, is_error=False))
-
-
 def _count_empty_images(train: CheckedSplit, *, kept: bool) -> None:
     """Add a note on the training split's images without objects, if it has images with objects as well."""
     counts = train.objects_per_image
@@ -343,7 +310,3 @@ def _count_empty_images(train: CheckedSplit, *, kept: bool) -> None:
     problem = f"{empty} of {len(counts)} images have no objects, crowds and boxes without extent not counted"
     consequence = "trained on too" if kept else "left out of training; --data.keep-empty-images keeps them"
     train.faults.append(Fault(train.file, "file", problem, consequence, is_error=False))
-
-
-def _category_names(checked: CheckedSplit) -> dict[int, str]:
-    return {category["id"]: category["name"] for category in checked.categories}

@@ -101,3 +101,31 @@ def test_a_file_that_is_listed_twice_may_be_held_out_and_trained_on(root: Path) 
 
     assert any("file_name of several images: 6 images" in line for line in told), json.dumps(told, indent=1)
     assert any("images are also among those of training" in line for line in told)
+
+
+def test_a_class_without_objects_in_training_is_noted(root: Path) -> None:
+    content = valid_content()
+    absent = min(each["category_id"] for each in content["annotations"])
+    left = [each for each in content["annotations"] if each["category_id"] != absent]
+    count = sum(each["category_id"] == absent and not each["iscrowd"] for each in content["annotations"])
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    write(root, "train", content | {"annotations": left})
+
+    (line,) = (line for line in notes(root) if "has none of" in line)
+
+    assert f"objects of classes that instances_train.json has none of ({names[absent]!r} {count}); these" in line
+
+
+def test_areas_of_zero_are_noted_where_they_count(root: Path) -> None:
+    content = valid_content()
+    for record in content["annotations"]:
+        record["area"] = 0
+    for split in ("train", "val"):
+        write(root, split, content)
+
+    (line,) = (line for line in notes(root) if "'area' of 0" in line)
+
+    assert (
+        f"instances_val.json: 'area' of 0, by which AP_S, AP_M and AP_L sort objects: {len(content['annotations'])}"
+        in line
+    )

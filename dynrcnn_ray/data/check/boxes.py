@@ -160,6 +160,8 @@ def _check_areas(annotations: Records, sizes: ImageSizes) -> None:
     areas = annotations.column("area", _NO_AREA)
     missing = np.array([area is _NO_AREA or is_missing(area) for area in areas], dtype=bool)
     annotations.note(missing, "has no 'area', by which AP_S, AP_M and AP_L sort objects", "that of its box is taken")
+    zero = np.array([type(area) in (int, float) and area == 0 for area in areas], dtype=bool)
+    annotations.note(zero, "'area' of 0, by which AP_S, AP_M and AP_L sort objects", "counted as small")
     of_boxes = _xywh(annotations)[:, 2:].prod(axis=1).tolist()
     annotations.change("area", {at: of_boxes[at] for at, area in enumerate(areas) if is_missing(area)})
     largest = (sizes.of(annotations) + _ROUNDING).prod(1).tolist()
