@@ -21,7 +21,7 @@ def test_trial_round_trip_keeps_values_units_and_version(store, tmp_path, make_t
     assert row["finished_at"] == pd.Timestamp("2025-01-01", tz="UTC")
     schema = pq.read_schema(tmp_path / "storage/trials/a.parquet")
     assert schema.field("AP").metadata[b"unit"] == b"percent"
-    assert schema.metadata[VERSION_KEY] == b"7"
+    assert schema.metadata[VERSION_KEY] == b"8"
 
 
 @pytest.mark.parametrize("schema", [TRIALS, DYNAMICS, PLAN])
