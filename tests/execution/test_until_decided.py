@@ -293,7 +293,7 @@ def test_with_ray_from_look_to_look(
     file, storage = tmp_path / "mine.yaml", tmp_path / "store"
     file.write_text(
         "rows: {dynamic: {}, fixed: {dynamic.dla: false, dynamic.dsl: false}}\n"
-        "claims: ['AP: |dynamic - fixed| < 99', 'late loss: dynamic > fixed']\n"
+        "claims: ['late loss: |dynamic - fixed| < 99', 'late loss: dynamic > fixed']\n"
     )
     size = ("--scale", "smoke", "--train.steps", "4", "--num-workers", "1")
     arguments = ("grid", str(file), *size, "--storage", str(storage), "--until-decided", "--at-most-seeds", "5")
