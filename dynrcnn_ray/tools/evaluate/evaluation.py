@@ -46,8 +46,8 @@ class Evaluation:
         split: the split to detect on.
         storage: the store's absolute path or URI.
         checkpoint: which of the trial's.
-        other_data: tells the file of a split of other data, which has the name of one that it was trained or measured
-            on; empty for the trial's own data.
+        other_data: tells the file of a split in another folder, which may have the name of one of the trial's; empty for
+            the trial's own data.
     """
 
     trial: Trial
