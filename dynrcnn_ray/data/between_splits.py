@@ -68,7 +68,13 @@ def _note_classes_without_training(train: CheckedSplit, val: CheckedSplit) -> No
     if absent:
         problem = f"objects of classes that {train.file.name} has none of ({', '.join(absent[:_MOST_EXAMPLES])})"
         val.faults.append(
-            Fault(val.file, "file", problem, "these classes have an average precision of 0", is_error=False)
+            Fault(
+                val.file,
+                "file",
+                problem,
+                "a detector learns these classes from its starting weights alone",
+                is_error=False,
+            )
         )
 
 

@@ -24,8 +24,8 @@ class ImageFile(NamedTuple):
     Attributes:
         name: Its path below the split's folder.
         num_bytes: Its size.
-        changed_at: When its content or its place changed last, in nanoseconds; programs that copy or unpack files set
-            the time of the content alone.
+        changed_at: When its content, owner, permissions or links changed last (ctime), in nanoseconds. Programs that
+            copy or unpack files set the time of the content (mtime) to what it was elsewhere.
     """
 
     name: str

@@ -12,8 +12,8 @@ called `valid` or `validation`, and every name may begin with a capital letter.
 | FiftyOne | {split}/labels.json | {split}/data/ |
 | Label Studio | {split}/result.json | {split}/images/ |
 
-A folder of one split has the same files without the level `{split}`; CVAT calls it `default`. Beside splits that have
-names such a file may hold all of them together, so it is none of them.
+A folder of one split has the same files without the level `{split}`; CVAT calls it `default`. Beside a split for
+training or validation that has a name such a file may hold all images together, so it is neither.
 """
 
 import dataclasses
@@ -42,6 +42,8 @@ _LAYOUTS_OF_ONE_SPLIT = (
 )
 _VALIDATION = ("val", "valid", "validation")
 _USUAL = ("train", *_VALIDATION, "test")
+_OF_A_TRAINING = ("train", "val")
+"""How the names of its splits begin, such as val2017."""
 
 
 class SplitFiles(NamedTuple):
@@ -62,13 +64,17 @@ def find_split(root: str | Path, split: str) -> SplitFiles:
     Returns:
         Its files; where COCO would have them if no layout fits.
     """
-    root = Path(root)
-    named = [(layout, name) for name in _names_of(split) for layout in _LAYOUTS]
-    if files := _first_that_is_there(root, named):
+    if files := find_named_split(root, split):
         return files
-    of_one_split = [(layout, "") for layout in _LAYOUTS_OF_ONE_SPLIT]
-    files = None if splits_in(root) else _first_that_is_there(root, of_one_split)
+    is_whole = not any(name.casefold().startswith(_OF_A_TRAINING) for name in splits_in(Path(root)))
+    of_one_split = ((layout, "") for layout in _LAYOUTS_OF_ONE_SPLIT)
+    files = _first_that_is_there(Path(root), of_one_split) if is_whole else None
     return files or canonical_files(root, split)
+
+
+def find_named_split(root: str | Path, split: str) -> SplitFiles | None:
+    """Find a split below a folder by its name; None if no layout has it."""
+    return _first_that_is_there(Path(root), ((layout, name) for name in _names_of(split) for layout in _LAYOUTS))
 
 
 def _first_that_is_there(root: Path, layouts: Iterable[tuple[tuple[str, tuple[str, ...]], str]]) -> SplitFiles | None:
@@ -80,7 +86,7 @@ def _first_that_is_there(root: Path, layouts: Iterable[tuple[tuple[str, tuple[st
 
 
 def splits_in(root: Path) -> list[str]:
-    """The splits that lie below a folder in a known layout, by their names; none if it has one without a name."""
+    """The splits that lie below a folder in a known layout, by their names."""
     found = set()
     without_name = {root / annotations for annotations, _ in _LAYOUTS_OF_ONE_SPLIT}
     for annotations, folders in _LAYOUTS:

@@ -6,13 +6,14 @@ an image read it here.
 
 import contextlib
 import mmap
+import re
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin
 
 from dynrcnn_ray.config.errors import DynrcnnError
 
@@ -25,6 +26,10 @@ warnings.filterwarnings("ignore", "Corrupt EXIF data")
 
 _DEEP_MODES = ("I", "F")
 """How Pillow's modes begin that it would clip to 8 bits, most of it to white."""
+_OF_16_BITS = re.compile("(L|LA|RGB|RGBA);16[BLN]")
+"""How Pillow calls what PNG files hold; BGR;16 has 16 bits in all."""
+_BITS_A_CHANNEL = 258
+"""TIFF's tag."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -63,12 +68,16 @@ class View(NamedTuple):
 def deep_mode(image: Image.Image) -> str:
     """What an opened image has in the place of 8 bits a channel, such as I;16 or RGB;16B; empty if it has 8.
 
-    Of 16 bits in colour Pillow keeps the upper 8. What a camera or a microscope wrote with 10 or 12 is black then.
+    Of 16 bits in colour, in PNG and TIFF, Pillow keeps the upper 8. What a camera or a microscope wrote with 10 or 12
+    is black then. Its pixels must not have been read.
     """
     if image.mode.startswith(_DEEP_MODES):
         return image.mode
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = max(image.tag_v2.get(_BITS_A_CHANNEL, (1,)))
+        return f"{image.mode};{bits}" if bits > 8 else ""
     stored = (tile[3] if isinstance(tile[3], str) else tile[3][0] for tile in getattr(image, "tile", ()) if tile[3])
-    return next((mode for mode in stored if isinstance(mode, str) and ";16" in mode), "")
+    return next((mode for mode in stored if isinstance(mode, str) and _OF_16_BITS.fullmatch(mode)), "")
 
 
 def view(image: Image.Image, path: Path) -> View:

@@ -63,6 +63,7 @@ def read_results(file: Path, annotations: Path) -> tuple[DetectionArrays, list[s
     images = {image["id"] for image in split["images"]}
     by_name = {_stem(image["file_name"]): image["id"] for image in split["images"]}
     is_unique = len(by_name) == len(images)
+    notes = _taken_by_number(file, rows, split["images"])
     named = 0
     for row in rows:
         name = row.get("image_id") if isinstance(row, dict) else None
@@ -70,8 +71,7 @@ def read_results(file: Path, annotations: Path) -> tuple[DetectionArrays, list[s
             known = by_name.get(_stem(name)) if is_unique else None
             row["image_id"] = int(name) if known is None and name.isdecimal() else known if known is not None else name
             named += 1
-    notes = [f"{file}: {named} detections name their image as text; taken by it"] if named else []
-    notes += _taken_by_number(file, rows, split["images"])
+    notes += [f"{file}: {named} detections name their image as text; taken by it"] if named else []
     _check_rows(file, rows, images, {category["id"] for category in split["categories"]})
     corners = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
@@ -90,16 +90,17 @@ def _taken_by_number(file: Path, rows: Sequence[Any], images: Sequence[Any]) -> 
     if not all(stem.isdecimal() for stem in stems):
         return []
     by_number = {int(stem): image["id"] for stem, image in zip(stems, images, strict=True)}
-    given = [row.get("image_id") for row in rows if isinstance(row, dict)]
+    numbered = [row for row in rows if isinstance(row, dict) and type(row.get("image_id")) is int]
+    given = {row["image_id"] for row in numbered}
     is_other = any(number != image_id for number, image_id in by_number.items()) and len(by_number) == len(images)
-    if not is_other or not given or not all(type(each) is int and each in by_number for each in given):
+    if not is_other or not given or not given <= by_number.keys():
         return []
-    if set(given) <= set(by_number.values()):
+    if given <= set(by_number.values()):
         return [
             f"{file}: image_id may be the image's id in the annotations or the number in its file's name, which "
-            "differ; taken as the id. YOLO writes the number: rename the images, or number them so in the annotations"
+            "differ; taken as the id. Where the number was meant, as YOLO writes it, give the images those ids"
         ]
-    for row in rows:
+    for row in numbered:
         row["image_id"] = by_number[row["image_id"]]
     return [f"{file}: image_id is the number in the image's file name, not its id in the annotations; taken by it"]
 

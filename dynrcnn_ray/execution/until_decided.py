@@ -7,6 +7,7 @@ are confirmed already stay behind, as more seeds would not take that back.
 Where a command stands follows from the store alone: it walks the looks from the first one, and trains what is missing.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from dynrcnn_ray.options.command import Call
 from dynrcnn_ray.options.shared import ExperimentOptions
 from dynrcnn_ray.report.findings import Claim, Judgement, judge, measures_of
 from dynrcnn_ray.report.trial_numbers import NumbersOfRow, numbers_of_lines
+from dynrcnn_ray.statistics.estimates import Estimate
 from dynrcnn_ray.statistics.looks import LOOKS
 from dynrcnn_ray.store.results_store import ResultStore
 
@@ -273,8 +275,12 @@ def _how_it_ended(judgement: Judgement, numbers: Mapping[str, Mapping[int, Numbe
     if not judgement.n:
         return f"not measured: {words}"
     hidden = ", ".join(
-        f"{part.contrast.metric} {max(part.estimate.interval(), key=abs):+.3g}"
-        for part in judgement.parts
-        if part.verdict != "confirmed"
+        f"{part.contrast.metric} {_most(part.estimate)}" for part in judgement.parts if part.verdict != "confirmed"
     )
     return f"undecided: {words} (may hide up to: {hidden})"
+
+
+def _most(estimate: Estimate) -> str:
+    """The largest difference that an interval leaves open."""
+    most = max(estimate.interval(), key=abs)
+    return "anything, as it is equal at all seeds" if math.isnan(most) else f"{most:+.3g}"

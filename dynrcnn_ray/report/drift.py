@@ -87,8 +87,8 @@ def drift_notes(table: pd.DataFrame) -> list[str]:
 def _difference_of_the_all_reduce(table: pd.DataFrame) -> list[str]:
     """AP with minus AP without the all-reduce, mean over the pairs of rows that differ in nothing else.
 
-    Pairs share their seeds and so are not independent: the interval is over the seeds. The mean of a row that still
-    lacks a seed is that of other seeds than its counterpart's.
+    Pairs share their seeds and so are not independent: the interval is over the seeds that all pairs have. A row that
+    still lacks a planned seed is left out, with its counterpart.
     """
     rows: dict[bool, dict[tuple[str, ...], Mapping[int, float]]] = {True: {}, False: {}}
     first, last = list(table.columns).index("name"), list(table.columns).index("source")
@@ -99,8 +99,11 @@ def _difference_of_the_all_reduce(table: pd.DataFrame) -> list[str]:
     pairs = [key for key in rows[True] if key in rows[False]]
     if not pairs:
         return []
-    means = [pd.DataFrame([rows[kind][key] for key in pairs]).mean().to_dict() for kind in (True, False)]
-    difference = paired_difference(*means)
+    by_pair = {key: pd.Series(rows[True][key]) - pd.Series(rows[False][key]) for key in pairs}
+    by_seed = pd.DataFrame(by_pair).dropna().mean(axis=1)
+    if by_seed.empty:
+        return []
+    difference = paired_difference(by_seed.to_dict(), dict.fromkeys(by_seed.index, 0.0))
     # Adding zero turns a rounded -0.0 into +0.0.
     mean, low, high = (round(value, 1) + 0.0 for value in (difference.mean, difference.low, difference.high))
     interval = "" if difference.n < 2 else f" [{low:+.1f}, {high:+.1f}]"

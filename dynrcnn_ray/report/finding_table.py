@@ -62,11 +62,11 @@ FINDINGS = versioned(
 """One contrast of a claim; a claim of several has a row for each, with its own number, text, verdicts and p-values in
 all of them. `contrast_verdict` is that on the contrast alone. Numbers are those of the last look, which took the first
 `n` of the `seeds` that have finished; `next_look` is after how many the next one is, and `waits_for` the lowest planned
-seed that has not finished. `low` and `high` are the 95 % interval over all looks, `deviation` the standard deviation
-over the seeds. If the paper's difference were the true one, the looks would confirm the contrast with the chance
-`chance`, after `seeds_needed` seeds on average. A contrast whose unit is `ratio` has ratios in all fields of that unit,
-and none of the fields about looks. `finished_trials` are those
-that the store had: with others the verdicts are no longer those of its tables.
+seed that has not finished, where higher ones have. `low` and `high` are the 95 % interval over all looks, `deviation`
+the standard deviation over the seeds. If the paper's difference were the true one, the looks would confirm the contrast
+with the chance `chance`, after `seeds_needed` seeds on average. A contrast whose unit is `ratio` has ratios in all
+fields of that unit, and none of the fields about looks. `finished_trials` is how many the store had then: where it has
+others, its tables show what these verdicts do not know.
 
 `line` states the claim, null where no line does; `claim_hash` and the fields after it are those of `schemas.CLAIMS`, of
 a claim of one's own alone."""
@@ -327,7 +327,7 @@ def _looks_left(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _hidden(row: Mapping[str, Any]) -> str:
     """The largest difference that an undecided contrast may still have; empty before the last look."""
-    if row["seeds"] is None or row["next_look"] is not None:
+    if row["seeds"] is None or row["next_look"] is not None or row["low"] is None:
         return ""
     return f"(up to {_shown(max(row['low'], row['high'], key=abs), row)} may hide)"
 

@@ -10,9 +10,10 @@ other seeds once it has, and a verdict could turn.
 How a verdict is made:
 
 - **One contrast.** *Confirmed*: the whole interval lies in the claimed range. *Contradicted*: the whole interval lies
-  outside. *Undecided*: neither, or fewer seeds than the first look takes. *Not measured*: no seed has finished all of
-  its rows. This is a test at 2.5 % in each direction; the p-value of a claim is twice the smaller one of the two.
-  Between two looks the verdict of the last one holds, and what is decided stays decided.
+  outside. *Undecided*: neither, or fewer seeds than the first look takes, or equal numbers at all of them. *Not
+  measured*: no seed has finished all of its rows. This is a test at 2.5 % in each direction; the p-value of a claim is
+  twice the smaller one of the two. Between two looks the verdict of the last one holds, and what is decided stays
+  decided.
 - **"Does not matter", "does not gain", "at least as good"** claim a range with a stated margin: within -m and +m,
   below +m, above -m. That no difference was found confirms none of them; the interval must lie within the margin. For
   -m and +m these are the two one-sided tests of equivalence (TOST), here with the 95 % interval, which is stricter than
@@ -146,7 +147,7 @@ class Lock:
     """When a claim of one's own was written down.
 
     Attributes:
-        hash: of its line and of the configurations of its rows.
+        hash: of its line, of the configurations of its rows, and of whether their boxes or their masks are meant.
         locked_at: when, right before the first trial of the command that stated it first.
         is_afterwards: whether it was possible to know by then how it comes out.
         dropped_at: since when a command that has its rows does not state it any more; None: it is stated.

@@ -127,7 +127,7 @@ class SeedsEstimate(Estimate):
     Attributes:
         looks: the means at the looks so far.
         seeds: how many seeds there are, those since the last look included.
-        waits_for: the lowest seed that is still to come, if one is known; None before a look that does not need it.
+        waits_for: the lowest planned seed that has not finished, where higher ones have; None if there is none.
     """
 
     looks: tuple[Estimate, ...]
@@ -176,4 +176,6 @@ def estimate_at_looks(differences: Mapping[int, float], waits_for: int | None = 
     in_turn = [differences[seed] for seed in seeds if waits_for is None or seed < waits_for]
     looks = tuple(mean_estimate(in_turn[:look]) for look in LOOKS if look <= len(in_turn))
     last = looks[-1] if looks else mean_estimate([differences[seed] for seed in seeds])
+    if len(in_turn) == len(seeds):
+        waits_for = None
     return SeedsEstimate(last.mean, last.error, last.freedom, last.n, last.deviation, looks, len(seeds), waits_for)

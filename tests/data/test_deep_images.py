@@ -42,7 +42,14 @@ def tiff() -> bytes:
     return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + b"".join(entries) + struct.pack("<I", 0) + bits + pixels
 
 
+def with_exif_behind_the_pixels(content: bytes) -> bytes:
+    """Whoever looks for it there has read the pixels."""
+    body = b"eXIf" + b"II*\x00\x08\x00\x00\x00\x00\x00"
+    return content[:-12] + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + content[-12:]
+
+
 DEEP = {
+    "late.png": with_exif_behind_the_pixels(png(3)),
     **{f"{name}.png": png(channels) for channels, name in enumerate(("L", "LA", "RGB", "RGBA"), 1)},
     "RGB.tif": tiff(),
 }
@@ -77,3 +84,15 @@ def test_eight_bits_are_taken(kind: str) -> None:
         with Image.open(buffer) as image:
             assert deep_mode(image) == "", mode
         assert decode_picture(buffer.getvalue()).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_bitmap_of_five_six_and_five_bits_is_taken() -> None:
+    header = struct.pack("<2sIHHI", b"BM", 66 + 8, 0, 0, 66) + struct.pack(
+        "<IiiHHIIiiII", 40, 2, 2, 1, 16, 3, 8, 0, 0, 0, 0
+    )
+    content = (
+        header + struct.pack("<III", 0xF800, 0x07E0, 0x001F) + struct.pack("<HHHH", 0xF800, 0x07E0, 0x001F, 0xFFFF)
+    )
+    with Image.open(io.BytesIO(content)) as image:
+        assert deep_mode(image) == ""
+    assert decode_picture(content)[1, 0].tolist() == [255, 0, 0]

@@ -69,15 +69,18 @@ def test_what_a_split_has_twice_is_noted(
 
 
 def test_every_object_but_the_first_of_its_kind_counts_as_repeated(root: Path) -> None:
+    """A crowd is none."""
     content = valid_content()
-    number = len(content["annotations"])
+    objects = sum(not each["iscrowd"] for each in content["annotations"])
+    assert objects < len(content["annotations"])
     for _ in range(2):
         an_object_of_two_exports(content)
     write(root, "train", content)
 
     (line,) = (line for line in notes(root) if "box of another annotation" in line)
 
-    assert f"box of another annotation: {3 * number} annotations (id {1000 * number + 1}: image_id" in line
+    assert f"box of another annotation: {3 * objects} annotations (id " in line
+    assert line.endswith("trained on twice; leave one of them out")
 
 
 def test_images_of_both_splits_are_noted(root: Path) -> None:
@@ -113,7 +116,7 @@ def test_a_class_without_objects_in_training_is_noted(root: Path) -> None:
 
     (line,) = (line for line in notes(root) if "has none of" in line)
 
-    assert f"objects of classes that instances_train.json has none of ({names[absent]!r} {count}); these" in line
+    assert f"objects of classes that instances_train.json has none of ({names[absent]!r} {count}); a detector" in line
 
 
 def test_areas_of_zero_are_noted_where_they_count(root: Path) -> None:

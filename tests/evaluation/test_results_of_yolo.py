@@ -31,7 +31,7 @@ def test_numbers_that_may_be_either_are_ids_with_a_note(tmp_path: Path):
     ids, (note,) = read(tmp_path, {"1.jpg": 1, "10.jpg": 2, "2.jpg": 3}, [1, 2])
 
     assert ids == [1, 2]
-    assert "which differ; taken as the id. YOLO writes the number" in note
+    assert "which differ; taken as the id. Where the number was meant, as YOLO writes it" in note
 
 
 @pytest.mark.parametrize(

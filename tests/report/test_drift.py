@@ -155,6 +155,23 @@ def test_pairs_of_rows_that_share_their_seeds_are_no_independent_samples(plan, t
         assert f"in nothing else ({pairs}), with the interval over the seeds (2)" in notes
 
 
+def test_pairs_of_rows_with_other_seeds_are_compared_at_those_they_share(plan, trials):
+    """AP rises by ten from seed to seed, and the all-reduce changes nothing."""
+    by_seed = trials.assign(AP=50.0 + 10 * trials["seed"])
+    fewer = plan[(plan["row"] != ALONE) | (plan["seed"] == 0)]
+
+    notes = " ".join(table_notes(build_table(fewer, with_drift(fewer, by_seed, dynamics())), fewer))
+
+    assert "AP with the all-reduce minus AP without it: +0.0, mean over" in notes
+    assert "with the interval over the seeds (1)" in notes
+    none = fewer.assign(
+        seed=[2 if row == ALONE else seed for row, seed in zip(fewer["row"], fewer["seed"], strict=True)]
+    )
+    assert "AP with the all-reduce minus" not in " ".join(
+        table_notes(build_table(none, with_drift(none, by_seed, dynamics())), none)
+    )
+
+
 def test_a_finding_needs_rows_that_have_finished(plan, trials):
     failed = trials.assign(status=["failed" if "row0" not in name else "finished" for name in trials["trial_id"]])
 

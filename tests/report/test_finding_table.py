@@ -104,6 +104,17 @@ def test_a_margin_about_another_value_than_zero_shows_both_ends(rows):
     assert "within" not in text.partition("Claimed is")[0]
 
 
+def test_a_claim_of_equal_numbers_at_the_last_look_has_its_line(rows):
+    """There is no interval then, nor a largest difference that may hide."""
+    nothing = {name: None for name in ("low", "high", "next_look", "chance", "seeds_needed", "waits_for")}
+    first = {**rows[4], **nothing, "finding": 0, "verdict": "undecided", "measured": 0.0, "n": 20, "seeds": 20}
+
+    text = cells_to_text(finding_cells([first]))
+
+    assert "undecided" in text
+    assert "may hide" not in text.partition("Claimed is")[0]
+
+
 def test_an_undecided_claim_says_which_seed_it_waits_for(rows):
     first = {**rows[4], "finding": 0, "verdict": "undecided", "next_look": 5, "waits_for": 2}
 

@@ -146,7 +146,7 @@ def test_a_planned_seed_that_has_not_finished_holds_up_the_looks():
         (),
     )
     late = judged({**values, 1: -40.0}, {7})
-    assert (late.verdict, late.parts[0].waits_for, late.next_look) == ("undecided", 7, 8)
+    assert (late.verdict, late.parts[0].waits_for, late.next_look) == ("undecided", None, 8)
     # What is planned of one row alone, or after the look, is not waited for.
     assert judged({seed: 1.0 + seed / 100 for seed in range(3)}, set()).verdict == "confirmed"
     assert judged({seed: 1.0 + seed / 100 for seed in range(3)}, {3, 9}).verdict == "confirmed"

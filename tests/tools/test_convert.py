@@ -121,11 +121,12 @@ def test_numbers_in_names_are_the_ids_as_in_yolos_results(tmp_path: Path, names:
 def test_boxes_of_voc_for_an_image_of_another_size_are_refused(tmp_path: Path) -> None:
     """The image was resized after it was labelled."""
     draw(tmp_path / "voc" / "1.jpg")
-    for width, height, is_fine in ((WIDTH, HEIGHT, True), (0, 0, True), (2 * WIDTH, 2 * HEIGHT, False)):
+    sizes = ((WIDTH, HEIGHT, True), (0, 0, True), (" ", "none", True), (2 * WIDTH, 2 * HEIGHT, False))
+    for width, height, is_fine in sizes:
         text = voc_file([("cat", 0)]).replace(f"<width>{WIDTH}", f"<width>{width}")
         write(tmp_path / "voc" / "1.xml", text.replace(f"<height>{HEIGHT}", f"<height>{height}"))
         if is_fine:
-            assert convert_to_coco(tmp_path / "voc", tmp_path / f"coco{width}") == {"train": 1}
+            assert convert_to_coco(tmp_path / "voc", tmp_path / f"coco_{height}") == {"train": 1}
             continue
         with pytest.raises(
             DataError, match=r"1\.xml: its boxes are for an image of 80x40 pixels, but .*1\.jpg has 40x20"

@@ -101,6 +101,49 @@ def test_of_named_files_the_named_ones_are_measured(
         assert measured(store, capsys, *more) == len(val)
     assert measured(store, capsys, "--split", "train") == WHOLE
     assert "there is no split 'test', but 'train', 'val'" in refused(store, capsys, "--split", "test")
+    # The folder of the training's file alone: it has no split for validation.
+    shutil.copytree(one_split, tmp_path / "moved")
+    told = refused(store, capsys, "--data.root", str(tmp_path / "moved"))
+    assert f"{tmp_path}/moved: has no split 'val' by its name, and the trial's files were named one by one" in told
+
+
+def test_a_split_that_came_after_the_training_is_measured(
+    one_split: Path, smoke: TrialConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Beside the one that was divided, whose copy in the cache does not know it."""
+    divided = change(smoke, data={"root": str(one_split), "val_fraction": HELD_OUT / WHOLE})
+    store = stored_trial(tmp_path / "store", divided)
+    val = CocoDataset(smoke.data.root, "val")
+    shutil.copytree(Path(smoke.data.root) / "val", one_split / "test" / "images")
+    shutil.copy(val.annotation_file, one_split / "test" / "result.json")
+
+    for root in ((), ("--data.root", str(one_split))):
+        assert measured(store, capsys, "--split", "test", *root) == len(val)
+        assert measured(store, capsys, *root) == HELD_OUT
+
+
+def test_a_broken_validation_split_is_measured_in_part_where_that_is_asked_for(
+    smoke: TrialConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    root = tmp_path / "data"
+    shutil.copytree(smoke.data.root, root)
+    store = stored_trial(tmp_path / "store", change(smoke, data={"root": str(root)}))
+    next((root / "val").iterdir()).unlink()
+
+    assert "leave them out with --data.drop-invalid" in refused(store, capsys)
+    assert measured(store, capsys, "--data.drop-invalid") == 7
+    (file,) = (store / "evaluations").iterdir()
+    assert file.name != "detections_val_abc_results.json", "the trial's own results are of the whole split"
+
+
+def test_generated_images_are_made_again_for_either_split(
+    smoke: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    generated = change(smoke, data={"root": ""})
+    store = stored_trial(tmp_path / "store", generated)
+    for split, count in (("train", WHOLE), ("val", 8)):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"empty {split}"))
+        assert measured(store, capsys, "--split", split) == count
 
 
 def test_a_split_whose_categories_have_changed_since_the_training_is_refused(

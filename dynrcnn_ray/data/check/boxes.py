@@ -40,14 +40,16 @@ class ImageSizes:
         return self._sizes[np.array([self._rows[number] for number in annotations.column("image_id")], dtype=np.int64)]
 
 
-def note_repeated_objects(annotations: Records) -> None:
-    """Note the annotations whose image, category and box an earlier one has. Boxes must be checked."""
+def note_repeated_objects(annotations: Records, *, evaluated: bool) -> None:
+    """Note the objects whose image, category and box an earlier one has. Boxes and crowds must be checked."""
     places = [np.unique(annotations.column(key), return_inverse=True)[1] for key in ("image_id", "category_id")]
     rows = np.column_stack([*places, _xywh(annotations)])
     order = np.lexsort(rows.T)
     again = np.zeros(len(rows), dtype=bool)
     again[order[1:]] = (rows[order[1:]] == rows[order[:-1]]).all(axis=1)
-    remedy = "counted as one object more, which a second detection must find; leave one of them out"
+    again &= ~np.array(annotations.column("iscrowd", 0), dtype=bool)
+    consequence = "counted as one object more, which a second detection must find" if evaluated else "trained on twice"
+    remedy = f"{consequence}; leave one of them out"
     annotations.note(again, "image, category and box of another annotation", remedy, "image_id")
 
 

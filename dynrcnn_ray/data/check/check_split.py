@@ -190,7 +190,7 @@ def check_annotations(
     check_crowds(annotations)
     check_own_ids(annotations, evaluated=demands.evaluated)
     check_boxes(annotations, sizes, evaluated=demands.evaluated)
-    note_repeated_objects(annotations)
+    note_repeated_objects(annotations, evaluated=demands.evaluated)
     if demands.masks:
         check_masks(annotations, sizes.of(annotations), evaluated=demands.evaluated)
     annotations.note_conversions()

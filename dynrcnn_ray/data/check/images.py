@@ -229,12 +229,14 @@ def _observe(folder: Path, entries: Sequence[_Image], *, decode: bool) -> dict[i
 def _observation(path: Path, entry: _Image, *, decode: bool) -> _Observation | None:
     try:
         with Image.open(path) as image:
+            # Before `view`, which may read the pixels: what they were is not known afterwards.
+            deep = deep_mode(image)
             seen = view(image, path)
             upright = seen.is_upright(entry.width, entry.height)
             if upright is None:
                 raise WrongSizeError("{}x{}".format(*seen.upright))
-            if mode := deep_mode(image):
-                return _Observation("not of 8 bits a channel", f"mode {mode}")
+            if deep:
+                return _Observation("not of 8 bits a channel", f"mode {deep}")
             if not _becomes_rgb(image.mode):
                 return _Observation("whose colours cannot be converted", f"mode {image.mode}")
             whole = not decode and _ends_well(path, image.format)

@@ -214,9 +214,11 @@ def _reader_of_voc(names: list[str]) -> Callable[[Labelled, View], _Objects]:
 
 
 def _size_in_voc(root: Any) -> tuple[int, int] | None:
-    """The size of the image that a VOC file was made for; None where a tool wrote none, or zeros."""
-    values = [(root.findtext(f"size/{side}") or "0").strip() for side in ("width", "height")]
-    width, height = (int(float(value)) for value in values)
+    """The size of the image that a VOC file was made for; None where a tool wrote none, or no numbers above 0."""
+    try:
+        width, height = (int(float(root.findtext(f"size/{side}") or "0")) for side in ("width", "height"))
+    except ValueError:
+        return None
     return (width, height) if width > 0 and height > 0 else None
 
 

@@ -1,6 +1,7 @@
 """The split that a trained trial is evaluated on: checked, with the trial's categories."""
 
 import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
 from dynrcnn_ray.config.sections import DataConfig
@@ -9,7 +10,8 @@ from dynrcnn_ray.config.trial_config import TrialConfig
 from dynrcnn_ray.data.annotations import DataError
 from dynrcnn_ray.data.coco import CocoDataset
 from dynrcnn_ray.data.fingerprints import own_folder
-from dynrcnn_ray.data.prepare import data_here, fingerprint, prepare_data, prepare_split
+from dynrcnn_ray.data.layout import find_named_split
+from dynrcnn_ray.data.prepare import data_here, fingerprint, generate_if_asked, prepare_data, prepare_split
 from dynrcnn_ray.store.results_store import ResultStore
 from dynrcnn_ray.store.trained import category_names
 from dynrcnn_ray.tools.evaluate.command import EvaluateOptions
@@ -21,7 +23,7 @@ class EvaluatedSplit(NamedTuple):
     Attributes:
         root: The folder that it is read from.
         dataset: The split.
-        is_own: Whether it is of the data that the trial trained on.
+        is_own: Whether it is the trial's own, all of it.
     """
 
     root: str
@@ -40,30 +42,42 @@ def checked_split(options: EvaluateOptions, trial: Trial, split: str, store: Res
     here = data_here(data, options.data.root)
     if own_folder(here) == own_folder(data):
         here = data
-    is_own = here == data or _is_divided_alike(here, trial)
+    is_own = here == data or _is_divided_alike(here, split, trial)
+    is_of_training = split in (data.train_split, data.val_split)
+    names_files = bool(data.train_annotations or data.val_annotations)
+    folder = own_folder(here)
+    has_name = find_named_split(folder, split) is not None
     # What a run reads is a copy where one split is divided, or where files are named.
-    names_files = here.train_annotations or here.val_annotations
-    is_copied = is_own and bool(here.val_fraction or names_files)
-    own_root = None
-    if is_copied or (is_own and split == data.val_split):
-        own_root = prepare_data(here, include_masks=masks, expected=inputs.data).root
-        if split == data.val_split or (here.val_fraction and split == data.train_split):
-            return EvaluatedSplit(own_root, CocoDataset(own_root, split), is_own)
+    is_copied = is_own and bool(data.val_fraction or names_files)
+    if is_copied or (split == data.val_split and not (options.data.root or options.data.drop_invalid)):
+        root = prepare_data(here, include_masks=masks, expected=inputs.data).root
+        if split == data.val_split or (data.val_fraction and split == data.train_split):
+            return EvaluatedSplit(root, CocoDataset(root, split), is_own)
+        folder = folder if has_name and not is_of_training else Path(root)
+    elif is_of_training and names_files and not has_name:
+        raise DataError(
+            f"{folder}: has no split {split!r} by its name, and the trial's files were named one by one; give the "
+            "folder that they were in, or one whose splits have names"
+        )
+    generate_if_asked(here)
     categories, known_from = _trained_categories(trial, store)
     as_asked = dataclasses.replace(data, drop_invalid=options.data.drop_invalid, long_side=_long_side(config))
-    root = own_root or own_folder(here)
-    root = str(prepare_split(as_asked, root, split, include_masks=masks, classes=categories))
+    root = str(prepare_split(as_asked, folder, split, include_masks=masks, classes=categories))
     dataset = CocoDataset(root, split)
     if dataset.category_names != categories:
         raise DataError(
             f"{dataset.annotation_file}: its categories are not those of {known_from}, with which the trial was trained"
         )
-    return EvaluatedSplit(root, dataset, is_own)
+    return EvaluatedSplit(root, dataset, is_own and not options.data.drop_invalid)
 
 
-def _is_divided_alike(here: DataConfig, trial: Trial) -> bool:
-    """Whether a folder has a trial's one split, of which a part was held out for validation."""
-    if not here.val_fraction:
+def _is_divided_alike(here: DataConfig, split: str, trial: Trial) -> bool:
+    """Whether a folder has a trial's one split, of which a part was held out for validation.
+
+    All its images are read for that, so only where the split may be that one.
+    """
+    is_of_training = split in (here.train_split, here.val_split)
+    if not here.val_fraction or (find_named_split(own_folder(here), split) and not is_of_training):
         return False
     try:
         return fingerprint(here, include_masks=trial.config.model.has_masks) == trial.inputs.data

@@ -2,7 +2,8 @@
 
 The first worker's detections come back through the storage, as the file that the COCO server takes:
 `<storage>/evaluations/detections_<split>_<trial_id>_results.json`, with `<trial_id>-best` for the best checkpoint's and
-`<trial_id>-500` for that of a step. A split of other data with the name of one of the trial's has a file of its own.
+`<trial_id>-500` for that of a step. A split of another folder than the trial's
+own has a few digits of its annotations' hash there.
 """
 
 import time
@@ -46,8 +47,8 @@ class Evaluation:
         split: the split to detect on.
         storage: the store's absolute path or URI.
         checkpoint: which of the trial's.
-        other_data: tells the file of a split in another folder, which may have the name of one of the trial's; empty for
-            the trial's own data.
+        other_data: tells the file of a split in another folder, which may have the name of one of the trial's; empty
+            for the trial's own data.
     """
 
     trial: Trial
