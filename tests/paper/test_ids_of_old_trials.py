@@ -17,7 +17,7 @@ OF_STORES = {
     "reference_bccd_proposals_alone": "592411bb54c2",
     "reference_mini": "d514d5950677",
     "reference_nuclei": "0c2e1a8aee1b",
-    "reference_ranks": "36030ed32176",
+    "reference_ranks": "07889d13f5f2",
     "reference_successors": "d590c6fba7ce",
     "reference_sync": "54e0c32304e2",
     "reference_voc": "dbb2f2cd8105",
