@@ -170,6 +170,7 @@ def test_a_trained_trial_is_evaluated_on_any_split(
     (tmp_path / "test-dev2017").symlink_to(root / "val")
     assert main([*arguments, "--data.root", str(tmp_path), "--split", "test-dev2017"]) == 0
     assert "has no annotations" in capsys.readouterr().out
-    results = json.loads((tmp_path / f"detections_test-dev2017_{trial['trial_id']}_results.json").read_text())
+    (file,) = tmp_path.glob(f"detections_test-dev2017_{trial['trial_id']}-*_results.json")
+    results = json.loads(file.read_text())
     assert {row["image_id"] for row in results} <= {image["id"] for image in content["images"]}
     assert all({"image_id", "category_id", "bbox", "score", "segmentation"} == row.keys() for row in results)
