@@ -42,12 +42,6 @@ def checked_claims(experiment: Experiment, config: TrialConfig) -> list[tuple[St
 
 
 def _check_is_measured(line: str, meant: ReadClaim, rows: Sequence[Row], names: RowNames) -> None:
-    for contrast in meant.contrasts:
-        for one, other in itertools.combinations(contrast.terms, 2):
-            config = rows[one.row].config
-            if config is not None and one.measure == other.measure and config == rows[other.row].config:
-                same = f"{names.names[one.row]!r} and {names.names[other.row]!r}"
-                raise ConfigError(f"claims: {line!r}: {same} are the same trials, which differ in nothing")
     for term in (term for contrast in meant.contrasts for term in contrast.terms):
         config = rows[term.row].config
         if config is None:
@@ -57,6 +51,11 @@ def _check_is_measured(line: str, meant: ReadClaim, rows: Sequence[Row], names: 
                 f"claims: {line!r}: {names.names[term.row]!r} has no masks, so {term.measure} is never measured; "
                 "choose model.name mask_rcnn, or a metric of boxes"
             )
+    for contrast in meant.contrasts:
+        for one, other in itertools.combinations(contrast.terms, 2):
+            if one.measure == other.measure and rows[one.row].config == rows[other.row].config:
+                same = f"{names.names[one.row]!r} and {names.names[other.row]!r}"
+                raise ConfigError(f"claims: {line!r}: {same} are the same trials, which differ in nothing")
 
 
 def print_claims(store: ResultStore, experiment: Experiment, base: Trial) -> None:

@@ -150,12 +150,10 @@ def numbers_of_lines(
         rows = found.setdefault(line["experiment"], {})
         row, seed = rows.get(line["row"], NumbersOfRow()), int(line["seed"])
         if line["trial_id"] in numbers:
-            row = NumbersOfRow(
-                {**row.trials, seed: numbers[line["trial_id"]]}, scale=line["scale"], missing=row.missing
-            )
+            changes = {"trials": {**row.trials, seed: numbers[line["trial_id"]]}, "scale": line["scale"]}
         else:
-            row = dataclasses.replace(row, missing=row.missing | {seed})
-        rows[line["row"]] = row
+            changes = {"missing": row.missing | {seed}}
+        rows[line["row"]] = dataclasses.replace(row, **changes)
     return found
 
 
